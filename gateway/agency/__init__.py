@@ -1,0 +1,1 @@
+"""Agencies, their agents, and the engine that runs their turns."""

@@ -1,0 +1,68 @@
+"""What the engine asks of a language model, whichever it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeAlias
+
+Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
+ChatMessage: TypeAlias = Mapping[str, Json]
+"""A message of the OpenAI chat API: `{"role": …, "content": text or parts}`."""
+
+OnText: TypeAlias = Callable[[list[str]], bool]
+"""Takes the deltas that one read brought, in order. False ends the call: enough was read."""
+
+FinishReason: TypeAlias = Literal["stop", "length", "content_filter"]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens, as the model counted them."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCall:
+    """One request to a model.
+
+    `params` are members of the OpenAI request body that are passed on as they are (`temperature`, …).
+    `allowed` are the ids an envelope may be addressed to; empty means that plain text is wanted,
+    else the answer is asked for as an envelope. `timeout` is the total number of seconds it may take.
+    """
+
+    model: str
+    messages: Sequence[ChatMessage]
+    params: Mapping[str, Json] = field(default_factory=dict)
+    allowed: tuple[int, ...] = ()
+    timeout: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a model said. `usage` is an estimate (4 characters a token) if the model gave none."""
+
+    text: str
+    finish_reason: FinishReason = "stop"
+    usage: Usage = Usage()
+
+
+class Model(Protocol):
+    """A language model. Implementations: `upstream.Upstream`, `rehearsal.Rehearsal`."""
+
+    async def complete(self, call: ModelCall, on_text: OnText | None = None) -> Completion:
+        """Run one call; with `on_text` the text is streamed as it comes.
+
+        Cancelling the awaiting task closes the call within a second. Raises UpstreamError.
+        """
+
+    async def ping(self) -> None:
+        """Raise UpstreamError if no call can succeed now."""

@@ -1,0 +1,133 @@
+"""Every failure that a caller can see, with its HTTP status, type, code and sentence.
+
+GatewayError
+├── InvalidRequest 400        the request can't be understood or breaks a rule
+├── Unauthenticated 401       no key, or one that is not (or no longer) valid
+├── Forbidden 403             the key lacks a scope
+├── NotFound 404              not there, or not yours to see
+├── Conflict 409              the state of things forbids it
+├── IdempotencyMismatch 422   a key was used before with another body
+├── LimitReached 429          a turn or a caller is over its limit
+├── TurnCancelled 409         the turn was cancelled before it had an answer
+├── TurnFailed 502            the team ended without an answer
+├── UpstreamError 502/503/504 a model call failed
+└── Unavailable 503           a resource of ours (Postgres, Redis, Chroma) is down
+
+`type` and `code` follow the OpenAI API. Doors render these; `gateway/routes/errors.py` has a function for each door.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class GatewayError(Exception):
+    """Root of the tree. `message` is a sentence for the caller and must hold no secret."""
+
+    status: int = 500
+    type: str = "server_error"
+    code: str | None = None
+    retryable: ClassVar[bool | None] = None
+    """Sent as `x-should-retry`, which overrides an SDK's own judgement. None says nothing."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code or type(self).code
+        self.retry_after = retry_after
+
+
+class InvalidRequest(GatewayError):
+    status = 400
+    type = "invalid_request_error"
+
+
+class Unauthenticated(GatewayError):
+    status = 401
+    type = "invalid_request_error"
+    code = "invalid_api_key"
+
+
+class Forbidden(GatewayError):
+    status = 403
+    type = "invalid_request_error"
+    code = "insufficient_scope"
+
+
+class NotFound(GatewayError):
+    status = 404
+    type = "invalid_request_error"
+    code = "not_found"
+
+
+class Conflict(GatewayError):
+    status = 409
+    type = "invalid_request_error"
+    code = "conflict"
+    retryable = False
+
+
+class IdempotencyMismatch(GatewayError):
+    status = 422
+    type = "invalid_request_error"
+    code = "idempotency_key_reused"
+    retryable = False
+
+
+class LimitReached(GatewayError):
+    status = 429
+    type = "rate_limit_error"
+    code = "limit_reached"
+    retryable = False
+
+
+class TurnCancelled(GatewayError):
+    status = 409
+    type = "invalid_request_error"
+    code = "turn_cancelled"
+    retryable = False
+
+
+class TurnFailed(GatewayError):
+    """The team ended without an answer. What was said is kept on the turn."""
+
+    status = 502
+    type = "server_error"
+    code = "turn_failed"
+
+
+class UpstreamError(GatewayError):
+    """A model call failed. `transient` says whether the same call may succeed a moment later."""
+
+    type = "upstream_error"
+    code = "upstream_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 502,
+        code: str | None = None,
+        transient: bool = False,
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(message, code=code, retry_after=retry_after)
+        self.status = status
+        self.transient = transient
+
+
+class Unavailable(GatewayError):
+    status = 503
+    type = "server_error"
+    code = "unavailable"
+
+    def __init__(self, message: str, *, retry_after: int = 1) -> None:
+        super().__init__(message, retry_after=retry_after)

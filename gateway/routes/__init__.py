@@ -1,0 +1,1 @@
+"""The doors. They parse, make one call and answer; nothing here decides."""

@@ -1,0 +1,94 @@
+"""What the operator may set, read once from the environment and then frozen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.errors import InvalidRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One field per variable; the README's table explains each.
+
+    Durations are seconds. `None` means that the embedded default serves.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    workers: int = 1
+    data_dir: Path = Path(".gateway")
+    database_url: str | None = None
+    redis_url: str | None = None
+    chroma_url: str | None = None
+    openai_api_key: str | None = None
+    openai_base_url: str | None = None
+    default_model: str = "gpt-4o-mini"
+    root_key: str | None = None
+    lease: float = 15.0
+
+    @property
+    def rehearses(self) -> bool:
+        """Whether the built-in rehearsal model answers, because no upstream is set."""
+        return self.openai_api_key is None and self.openai_base_url is None
+
+
+def read(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings. Raises InvalidRequest naming the variable that can't be used."""
+    text = {name: value for name in VARIABLES if (value := environ.get(name, "").strip())}
+    default = Settings()
+    settings = Settings(
+        host=text.get("GATEWAY_HOST", default.host),
+        port=_number(text, "GATEWAY_PORT", default.port, low=0, high=65535),
+        workers=_number(text, "GATEWAY_WORKERS", default.workers, low=1, high=256),
+        data_dir=Path(text.get("GATEWAY_DATA_DIR", str(default.data_dir))),
+        database_url=text.get("DATABASE_URL"),
+        redis_url=text.get("REDIS_URL"),
+        chroma_url=text.get("CHROMA_URL"),
+        openai_api_key=text.get("OPENAI_API_KEY"),
+        openai_base_url=text.get("OPENAI_BASE_URL"),
+        default_model=text.get("GATEWAY_DEFAULT_MODEL", default.default_model),
+        root_key=text.get("GATEWAY_ROOT_KEY"),
+        lease=float(_number(text, "GATEWAY_LEASE_S", int(default.lease), low=1, high=3600)),
+    )
+    _refuse_lonely_workers(settings)
+    return settings
+
+
+VARIABLES = (
+    "GATEWAY_HOST",
+    "GATEWAY_PORT",
+    "GATEWAY_WORKERS",
+    "GATEWAY_DATA_DIR",
+    "DATABASE_URL",
+    "REDIS_URL",
+    "CHROMA_URL",
+    "OPENAI_API_KEY",
+    "OPENAI_BASE_URL",
+    "GATEWAY_DEFAULT_MODEL",
+    "GATEWAY_ROOT_KEY",
+    "GATEWAY_LEASE_S",
+)
+
+
+def _number(text: Mapping[str, str], name: str, default: int, *, low: int, high: int) -> int:
+    try:
+        value = int(text.get(name, default))
+    except ValueError:
+        raise InvalidRequest(f"{name} must be a whole number, not {text[name]!r}.") from None
+    if not low <= value <= high:
+        raise InvalidRequest(f"{name} must lie between {low} and {high}, not {value}.")
+    return value
+
+
+def _refuse_lonely_workers(settings: Settings) -> None:
+    shared = {"DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url}
+    missing = [name for name, value in shared.items() if value is None]
+    if settings.workers > 1 and missing:
+        raise InvalidRequest(
+            f"GATEWAY_WORKERS={settings.workers} needs {' and '.join(missing)}: "
+            "several processes can share neither the embedded Postgres nor the memory broker."
+        )

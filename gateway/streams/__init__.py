@@ -1,0 +1,1 @@
+"""Changes of conversations on their way to whoever follows them."""
