@@ -13,7 +13,7 @@ GatewayError
 ├── UpstreamError 502/503/504 a model call failed
 └── Unavailable 503           a resource of ours (Postgres, Redis, Chroma) is down
 
-`type` and `code` follow the OpenAI API. Doors render these; `gateway/routes/errors.py` has a function for each door.
+`type` and `code` follow the OpenAI API. `gateway/routes/errors.py` renders them for each door.
 """
 
 from __future__ import annotations

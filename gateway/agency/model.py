@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
-Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 ChatMessage: TypeAlias = Mapping[str, Json]
 """A message of the OpenAI chat API: `{"role": …, "content": text or parts}`."""
 
@@ -34,9 +34,9 @@ class Usage:
 class ModelCall:
     """One request to a model.
 
-    `params` are members of the OpenAI request body that are passed on as they are (`temperature`, …).
+    `params` are members of the OpenAI request body, passed on as they are (`temperature`, …).
     `allowed` are the ids an envelope may be addressed to; empty means that plain text is wanted,
-    else the answer is asked for as an envelope. `timeout` is the total number of seconds it may take.
+    else the answer is asked for as an envelope. `timeout` is in seconds, for all of the call.
     """
 
     model: str

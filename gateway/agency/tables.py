@@ -1,0 +1,126 @@
+"""The agency room's tables. The migrations create them; a test holds the two together."""
+
+from __future__ import annotations
+
+from piccolo.columns import (
+    JSONB,
+    UUID,
+    Array,
+    BigInt,
+    Boolean,
+    Bytea,
+    Integer,
+    SmallInt,
+    Text,
+    Timestamptz,
+)
+from piccolo.table import Table
+
+
+class Agency(Table):
+    """A team. `revision` rises with every change of it or of its agents, so a cached copy is
+    checked by one comparison."""
+
+    id = BigInt(primary_key=True)
+    name = Text()
+    manager_id = BigInt(null=True, default=None)
+    owner = Text()
+    shared = Boolean()
+    settings = JSONB()
+    revision = BigInt()
+    created_at = Timestamptz()
+    updated_at = Timestamptz()
+    deleted_at = Timestamptz(null=True, default=None)
+
+
+class Agent(Table):
+    id = BigInt(primary_key=True)
+    agency_id = BigInt()
+    name = Text()
+    instructions = Text()
+    model = Text(null=True, default=None)
+    collections = Array(base_column=Text())
+    params = JSONB()
+    created_at = Timestamptz()
+    updated_at = Timestamptz()
+    deleted_at = Timestamptz(null=True, default=None)
+
+
+class Turn(Table):
+    """One input and one responder's work on it. The unit of durability.
+
+    `seq` is the ordinal of the reply. `history_hash` is the chained hash of the public history up
+    to the input while the turn is open, and up to its answer once it is completed. `request_hash`
+    tells the same request when it comes again. `fence` rises each time a process takes the turn.
+    """
+
+    id = UUID(primary_key=True)
+    conversation_id = UUID()
+    responder = Text()
+    seq = BigInt()
+    input_interaction_id = UUID()
+    reply_interaction_id = UUID()
+    system_message_id = UUID(null=True, default=None)
+    state = Text()
+    attempt = SmallInt()
+    owner_node = Text(null=True, default=None)
+    fence = BigInt()
+    lease_until = Timestamptz(null=True, default=None)
+    history_hash = Bytea(null=True, default=None)
+    request_hash = Bytea(null=True, default=None)
+    request = JSONB()
+    metadata = JSONB(null=True, default=None)
+    principal = Text()
+    key_id = Text(null=True, default=None)
+    prompt_tokens = Integer()
+    completion_tokens = Integer()
+    finish_reason = Text(null=True, default=None)
+    error = JSONB(null=True, default=None)
+    created_at = Timestamptz()
+    updated_at = Timestamptz()
+    completed_at = Timestamptz(null=True, default=None)
+    version = BigInt()
+
+
+class Step(Table):
+    """One model call of one agent, written when it has ended.
+
+    `read_version`: the agent's context held every message up to this version. `output` is the raw
+    text where the messages don't tell it: it was no envelope, or more than one.
+    """
+
+    id = UUID(primary_key=True)
+    turn_id = UUID()
+    agent_id = BigInt()
+    attempt = SmallInt()
+    model = Text()
+    read_version = BigInt()
+    output = Text(null=True, default=None)
+    prompt_tokens = Integer()
+    completion_tokens = Integer()
+    error = JSONB(null=True, default=None)
+    started_at = Timestamptz()
+    completed_at = Timestamptz()
+    version = BigInt()
+
+
+class Message(Table):
+    """One entry of one agent's private context, ordered by (version, ordinal). Never changed.
+
+    `text` is null where the message stands for an interaction, whose text it takes.
+    """
+
+    id = UUID(primary_key=True)
+    conversation_id = UUID()
+    turn_id = UUID(null=True, default=None)
+    step_id = UUID(null=True, default=None)
+    interaction_id = UUID(null=True, default=None)
+    linked_message_id = UUID(null=True, default=None)
+    agent_id = BigInt()
+    role = Text()
+    from_id = BigInt(null=True, default=None)
+    to_id = BigInt(null=True, default=None)
+    text = Text(null=True, default=None)
+    ordinal = Integer()
+    version = BigInt()
+    created_at = Timestamptz()

@@ -1,0 +1,61 @@
+"""The conversation room's tables. The migrations create them; a test holds the two together."""
+
+from __future__ import annotations
+
+from piccolo.columns import (
+    JSONB,
+    UUID,
+    BigInt,
+    Text,
+    Timestamptz,
+)
+from piccolo.table import Table
+
+
+class Conversation(Table):
+    """What its participants see: an ordered list of interactions, owned by a user.
+
+    `version` rises by one with every transaction that changes the conversation; `length` counts
+    the interactions ever made in it. `root_id` is shared by a conversation and all its forks.
+    """
+
+    id = UUID(primary_key=True)
+    owner_type = Text()
+    owner_identifier = Text()
+    title = Text(null=True, default=None)
+    provider_id = Text(null=True, default=None)
+    model_id = Text(null=True, default=None)
+    drive = Text()
+    version = BigInt()
+    length = BigInt()
+    root_id = UUID()
+    parent_id = UUID(null=True, default=None)
+    forked_at_turn = UUID(null=True, default=None)
+    created_at = Timestamptz()
+    updated_at = Timestamptz()
+    deleted_at = Timestamptz(null=True, default=None)
+
+
+class Interaction(Table):
+    """One visible entry of a conversation: a person's message or a bot's reply.
+
+    `parts` keeps the parts of a message that is more than text; `content` is then their text.
+    `ordinal` orders the interactions of a conversation; `version` is that of its last change.
+    """
+
+    id = UUID(primary_key=True)
+    conversation_id = UUID()
+    ordinal = BigInt()
+    owner_type = Text()
+    owner_identifier = Text()
+    content = Text()
+    parts = JSONB(null=True, default=None)
+    provider_id = Text(null=True, default=None)
+    model_id = Text(null=True, default=None)
+    errors = JSONB(null=True, default=None)
+    marked_as_excluded_at = Timestamptz(null=True, default=None)
+    created_at = Timestamptz()
+    updated_at = Timestamptz()
+    deleted_at = Timestamptz(null=True, default=None)
+    completed_at = Timestamptz(null=True, default=None)
+    version = BigInt()

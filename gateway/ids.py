@@ -1,0 +1,58 @@
+"""Ids: UUIDv7 inside, `<prefix>_<32 hex digits>` outside."""
+
+from __future__ import annotations
+
+from typing import NewType
+from uuid import UUID
+
+import uuid_utils
+
+from gateway.errors import NotFound
+
+ConversationId = NewType("ConversationId", UUID)
+InteractionId = NewType("InteractionId", UUID)
+MessageId = NewType("MessageId", UUID)
+StepId = NewType("StepId", UUID)
+TurnId = NewType("TurnId", UUID)
+AgencyId = NewType("AgencyId", int)
+AgentId = NewType("AgentId", int)
+
+CONVERSATION = "conv"
+INTERACTION = "int"
+MESSAGE = "msg"
+STEP = "step"
+TURN = "turn"
+COMPLETION = "chatcmpl"
+"""A completion of the OpenAI API is a turn under another name: the same digits follow."""
+
+
+def new() -> UUID:
+    """A new id; ids of one process rise with time."""
+    return UUID(int=uuid_utils.uuid7().int)
+
+
+def show(prefix: str, value: UUID) -> str:
+    """`conv_018f…`; completions keep OpenAI's hyphen: `chatcmpl-018f…`."""
+    return f"{prefix}{'-' if prefix == COMPLETION else '_'}{value.hex}"
+
+
+def read(prefix: str, text: str) -> UUID:
+    """The reverse of `show`. Raises NotFound: a malformed id names nothing."""
+    start = f"{prefix}{'-' if prefix == COMPLETION else '_'}"
+    digits = text.removeprefix(start)
+    try:
+        if len(digits) != 32 or digits == text:
+            raise ValueError
+        return UUID(hex=digits)
+    except ValueError:
+        raise NotFound(f"There is no {text[:64]!r}.", code=f"{NAMES[prefix]}_not_found") from None
+
+
+NAMES = {
+    CONVERSATION: "conversation",
+    INTERACTION: "interaction",
+    MESSAGE: "message",
+    STEP: "step",
+    TURN: "turn",
+    COMPLETION: "completion",
+}
