@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import asyncpg
 from piccolo.engine.postgres import PostgresEngine, PostgresTransaction
@@ -63,15 +63,16 @@ class Transaction(PostgresTransaction):
                 raise
         return self
 
-    async def __aexit__(self, *exception: object) -> bool:
+    async def __aexit__(self, *exception: object) -> Literal[False]:
         with _unavailable():
             try:
-                return await super().__aexit__(*exception)
+                await super().__aexit__(*exception)
             except BaseException:
                 await self._give_back()
                 if self.engine.current_transaction.get() is self:
                     self.engine.current_transaction.set(None)
                 raise
+        return False
 
     async def _give_back(self) -> None:
         connection = getattr(self, "connection", None)

@@ -65,10 +65,11 @@ class error_in_stream:  # noqa: N801
     after_text: str = ""
     _: KW_ONLY
     message: str = "Scripted failure"
+    kind: str | None = "server_error"
     code: str | None = None
 
     async def play(self, exchange: Exchange) -> None:
-        body = {"error": {"message": self.message, "type": "server_error", "code": self.code}}
+        body = {"error": {"message": self.message, "type": self.kind, "code": self.code}}
         if not exchange.call.streams:
             return await exchange.json(body)
         await exchange.open_stream()

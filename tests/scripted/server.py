@@ -29,12 +29,14 @@ class ScriptedUpstream:
         self.calls: list[Call] = []
         self.most_open = 0
         """The highest number of calls that were open at the same time."""
+        self.connections = 0
+        """How many connections were ever accepted."""
         self.models: Step = Status(200, {}, {"object": "list", "data": [{"id": "scripted"}]})
         self._queues: defaultdict[str, deque[StepOrFunction]] = defaultdict(deque)
         self._always: dict[str, StepOrFunction] = {}
         self._problems: list[str] = []
         self._arrival = asyncio.Condition()
-        self._connections: set[asyncio.Task[None]] = set()
+        self._open: set[asyncio.Task[None]] = set()
 
     def script(self, agent: str, *steps: StepOrFunction) -> None:
         """Append to the queue of this agent; each of its calls takes the next step."""
@@ -53,7 +55,7 @@ class ScriptedUpstream:
         return [call for call in self.calls if call.agent == agent]
 
     async def arrived(self, agent: str | None = None, count: int = 1, within: float = 5.0) -> Call:
-        """Wait until this agent (or anyone) has called `count` times; the newest of these calls."""
+        """Wait for the `count`-th call of this agent (or of anyone), counted from the start."""
 
         def matching() -> list[Call]:
             return self.calls if agent is None else self.calls_of(agent)
@@ -75,9 +77,9 @@ class ScriptedUpstream:
         trace: TracebackType | None,
     ) -> None:
         self._server.close()
-        for connection in self._connections:
+        for connection in self._open:
             connection.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        await asyncio.gather(*self._open, return_exceptions=True)
         await self._server.wait_closed()
         queues = self._queues.items()
         unused = [f"unused step of {agent}: {step}" for agent, queue in queues for step in queue]
@@ -91,7 +93,8 @@ class ScriptedUpstream:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = asyncio.current_task()
         assert connection is not None
-        self._connections.add(connection)
+        self._open.add(connection)
+        self.connections += 1
         try:
             await self._converse(reader, writer)
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
@@ -99,7 +102,7 @@ class ScriptedUpstream:
         except Exception as error:
             self._problems.append(f"a step failed: {error!r}")
         finally:
-            self._connections.discard(connection)
+            self._open.discard(connection)
             writer.close()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -113,7 +116,7 @@ class ScriptedUpstream:
         if (call.method, call.path) == ("GET", "/v1/models"):
             return self.models
         if (call.method, call.path) != ("POST", "/v1/chat/completions"):
-            return self._unexpected(call, f"{call.method} {call.path}")
+            return self._unexpected(f"{call.method} {call.path}")
         async with self._arrival:
             self.calls.append(call)
             self.most_open = max(self.most_open, len(self.open_calls))
@@ -123,10 +126,10 @@ class ScriptedUpstream:
         elif call.agent in self._always:
             step = self._always[call.agent]
         else:
-            return self._unexpected(call, f"call of {call.agent}: {call.messages[-1:]}")
+            return self._unexpected(f"call of {call.agent}: {call.messages[-1:]}")
         return step(call) if callable(step) else step
 
-    def _unexpected(self, call: Call, what: str) -> Step:
+    def _unexpected(self, what: str) -> Step:
         self._problems.append(f"unexpected {what}")
         return Status(418)  # a status that nobody repeats or falls back from
 

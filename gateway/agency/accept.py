@@ -1,0 +1,121 @@
+"""What accepting a request writes: pure, from a request and the place where it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from gateway import ids
+from gateway.agency.ledger import NewInteraction, NewMessage, NewTurn
+from gateway.agency.prompt import END_USER, Entry
+from gateway.agency.request import ChatRequest, Public
+from gateway.agency.step import Delivery
+from gateway.agency.team import AgencySpec
+from gateway.auth import Principal
+from gateway.ids import TurnId
+
+TITLE = 100
+"""Characters of the first input that name a conversation at the chat door."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a request goes on: the client's system message in force there, and the part of the
+    client's history that the conversation does not know."""
+
+    conversation_id: UUID
+    unknown: Sequence[Public] = ()
+    system: str | None = None
+    system_message_id: UUID | None = None
+
+
+def draft(
+    request: ChatRequest,
+    agency: AgencySpec,
+    principal: Principal,
+    place: Place,
+    chain: bytes | None,
+) -> NewTurn:
+    """The rows of a new turn. `chain` is the hash of the history up to the input."""
+    turn_id = TurnId(ids.new())
+    entry = int(agency.manager_id)
+    # A history that ends with an answer asks for another one: the input is then empty.
+    inputs = request.dialogue.inputs or (Public("user", ""),)
+    said = [(pair, True) for pair in place.unknown] + [(pair, False) for pair in inputs]
+    interactions = [_interaction(pair, request.responder, principal) for pair, _ in said]
+    messages = [
+        _message(pair, interaction.id, entry, imported=imported)
+        for (pair, imported), interaction in zip(said, interactions, strict=True)
+    ]
+    system_message_id = None
+    if (system := request.dialogue.system) is not None:
+        system_message_id = place.system_message_id
+        if system != place.system or system_message_id is None:
+            messages.insert(0, NewMessage("system", None, entry, text=system))
+            system_message_id = ids.new()
+    message_ids = [ids.new() for _ in messages]
+    if messages[0].role == "system" and system_message_id is not None:
+        message_ids[0] = system_message_id
+    return NewTurn(
+        turn_id=turn_id,
+        conversation_id=place.conversation_id,
+        responder=request.responder,
+        agency_id=int(agency.id),
+        revision=agency.revision,
+        entry=entry,
+        key_id=principal.key_id,
+        principal=principal.user,
+        title=said[0][0].content.strip()[:TITLE],
+        interactions=[*interactions, _reply(request.responder)],
+        messages=messages,
+        message_ids=message_ids,
+        system_message_id=system_message_id,
+        history_hash=chain,
+        request_hash=request.digest,
+        ask=request.ask,
+        metadata=request.metadata,
+    )
+
+
+def inbound(turn: NewTurn) -> list[Delivery]:
+    """What the end user says to the entry agent in this turn."""
+    texts = {i.id: i.content for i in turn.interactions}
+    return [
+        Delivery(END_USER, turn.entry, texts[message.interaction_id])
+        for message in turn.messages
+        if message.interaction_id is not None and not message.imported
+    ]
+
+
+def entries(turn: NewTurn, version: int) -> list[Entry]:
+    """The same as entries of the entry agent's context, what was imported included."""
+    said = {i.id: i for i in turn.interactions}
+    return [
+        Entry(
+            role=message.role,
+            from_id=message.from_id,
+            to_id=message.to_id,
+            text=said[message.interaction_id].content,
+            version=version,
+            turn_id=None if message.imported else turn.turn_id,
+            parts=said[message.interaction_id].parts,
+        )
+        for message in turn.messages
+        if message.interaction_id is not None
+    ]
+
+
+def _interaction(pair: Public, responder: str, principal: Principal) -> NewInteraction:
+    owner = ("bot", responder) if pair.role == "assistant" else ("user", principal.user)
+    return NewInteraction(ids.new(), owner, pair.content, responder, pair.parts)
+
+
+def _reply(responder: str) -> NewInteraction:
+    return NewInteraction(ids.new(), ("bot", responder), "", responder, done=False)
+
+
+def _message(pair: Public, interaction_id: UUID, entry: int, *, imported: bool) -> NewMessage:
+    if pair.role == "assistant":
+        return NewMessage("assistant", entry, None, interaction_id, imported=imported)
+    return NewMessage("user", None, entry, interaction_id, imported=imported)

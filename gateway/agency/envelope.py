@@ -1,0 +1,91 @@
+"""An agent says `{"to": 143, "context": "…"}` and hears `{"from": 143, "context": "…"}`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from gateway.agency.model import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    to: int
+    context: str
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """`reason` is one sentence that can be told to the agent."""
+
+    reason: str
+
+
+Said: TypeAlias = "tuple[Envelope, ...] | Malformed"
+
+NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?", re.ASCII)
+_LABEL = re.compile(r"\s*#?\s*(-?\d{1,19})\s*(?:\(.*\))?\s*", re.ASCII | re.DOTALL)
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_MAX_ID = 2**63 - 1  # bigint, the type of agent ids in Postgres
+_MAX_EXACT = 2**53  # from here on a float may stand for its neighbour
+
+
+def encode_inbound(sender: int, text: str) -> str:
+    """The server alone writes `from`; `text` can't break out of its string."""
+    return _compact({"from": sender, "context": text})
+
+
+def encode_outbound(envelopes: Sequence[Envelope]) -> str:
+    """One object, or an array if there are several: what the model is shown that it said."""
+    said: list[Json] = [{"to": envelope.to, "context": envelope.context} for envelope in envelopes]
+    return _compact(said[0] if len(said) == 1 else said)
+
+
+def schema(allowed: Sequence[int]) -> dict[str, Json]:
+    """The `schema` of a strict `response_format`.
+
+    Strict mode wants an object at the root. So who may address one party alone answers with an
+    envelope, everyone else with `{"envelopes": […]}`. `to` comes first: then an answer can be
+    streamed from its first character.
+    """
+    envelope = _closed_object(
+        {"to": {"type": "integer", "enum": list(allowed)}, "context": {"type": "string"}}
+    )
+    if len(allowed) == 1:
+        return envelope
+    return _closed_object({"envelopes": {"type": "array", "items": envelope}})
+
+
+def recipient(text: str) -> int | None:
+    """The id that a `to` means: `143`, `143.0`, `#143 (programmer)`. None if it can't be one."""
+    if label := _LABEL.fullmatch(text):
+        number = int(label[1])
+    elif NUMBER.fullmatch(text) and abs(float(text)) < _MAX_EXACT and float(text).is_integer():
+        number = int(float(text))
+    else:
+        return None
+    return number if -_MAX_ID <= number <= _MAX_ID else None
+
+
+def storable(text: str) -> str:
+    """Surrogate pairs joined; a lone one and NUL, which UTF-8 and Postgres refuse, are U+FFFD."""
+    if not _UNSTORABLE.search(text):
+        return text
+    units = text.encode("utf-16-le", "surrogatepass")
+    return units.decode("utf-16-le", "replace").replace("\0", "\ufffd")
+
+
+def _closed_object(properties: dict[str, Json]) -> dict[str, Json]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _compact(value: Json) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

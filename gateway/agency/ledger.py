@@ -1,0 +1,439 @@
+"""The rows of turns: what is read before one begins, and each thing that it writes.
+
+Times of leases are the database's. Every write of a running turn goes through a `Lease` and raises
+`Fenced` if another process has taken the turn, or somebody ended it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+import msgspec
+
+from gateway import ids
+from gateway.agency import sql
+from gateway.agency.lineage import Match
+from gateway.agency.model import Json, Usage
+from gateway.agency.prompt import GATEWAY, Entry
+from gateway.agency.request import Ask
+from gateway.agency.step import Delivery, Event
+from gateway.database import Database, Row, Transaction
+from gateway.ids import TurnId
+
+CONTEXT_ROWS = 400
+"""The newest messages of a context that a prompt is made from. The window keeps the cost of a turn
+the same, however long its conversation; `docs/decisions/` says how the number was found."""
+
+
+class Fenced(Exception):
+    """The turn is no longer this runner's: whatever it was about to write must not be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to write a turn's rows. `version` is the one the turn was accepted or taken at."""
+
+    turn_id: TurnId
+    conversation_id: UUID
+    fence: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewInteraction:
+    """`owner` is (type, identifier); `done` when its text is complete."""
+
+    id: UUID
+    owner: tuple[str, str]
+    content: str
+    model_id: str | None
+    parts: Sequence[Mapping[str, Json]] | None = None
+    done: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message of the entry agent's context that comes from the API or belongs to its answers."""
+
+    role: str
+    from_id: int | None
+    to_id: int | None
+    interaction_id: UUID | None = None
+    text: str | None = None
+    imported: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NewTurn:
+    """Everything that accepting a turn writes."""
+
+    turn_id: TurnId
+    conversation_id: UUID
+    responder: str
+    agency_id: int
+    revision: int
+    entry: int
+    key_id: str
+    principal: str
+    title: str
+    interactions: Sequence[NewInteraction]
+    messages: Sequence[NewMessage]
+    message_ids: Sequence[UUID]
+    system_message_id: UUID | None
+    history_hash: bytes | None
+    request_hash: bytes
+    ask: Ask
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """A model call that ended. `seconds` is how long it took; `output` only if no message tells."""
+
+    id: UUID
+    agent: int
+    model: str
+    read: int
+    usage: Usage
+    seconds: float
+    output: str | None = None
+    error: Mapping[str, Json] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTurn:
+    """A turn as it stands in the rows."""
+
+    id: TurnId
+    conversation_id: UUID
+    responder: str
+    state: str
+    fence: int
+    expired: bool
+    version: int
+    ask: Ask
+    principal: str
+    system: str | None
+    history_hash: bytes | None
+    usage: Usage
+    answer: str
+    finish_reason: str | None
+    error: Mapping[str, Json] | None
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a conversation stands. `running` is the open turn of the responder, if any; `match` its
+    newest completed one (without a history hash if there is none)."""
+
+    owner: str
+    running: TurnId | None
+    match: Match
+
+
+class Ledger:
+    """Reads and writes turns for one process, whose name is `node`. `lease` is in seconds."""
+
+    def __init__(self, database: Database, node: str, lease: float) -> None:
+        self._database = database
+        self._node = node
+        self._lease = lease
+
+    # ---- before a turn ---------------------------------------------------------------------------
+
+    async def matches(self, hashes: Sequence[bytes]) -> list[Match]:
+        return [_match(row) for row in await self._database.fetch(sql.MATCHES, list(hashes))]
+
+    async def head(self, conversation_id: UUID, responder: str) -> Head | None:
+        """A conversation that is named, with what a responder did in it."""
+        row = await self._database.fetchrow(sql.HEAD, conversation_id, responder)
+        return None if row is None else Head(row["owner_identifier"], row["running"], _match(row))
+
+    async def seen(self, request_hash: bytes, *, retry: bool) -> TurnId | None:
+        row = await self._database.fetchrow(sql.SEEN, request_hash, retry)
+        return TurnId(row["id"]) if row else None
+
+    async def begin(self, turn: NewTurn) -> Lease | None:
+        """The first turn of a new conversation. None if what it rests on is no longer true."""
+        owner = turn.principal
+        row = await self._database.fetchrow(
+            sql.BEGIN, turn.conversation_id, turn.title, *self._accepted(turn), owner
+        )
+        if row is None:
+            return None
+        return Lease(turn.turn_id, turn.conversation_id, 1, row["version"])
+
+    async def continue_(self, turn: NewTurn, version: int) -> tuple[Lease, list[Entry]] | None:
+        """The next turn of a conversation found at `version`, and the entry agent's context before
+        it. None if the conversation has moved on, or what the turn rests on is no longer true."""
+        rows = await self._database.fetch(
+            sql.CONTINUE, turn.conversation_id, version, *self._accepted(turn), CONTEXT_ROWS
+        )
+        if not rows:
+            return None
+        lease = Lease(turn.turn_id, turn.conversation_id, 1, rows[0]["now"])
+        return lease, _entries([row for row in rows if row["role"] is not None])
+
+    async def fork(self, match: Match, copy: UUID) -> Match | None:
+        """Copy a conversation up to a turn. The same place in the copy; None if it is gone."""
+        row = await self._database.fetchrow(
+            sql.FORK, match.conversation_id, copy, match.seq, match.turn_id
+        )
+        if row is None:
+            return None
+        return replace(
+            match,
+            conversation_id=copy,
+            version=row["version"],
+            length=row["length"],
+            system_message_id=row["system_message_id"],
+        )
+
+    def transaction(self) -> Transaction:
+        """For the few things that take more than one statement."""
+        return self._database.transaction()
+
+    def _accepted(self, turn: NewTurn) -> tuple[object, ...]:
+        """The parameters $3 to $32 of an accepting statement."""
+        said, told = turn.interactions, turn.messages
+        return (
+            turn.key_id,
+            turn.agency_id,
+            turn.revision,
+            [i.id for i in said],
+            [i.owner[0] for i in said],
+            [i.owner[1] for i in said],
+            [i.content for i in said],
+            [None if i.parts is None else _json(i.parts) for i in said],
+            [i.model_id for i in said],
+            [i.done for i in said],
+            turn.turn_id,
+            turn.responder,
+            said[-2].id,
+            said[-1].id,
+            turn.system_message_id,
+            self._node,
+            self._lease,
+            turn.history_hash,
+            turn.request_hash,
+            _json(turn.ask),
+            _json(turn.metadata) if turn.metadata else None,
+            turn.principal,
+            turn.entry,
+            turn.message_ids,
+            [None if m.imported else turn.turn_id for m in told],
+            [m.interaction_id for m in told],
+            [m.role for m in told],
+            [m.from_id for m in told],
+            [m.to_id for m in told],
+            [m.text for m in told],
+        )
+
+    # ---- during a turn ---------------------------------------------------------------------------
+
+    async def context(self, conversation_id: UUID, agent: int) -> list[Entry]:
+        """An agent's context, oldest first."""
+        return _entries(
+            await self._database.fetch(sql.CONTEXT, conversation_id, agent, CONTEXT_ROWS)
+        )
+
+    async def advance(
+        self, lease: Lease, step: StepRecord | None, deliveries: Sequence[Delivery]
+    ) -> int:
+        """Write a step and what it caused, or notes alone. The version that this made."""
+        rows = _delivered(deliveries)
+        return await self._written(
+            sql.ADVANCE,
+            *_step(lease, step),
+            [row[0] for row in rows],
+            [row[1] for row in rows],
+            [row[2] for row in rows],
+            [row[3] for row in rows],
+            [row[4] for row in rows],
+            [row[5] for row in rows],
+            [row[6] for row in rows],
+        )
+
+    async def complete(
+        self,
+        lease: Lease,
+        step: StepRecord,
+        text: str,
+        finish_reason: str,
+        history_hash: bytes | None,
+    ) -> None:
+        """Write the answer and end the turn."""
+        await self._written(
+            sql.COMPLETE, *_step(lease, step), ids.new(), text, finish_reason, history_hash
+        )
+
+    async def fail(
+        self, lease: Lease, step: StepRecord | None, error: Mapping[str, Json], text: str
+    ) -> None:
+        """End the turn without an answer; `text` is what had been said of it."""
+        await self._written(sql.FAIL, *_step(lease, step), _json(error), text)
+
+    async def suspend(self, turn_id: TurnId, fence: int, seconds: float) -> None:
+        """Nobody listens any more: keep the turn for a client that comes back."""
+        await self._database.execute(sql.SUSPEND, turn_id, fence, seconds)
+
+    async def renew(self, leases: Sequence[Lease]) -> set[UUID]:
+        """Renew leases; the turns that are still ours."""
+        turns, fences = [lease.turn_id for lease in leases], [lease.fence for lease in leases]
+        rows = await self._database.fetch(sql.RENEW, turns, fences, self._lease)
+        return {row["id"] for row in rows}
+
+    async def _written(self, statement: str, *parameters: object) -> int:
+        row = await self._database.fetchrow(statement, *parameters)
+        if row is None:
+            raise Fenced
+        version: int = row["version"]
+        return version
+
+    # ---- taking up a turn ------------------------------------------------------------------------
+
+    async def turn(self, turn_id: TurnId) -> StoredTurn | None:
+        row = await self._database.fetchrow(sql.TURN, turn_id)
+        return _stored(row) if row else None
+
+    async def take(self, turn_id: TurnId, attempts: int) -> int | None:
+        """Make a turn that nobody runs ours. Its new fence; None if somebody was faster."""
+        row = await self._database.fetchrow(sql.TAKE, turn_id, self._node, self._lease, attempts)
+        return row["fence"] if row else None
+
+    async def events(self, turn_id: TurnId) -> list[Event]:
+        """What happened in a turn so far, in order."""
+        steps = await self._database.fetch(sql.STEPS, turn_id)
+        delivered = await self._database.fetch(sql.DELIVERIES, turn_id)
+        return _events(steps, delivered)
+
+    async def expired(self, most: int) -> list[Row]:
+        """Open turns whose lease or whose wait has run out: (id, state, attempt)."""
+        return await self._database.fetch(sql.EXPIRED, most)
+
+    async def end(
+        self,
+        turn_id: TurnId,
+        state: str,
+        error: Mapping[str, Json],
+        *,
+        among: Sequence[str],
+        expired: bool = False,
+    ) -> bool:
+        """End a turn from outside if it is in one of the states `among`. Whether it was."""
+        row = await self._database.fetchrow(
+            sql.END, turn_id, _json(error), list(among), state, expired
+        )
+        return row is not None
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _step(lease: Lease, step: StepRecord | None) -> tuple[object, ...]:
+    """The parameters $1 to $12 of a statement that may write a step."""
+    head = (lease.conversation_id, lease.turn_id, lease.fence)
+    if step is None:
+        return (*head, None, None, None, None, None, 0, 0, None, 0.0)
+    error = None if step.error is None else _json(step.error)
+    return (
+        *head,
+        step.id,
+        step.agent,
+        step.model,
+        step.read,
+        step.output,
+        step.usage.prompt_tokens,
+        step.usage.completion_tokens,
+        error,
+        step.seconds,
+    )
+
+
+_MessageRow = tuple[UUID, UUID | None, int, str, int, int, str]
+
+
+def _delivered(deliveries: Sequence[Delivery]) -> list[_MessageRow]:
+    """Rows (id, linked, agent, role, from, to, text): twins in both contexts, a note in one."""
+    rows: list[_MessageRow] = []
+    for delivery in deliveries:
+        said, heard = ids.new(), ids.new()
+        sender, to, text = delivery.sender, delivery.recipient, delivery.text
+        if sender == GATEWAY:
+            rows.append((heard, None, to, "user", GATEWAY, to, text))
+        else:
+            rows.append((said, heard, sender, "assistant", sender, to, text))
+            rows.append((heard, said, to, "user", sender, to, text))
+    return rows
+
+
+def _match(row: Row) -> Match:
+    return Match(
+        turn_id=row["id"],
+        conversation_id=row["conversation_id"],
+        root_id=row["root_id"],
+        seq=row["seq"],
+        history_hash=row["history_hash"],
+        followed=row["followed"],
+        version=row["version"],
+        length=row["length"],
+        system_message_id=row["system_message_id"],
+        system=row["system"],
+    )
+
+
+def _entries(rows: Sequence[Row]) -> list[Entry]:
+    """From newest first to oldest first."""
+    return [
+        Entry(
+            role=row["role"],
+            from_id=row["from_id"],
+            to_id=row["to_id"],
+            text=row["text"],
+            version=row["version"],
+            turn_id=row["turn_id"],
+            step_id=row["step_id"],
+            parts=None if row["parts"] is None else msgspec.json.decode(row["parts"]),
+        )
+        for row in reversed(rows)
+    ]
+
+
+def _stored(row: Row) -> StoredTurn:
+    return StoredTurn(
+        id=row["id"],
+        conversation_id=row["conversation_id"],
+        responder=row["responder"],
+        state=row["state"],
+        fence=row["fence"],
+        expired=bool(row["expired"]),
+        version=row["version"],
+        ask=msgspec.json.decode(row["request"], type=Ask),
+        principal=row["principal"],
+        system=row["system"],
+        history_hash=row["history_hash"],
+        usage=Usage(row["prompt_tokens"], row["completion_tokens"]),
+        answer=row["answer"],
+        finish_reason=row["finish_reason"],
+        error=None if row["error"] is None else msgspec.json.decode(row["error"]),
+        created_at=row["created_at"].timestamp(),
+    )
+
+
+def _events(steps: Sequence[Row], delivered: Sequence[Row]) -> list[Event]:
+    """Deliveries of one version were written together, by the step of that version if any."""
+    caused: dict[int, list[Delivery]] = {}
+    for row in delivered:
+        delivery = Delivery(row["from_id"] or 0, row["to_id"], row["text"])
+        caused.setdefault(row["version"], []).append(delivery)
+    events = {version: Event(version, told) for version, told in caused.items()}
+    for row in steps:
+        version = row["version"]
+        events[version] = Event(
+            version, caused.get(version, []), row["agent_id"], row["read_version"], row["failed"]
+        )
+    return [events[version] for version in sorted(events)]

@@ -1,0 +1,112 @@
+"""Rejoining: which stored conversation a client's history continues.
+
+Clients of the OpenAI API send the whole history and no id. A turn keeps a chained hash over the
+public (role, content) pairs up to and including its answer; the same chain over a client's history
+finds the turns that it has behind it. The chain starts with the scope (caller, responder and the
+request's `user`), so two of them never share a hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+from uuid import UUID
+
+import msgspec
+
+from gateway.agency.request import Public
+
+PROBED_FIRST = 4
+"""Prefixes looked up at once. A history that goes on is found by its longest one."""
+
+
+def scope(principal: str, responder: str, user: str | None) -> bytes:
+    """The chain's first link. Callers, responders and users can't be confused with each other."""
+    return _link(b"", "\x00".join((principal, responder, "" if user is None else f"={user}")))
+
+
+def extend(digest: bytes, pairs: Iterable[Public]) -> bytes:
+    """The chain after `pairs`. Clients trim what they echo: white space at the ends is no
+    difference."""
+    for pair in pairs:
+        digest = _link(digest, f"{pair.role}\x00{pair.content.strip()}")
+        if pair.parts is not None:
+            digest = hashlib.sha256(digest + msgspec.json.encode(pair.parts)).digest()
+    return digest
+
+
+def _link(digest: bytes, text: str) -> bytes:
+    return hashlib.sha256(digest + text.encode("utf-8", "surrogatepass")).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The hashes of a dialogue. `prefixes[n]` is (hash, messages) of the n-th longest prefix that
+    ends with an answer; `whole` covers the history and the inputs."""
+
+    prefixes: tuple[tuple[bytes, int], ...]
+    whole: bytes
+
+
+def chain(start: bytes, history: Sequence[Public], inputs: Sequence[Public]) -> Chain:
+    digest, prefixes = start, []
+    for count, pair in enumerate(history, 1):
+        digest = extend(digest, (pair,))
+        if pair.role == "assistant":
+            prefixes.append((digest, count))
+    return Chain(tuple(reversed(prefixes)), extend(digest, inputs))
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A completed turn that a history has behind it.
+
+    `followed`: something that counts came after it. `version` and `length` are the conversation's.
+    """
+
+    turn_id: UUID
+    conversation_id: UUID
+    root_id: UUID
+    seq: int
+    history_hash: bytes | None
+    followed: bool
+    version: int
+    length: int
+    system_message_id: UUID | None
+    system: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Nothing is known of this history."""
+
+
+@dataclass(frozen=True, slots=True)
+class Continue:
+    match: Match
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    match: Match
+
+
+Decision: TypeAlias = Begin | Continue | Fork
+
+
+def decide(matches: Sequence[Match]) -> Decision:
+    """What to do with the matches of one prefix, the longest that has any.
+
+    Several matches of one family are forks of each other: the one that nothing follows goes on.
+    Matches of several families are equal openings of people who don't know each other: none of them
+    may be joined, so the new turn gets a copy.
+    """
+    if not matches:
+        return Begin()
+    newest = max(matches, key=lambda match: match.turn_id)
+    if len({match.root_id for match in matches}) > 1:
+        return Fork(newest)
+    ends = [match for match in matches if not match.followed]
+    return Continue(max(ends, key=lambda match: match.conversation_id)) if ends else Fork(newest)

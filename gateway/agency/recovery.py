@@ -1,0 +1,66 @@
+"""Turns that outlive their process or their client: leases are renewed, what ran out is swept."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from gateway import ids
+from gateway.agency.catalog import Catalog
+from gateway.agency.engine import Engine
+from gateway.agency.ledger import Ledger
+from gateway.agency.model import Model
+from gateway.database import Database
+from gateway.drain import Drain
+from gateway.errors import GatewayError
+from gateway.settings import Settings
+
+log = logging.getLogger(__name__)
+
+RENEWALS = 3
+"""Renewals within a lease: two may fail before the turn is lost."""
+LAST_SECONDS = 5.0
+"""What a turn that runs when the process is told to end may still take."""
+
+
+@asynccontextmanager
+async def open_engine(
+    database: Database, catalog: Catalog, model: Model, settings: Settings, drain: Drain
+) -> AsyncIterator[Engine]:
+    """An engine with its keepers. When the process drains, its turns have a few seconds to end;
+    those left are suspended for their clients' next try."""
+    node = f"{socket.gethostname()}:{os.getpid()}:{ids.new().hex[-8:]}"
+    ledger = Ledger(database, node, settings.lease)
+    engine = Engine(ledger, catalog, model, default_model=settings.default_model)
+    period = settings.lease / RENEWALS
+    keepers = [
+        asyncio.create_task(_regularly(engine.renew, period), name="renew leases"),
+        asyncio.create_task(_regularly(engine.sweep, min(period, 1.0)), name="sweep turns"),
+        asyncio.create_task(_wind_down(engine, drain), name="wind turns down"),
+    ]
+    try:
+        yield engine
+    finally:
+        for keeper in keepers:
+            keeper.cancel()
+        await asyncio.wait(keepers)
+        await engine.close()
+
+
+async def _wind_down(engine: Engine, drain: Drain) -> None:
+    await drain.wait()
+    await engine.idle(LAST_SECONDS)
+    await engine.close()
+
+
+async def _regularly(act: Callable[[], Awaitable[None]], period: float) -> None:
+    while True:
+        await asyncio.sleep(period)
+        try:
+            await act()
+        except GatewayError as error:
+            log.warning("recovery failed", extra={"act": act.__name__, "reason": error.message})

@@ -1,0 +1,83 @@
+"""What an agency is: frozen values, read once and shared by every turn that uses them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from gateway.agency.model import Json
+from gateway.ids import AgencyId, AgentId
+
+
+def label(agent_id: int, name: str) -> str:
+    """How agents and people see an agent: `#143 (programmer)`."""
+    return f"#{agent_id} ({name})"
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSpec:
+    """One agent. `model` None means the gateway's default."""
+
+    id: AgentId
+    name: str
+    instructions: str
+    model: str | None
+    collections: tuple[str, ...]
+    params: Mapping[str, Json]
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def label(self) -> str:
+        return label(self.id, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one turn may use: `seconds` of work, `tokens` of all its model calls (None: no
+    ceiling), and how often the same (from, to, text) may be said."""
+
+    model_calls: int = 24
+    seconds: float = 300.0
+    tokens: int | None = 1_000_000
+    repeats: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class AgencySpec:
+    """An agency as it was at one revision. `agents` are ordered by id and hold the manager."""
+
+    id: AgencyId
+    name: str
+    owner: str
+    shared: bool
+    manager_id: AgentId
+    agents: tuple[AgentSpec, ...]
+    settings: Mapping[str, Json]
+    limits: Limits
+    revision: int
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def manager(self) -> AgentSpec:
+        return next(agent for agent in self.agents if agent.id == self.manager_id)
+
+    def agent(self, agent_id: int) -> AgentSpec | None:
+        return next((agent for agent in self.agents if agent.id == agent_id), None)
+
+
+@dataclass(frozen=True, slots=True)
+class AgencySummary:
+    """An agency in a list. `agents` are (id, name), ordered by id."""
+
+    id: AgencyId
+    name: str
+    owner: str
+    shared: bool
+    manager_id: AgentId
+    agents: tuple[tuple[AgentId, str], ...]
+    revision: int
+    created_at: datetime
+    updated_at: datetime

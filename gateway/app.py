@@ -1,0 +1,99 @@
+"""The web application: resources, routes and the entrance before them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TypeAlias
+
+from litestar import Litestar
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.spec import Components, SecurityScheme
+from litestar.types import ControllerRouterHandler
+
+from gateway import __version__, settings, telemetry
+from gateway.drain import on_signals
+from gateway.errors import InvalidRequest
+from gateway.resources import Resources, open_resources
+from gateway.routes import agencies, chat, errors, guards, health, keys
+from gateway.routes.entrance import Entrance
+
+log = logging.getLogger(__name__)
+
+Opening: TypeAlias = Callable[[], AbstractAsyncContextManager[Resources]]
+
+ROUTES: list[ControllerRouterHandler] = [
+    *health.ROUTES,
+    *keys.ROUTES,
+    *agencies.ROUTES,
+    *chat.ROUTES,
+]
+
+INJECTED = ("callers", "catalog", "checks", "database", "drain", "engine", "settings")
+"""What handlers may ask for by name, beside `principal`: members of `Resources`."""
+
+
+def create() -> Litestar:
+    """Granian's factory: one app a worker, as the environment says."""
+    configured = settings.read()
+    telemetry.configure()
+    if (dsn := configured.database_url) is None:
+        raise InvalidRequest("DATABASE_URL is not set; `gateway serve` sets it for its workers.")
+    return create_app(lambda: open_resources(configured, dsn))
+
+
+def create_app(opening: Opening) -> Litestar:
+    """An app over the resources that `opening` gives when the server has started."""
+    opened: dict[str, object] = {}
+
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        async with opening() as resources:
+            opened.update({name: getattr(resources, name) for name in INJECTED})
+            app.state.callers = resources.callers
+            _announce(resources)
+            with on_signals(resources.drain):
+                yield
+
+    app = Litestar(
+        ROUTES,
+        lifespan=[lifespan],
+        dependencies=_dependencies(opened),
+        guards=[guards.authenticate],
+        exception_handlers={Exception: errors.handle},
+        logging_config=None,  # `errors.handle` logs, and without the words of the request
+        openapi_config=_openapi(),
+        request_max_body_size=errors.MAX_BODY,
+    )
+    app.asgi_handler = Entrance(app.asgi_handler)
+    return app
+
+
+def _dependencies(opened: dict[str, object]) -> dict[str, Provide]:
+    def provide(name: str) -> Provide:
+        def take() -> object:
+            return opened[name]
+
+        return Provide(take, sync_to_thread=False)
+
+    provided = {name: provide(name) for name in INJECTED}
+    return {**provided, "principal": Provide(guards.provide_principal)}
+
+
+def _openapi() -> OpenAPIConfig:
+    scheme = SecurityScheme(type="http", scheme="bearer", description="An API key, `agw_…`.")
+    return OpenAPIConfig(
+        title="Agency gateway",
+        version=__version__,
+        components=Components(security_schemes={"bearer": scheme}),
+        security=[{"bearer": []}],
+    )
+
+
+def _announce(resources: Resources) -> None:
+    mode = "rehearsal" if resources.settings.rehearses else "openai"
+    log.info("ready to serve", extra={"model": mode})
+    if resources.settings.rehearses:
+        log.warning("no upstream is set: the built-in rehearsal answers, not a language model")

@@ -1,0 +1,49 @@
+"""The `gateway` command. Each subcommand is loaded when it is used: most are heavier than `serve`."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from gateway import __version__
+from gateway.errors import GatewayError
+
+COMMANDS = {
+    "serve": "gateway.serve:serve",
+    "migrate": "gateway.cli_operate:migrate",
+    "doctor": "gateway.cli_doctor:doctor",
+    "keys": "gateway.cli_keys:keys",
+    "agency": "gateway.cli_agency:agency",
+}
+
+
+class Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command = getattr(importlib.import_module(module), name)
+        return command if isinstance(command, click.Command) else None
+
+
+@click.group(cls=Commands)
+@click.version_option(__version__, prog_name="gateway")
+def gateway() -> None:
+    """An OpenAI-compatible gateway to teams of LLM agents.
+
+    Settings are environment variables; the README lists them. Without any, everything that is
+    needed runs embedded, in ./.gateway.
+    """
+
+
+def main() -> None:
+    try:
+        gateway()
+    except GatewayError as error:
+        click.echo(f"gateway: {error.message}", err=True)
+        sys.exit(1)

@@ -1,0 +1,92 @@
+"""The composition root: what one process stands on, opened in order and closed in reverse.
+
+Only this file picks an implementation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+
+from gateway.agency.catalog import Catalog
+from gateway.agency.engine import Engine
+from gateway.agency.model import Model
+from gateway.agency.recovery import open_engine
+from gateway.agency.rehearsal import Rehearsal
+from gateway.agency.upstream import Upstream
+from gateway.auth import Callers
+from gateway.database import Database, open_database
+from gateway.drain import Drain
+from gateway.health import Check, Checks
+from gateway.retrieval import index
+from gateway.settings import Settings
+from gateway.streams import redis
+
+UPSTREAM_KEEP = 10.0
+"""Seconds. Probes come every few seconds, from several places, and upstreams count requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    settings: Settings
+    database: Database
+    callers: Callers
+    catalog: Catalog
+    model: Model
+    engine: Engine
+    checks: Checks
+    drain: Drain
+
+
+@asynccontextmanager
+async def open_resources(settings: Settings, dsn: str) -> AsyncIterator[Resources]:
+    """Raises Unavailable if Postgres does not answer."""
+    drain = Drain()
+    async with open_database(dsn) as database, _open_model(settings) as model:
+        catalog = Catalog(database)
+        async with open_engine(database, catalog, model, settings, drain) as engine:
+            yield Resources(
+                settings=settings,
+                database=database,
+                callers=Callers(database),
+                catalog=catalog,
+                model=model,
+                engine=engine,
+                checks=Checks(list_checks(settings, database, model)),
+                drain=drain,
+            )
+
+
+def _open_model(settings: Settings) -> AbstractAsyncContextManager[Model]:
+    if settings.rehearses:
+        return nullcontext(Rehearsal())
+    return Upstream(settings.openai_base_url, settings.openai_api_key)
+
+
+def list_checks(settings: Settings, database: Database, model: Model) -> list[Check]:
+    """What must answer before this process can: a ping each."""
+    checks = [
+        Check(
+            "postgres",
+            database.ping,
+            mode="postgres",
+            remedy="Start the server that DATABASE_URL names, or unset it to use the embedded one.",
+        ),
+        Check(
+            "upstream",
+            model.ping,
+            mode="rehearsal" if settings.rehearses else "openai",
+            remedy="Check OPENAI_API_KEY and OPENAI_BASE_URL, and the network on the way there.",
+            keep=UPSTREAM_KEEP,
+        ),
+    ]
+    if settings.redis_url is not None:
+        remedy = "Start the server that REDIS_URL names, or unset it to run a single process."
+        checks.append(Check("redis", partial(redis.ping, settings.redis_url), "remote", remedy))
+    if settings.chroma_url is not None:
+        remedy = "Start the server that CHROMA_URL names, or unset it to use the embedded index."
+        ping = partial(index.ping, settings.chroma_url, settings.data_dir)
+        checks.append(Check("chroma", ping, "remote", remedy))
+    return checks

@@ -1,0 +1,285 @@
+"""The OpenAI door: chat completions, streaming and not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import cast
+
+from litestar import Request, Response, post
+from litestar.datastructures import State
+from litestar.di import NamedDependency
+from litestar.openapi import ResponseSpec
+from litestar.params import FromPath, JSONBody
+from litestar.types import ASGIApp, Receive, Scope, Send
+from sse_starlette import EventSourceResponse
+
+from gateway import ids
+from gateway.agency.catalog import Catalog
+from gateway.agency.engine import Engine, Stale
+from gateway.agency.reply import Reply
+from gateway.agency.request import ChatRequest
+from gateway.agency.team import AgencySpec
+from gateway.auth import Callers, Principal
+from gateway.auth import Scope as Right
+from gateway.errors import Conflict, GatewayError, NotFound
+from gateway.routes.chat_wire import ChatCompletionRequest, ignored, read_request
+from gateway.routes.completion import (
+    FINGERPRINT,
+    REHEARSAL_FINGERPRINT,
+    ChatCompletion,
+    Chunks,
+    completion,
+)
+from gateway.routes.errors import describe, handle, render_openai
+from gateway.routes.guards import RECALLED
+from gateway.settings import Settings
+
+PATIENCE = 10.0
+"""Seconds before a silent stream is begun: till then a failure still has a status of its own. From
+then on comments keep the connection open."""
+PING = 10
+SEND_TIMEOUT = 30.0
+"""Seconds after which a reader that stopped reading is cut off."""
+TRIES = 8
+"""How often a request is looked at again because something it rested on had changed meanwhile."""
+
+Asking = Request[Principal, str, State]
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One chat completion: the request, and what its answer needs to know of it."""
+
+    request: Asking
+    body: ChatCompletionRequest
+    asked: ChatRequest
+    fingerprint: str
+    started: float = field(default_factory=perf_counter)
+
+    def headers(self, reply: Reply) -> dict[str, str]:
+        """`x-gateway-overhead-ms` is the time spent outside of model calls, so far."""
+        overhead = perf_counter() - self.started - reply.model_seconds
+        headers = {
+            "x-conversation-id": ids.show(ids.CONVERSATION, reply.conversation_id),
+            "x-gateway-overhead-ms": f"{overhead * 1000:.2f}",
+        }
+        if names := ignored(self.body):
+            headers["x-gateway-ignored"] = ", ".join(names)
+        return headers
+
+
+@post(
+    [
+        "/api/agency/{agency_id:int}/chat/completions",
+        "/api/agency/{agency_id:int}/v1/chat/completions",
+    ],
+    status_code=200,
+    opt={RECALLED: True},
+    responses={200: ResponseSpec(ChatCompletion, description="The answer, or a stream of chunks")},
+    summary="Create a chat completion by an agency",
+    tags=["Chat"],
+)
+async def create_agency_completion(
+    request: Asking,
+    agency_id: FromPath[int],
+    data: JSONBody[ChatCompletionRequest],
+    catalog: NamedDependency[Catalog],
+    callers: NamedDependency[Callers],
+    engine: NamedDependency[Engine],
+    settings: NamedDependency[Settings],
+) -> ASGIApp:
+    """The manager answers; the team works behind it. `model` may be anything and is echoed."""
+    exchange = await _exchange(request, data, agency_id, settings)
+    return await _answer(exchange, agency_id, catalog, callers, engine)
+
+
+@post(
+    "/v1/chat/completions",
+    status_code=200,
+    opt={RECALLED: True},
+    responses={200: ResponseSpec(ChatCompletion, description="The answer, or a stream of chunks")},
+    summary="Create a chat completion by the agency that `model` names",
+    tags=["Chat"],
+)
+async def create_completion(
+    request: Asking,
+    data: JSONBody[ChatCompletionRequest],
+    catalog: NamedDependency[Catalog],
+    callers: NamedDependency[Callers],
+    engine: NamedDependency[Engine],
+    settings: NamedDependency[Settings],
+) -> ASGIApp:
+    """`model` is `agency/<id>`."""
+    agency_id = agency_of(data.model)
+    exchange = await _exchange(request, data, agency_id, settings)
+    return await _answer(exchange, agency_id, catalog, callers, engine)
+
+
+def agency_of(model: str) -> int:
+    """The agency that a model's name stands for. Raises NotFound."""
+    kind, _, number = model.partition("/")
+    if kind != "agency" or not (number.isascii() and number.isdigit()) or len(number) > 18:
+        raise NotFound(
+            f"There is no model {model[:64]!r} here. An agency's is agency/<id>.",
+            param="model",
+            code="model_not_found",
+        )
+    return int(number)
+
+
+async def _exchange(
+    request: Asking, data: ChatCompletionRequest, agency_id: int, settings: Settings
+) -> Exchange:
+    request.user.require(Right.CHAT)
+    asked = read_request(
+        data,
+        await request.body(),
+        responder=f"agency/{agency_id}",
+        user=request.user.user,
+        retry=bool(_number(request, "x-stainless-retry-count")),
+        read_timeout=_number(request, "x-stainless-read-timeout"),
+    )
+    fingerprint = REHEARSAL_FINGERPRINT if settings.rehearses else FINGERPRINT
+    return Exchange(request, data, asked, fingerprint)
+
+
+async def _answer(
+    exchange: Exchange, agency_id: int, catalog: Catalog, callers: Callers, engine: Engine
+) -> ASGIApp:
+    reply = await _accepted(exchange, agency_id, catalog, callers, engine)
+    if exchange.body.stream:
+        reply.streamed = True
+        return _Streamed(exchange, reply, engine)
+    return await _whole(exchange, reply, engine)
+
+
+async def _accepted(
+    exchange: Exchange, agency_id: int, catalog: Catalog, callers: Callers, engine: Engine
+) -> Reply:
+    """Believe what is remembered of the key and the agency; if it has changed, look again."""
+    request = exchange.request
+    named = request.headers.get("x-conversation-id")
+    conversation_id = ids.read(ids.CONVERSATION, named) if named else None
+    principal, agency = request.user, await catalog.recall(agency_id, request.user)
+    for _ in range(TRIES):
+        try:
+            return await engine.chat(
+                exchange.asked, agency, principal, conversation_id=conversation_id
+            )
+        except Stale:
+            principal, agency = await _afresh(request, agency_id, catalog, callers)
+    raise Conflict("The conversation keeps changing; try again.")
+
+
+async def _afresh(
+    request: Asking, agency_id: int, catalog: Catalog, callers: Callers
+) -> tuple[Principal, AgencySpec]:
+    principal = await callers.identify(request.auth)
+    principal.require(Right.CHAT)
+    return principal, await catalog.read(agency_id, principal)
+
+
+async def _whole(exchange: Exchange, reply: Reply, engine: Engine) -> ASGIApp:
+    async with engine.listening(reply):
+        watch = _watch(exchange.request.receive)
+        try:
+            outcome = await reply.outcome()
+        except GatewayError as error:
+            return _failed(exchange, reply, error)
+        finally:
+            watch.cancel()
+    answer = completion(
+        reply,
+        outcome,
+        model=exchange.body.model,
+        fingerprint=exchange.fingerprint,
+        metadata=exchange.asked.metadata,
+    )
+    return _asgi(exchange, Response(answer, headers=exchange.headers(reply)))
+
+
+def _watch(receive: Receive) -> asyncio.Task[None]:
+    """Cancels the task that answers when its client goes away."""
+    answering = asyncio.current_task()
+
+    async def watch() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        if answering is not None:
+            answering.cancel()
+
+    return asyncio.create_task(watch(), name="watch for a disconnect")
+
+
+def _failed(exchange: Exchange, reply: Reply, error: GatewayError) -> ASGIApp:
+    response = handle(exchange.request, error)
+    response.headers.update(exchange.headers(reply))
+    return _asgi(exchange, response)
+
+
+def _asgi(exchange: Exchange, response: Response[ChatCompletion] | Response[bytes]) -> ASGIApp:
+    return response.to_asgi_response(None, exchange.request)
+
+
+@dataclass(slots=True)
+class _Streamed:
+    """The answer as a stream of chunks, as an ASGI app: from its first moment to its last somebody
+    listens to the reply, or the turn is suspended."""
+
+    exchange: Exchange
+    reply: Reply
+    engine: Engine
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self.engine.listening(self.reply):
+            response = await self._begin(receive)
+            await response(scope, receive, send)
+
+    async def _begin(self, receive: Receive) -> ASGIApp:
+        """Wait for the first words: a failure before them is an answer of its own."""
+        watch = _watch(receive)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.reply.beginning(), PATIENCE)
+        watch.cancel()
+        if self.reply.failed_early is not None:
+            return _failed(self.exchange, self.reply, self.reply.failed_early)
+        stream = EventSourceResponse(
+            self._events(),
+            headers=self.exchange.headers(self.reply),
+            sep="\n",
+            ping=PING,
+            send_timeout=SEND_TIMEOUT,
+        )
+        return cast("ASGIApp", stream)
+
+    async def _events(self) -> AsyncIterator[bytes]:
+        options = self.exchange.body.stream_options
+        chunks = Chunks(
+            self.reply,
+            model=self.exchange.body.model,
+            fingerprint=self.exchange.fingerprint,
+            with_usage=bool(options and options.include_usage),
+        )
+        opening = chunks.role()
+        try:
+            async for pieces in self.reply.follow():
+                yield opening + chunks.text(pieces)
+                opening = b""
+            yield opening + chunks.end(await self.reply.outcome())
+        except GatewayError as error:
+            yield opening + b"data: " + render_openai(describe(error)) + b"\n\n"
+
+
+def _number(request: Asking, header: str) -> float | None:
+    """A number that an OpenAI SDK tells of itself; what is none is as good as absent."""
+    try:
+        return float(request.headers[header])
+    except (KeyError, ValueError):
+        return None
+
+
+ROUTES = [create_agency_completion, create_completion]

@@ -1,0 +1,240 @@
+"""Chat completions on the wire: requests in, completions and chunks out.
+
+Source: the OpenAI API reference. Everything that it defines is accepted; what has no meaning for a
+team of agents is ignored, and named in `x-gateway-ignored`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, cast
+
+import msgspec
+
+from gateway.agency import lineage
+from gateway.agency.model import Json
+from gateway.agency.release import unusable_schema
+from gateway.agency.request import Ask, ChatRequest, Dialogue, Public
+from gateway.errors import InvalidRequest
+
+PASSED_ON = (
+    "temperature",
+    "top_p",
+    "frequency_penalty",
+    "presence_penalty",
+    "logit_bias",
+    "seed",
+    "reasoning_effort",
+    "verbosity",
+    "service_tier",
+    "prompt_cache_key",
+    "safety_identifier",
+)
+"""Sent along with the manager's calls, as they are."""
+
+IGNORED = (
+    "audio",
+    "function_call",
+    "functions",
+    "logprobs",
+    "modalities",
+    "moderation",
+    "parallel_tool_calls",
+    "prediction",
+    "prompt_cache_options",
+    "prompt_cache_retention",
+    "tool_choice",
+    "tools",
+    "top_logprobs",
+    "web_search_options",
+)
+"""Accepted without effect."""
+
+READ_SHARE = 0.8
+"""The part of a client's read timeout that a turn may use: the rest is for the way back."""
+
+
+class StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class ChatMessageIn(msgspec.Struct):
+    """`content` is a text, null, or a list of parts (`{"type": "text", "text": …}`,
+    `{"type": "image_url", …}`)."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | list[dict[str, object]] | None = None
+    refusal: str | None = None
+
+
+class ChatCompletionRequest(msgspec.Struct, kw_only=True):
+    """The body of `POST …/chat/completions`."""
+
+    model: str
+    messages: list[ChatMessageIn]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: int | None = None
+    stop: str | list[str] | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    response_format: dict[str, object] | None = None
+    store: bool | None = None
+    metadata: dict[str, str] | None = None
+    user: str | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    logit_bias: dict[str, float] | None = None
+    seed: int | None = None
+    reasoning_effort: str | None = None
+    verbosity: str | None = None
+    service_tier: str | None = None
+    prompt_cache_key: str | None = None
+    safety_identifier: str | None = None
+    audio: object = None
+    function_call: object = None
+    functions: object = None
+    logprobs: object = None
+    modalities: object = None
+    moderation: object = None
+    parallel_tool_calls: object = None
+    prediction: object = None
+    prompt_cache_options: object = None
+    prompt_cache_retention: object = None
+    tool_choice: object = None
+    tools: object = None
+    top_logprobs: object = None
+    web_search_options: object = None
+
+
+def ignored(body: ChatCompletionRequest) -> list[str]:
+    """The parameters that were given without effect."""
+    return [name for name in IGNORED if getattr(body, name) is not None]
+
+
+def read_request(
+    body: ChatCompletionRequest,
+    raw: bytes,
+    *,
+    responder: str,
+    user: str,
+    retry: bool,
+    read_timeout: float | None,
+) -> ChatRequest:
+    """What the body asks of the engine. Raises InvalidRequest naming the parameter at fault.
+
+    `raw` is the body as it came: a request that comes again comes byte for byte.
+    """
+    _refuse(body, raw)
+    scope = lineage.scope(user, responder, body.user)
+    ask = Ask(
+        model=body.model,
+        params={k: v for k in PASSED_ON if (v := getattr(body, k)) is not None},
+        stop=_stops(body.stop),
+        max_tokens=body.max_completion_tokens or body.max_tokens,
+        response_format=_wanted(body.response_format),
+        seconds=None if read_timeout is None or body.stream else read_timeout * READ_SHARE,
+        store=body.store is not False,
+    )
+    return ChatRequest(
+        responder=responder,
+        scope=scope,
+        dialogue=dialogue(body.messages),
+        ask=ask,
+        digest=hashlib.sha256(scope + raw).digest(),
+        retry=retry,
+        metadata=body.metadata or {},
+    )
+
+
+def _refuse(body: ChatCompletionRequest, raw: bytes) -> None:
+    if body.n is not None and body.n != 1:
+        raise InvalidRequest("A team gives one answer: 'n' can only be 1.", param="n")
+    if not body.messages:
+        raise InvalidRequest("'messages' must hold at least one message.", param="messages")
+    for name in ("max_tokens", "max_completion_tokens"):
+        value = getattr(body, name)
+        if value is not None and value < 1:
+            raise InvalidRequest(f"{name!r} must be at least 1.", param=name)
+    if len(body.metadata or {}) > 16:
+        raise InvalidRequest("'metadata' holds at most 16 pairs.", param="metadata")
+    # Postgres stores no NUL. A body seldom holds one, so the exact look comes second.
+    if b"\\u0000" in raw and _holds_nul(msgspec.to_builtins(body)):
+        raise InvalidRequest("Text must not hold NUL characters.")
+
+
+def _holds_nul(value: object) -> bool:
+    match value:
+        case str():
+            return "\x00" in value
+        case dict():
+            return any(_holds_nul(item) for pair in value.items() for item in pair)
+        case list():
+            return any(map(_holds_nul, value))
+        case _:
+            return False
+
+
+def _stops(stop: str | Sequence[str] | None) -> tuple[str, ...]:
+    stops = (stop,) if isinstance(stop, str) else tuple(stop or ())
+    if len(stops) > 4:
+        raise InvalidRequest("'stop' holds at most 4 sequences.", param="stop")
+    return stops
+
+
+def _wanted(response_format: Mapping[str, object] | None) -> dict[str, object] | None:
+    """Null if the client wants text."""
+    if response_format is None or response_format.get("type") == "text":
+        return None
+    match response_format:
+        case {"type": "json_object"}:
+            return {"type": "json_object"}
+        case {"type": "json_schema", "json_schema": {"schema": dict(schema)}}:
+            if why := unusable_schema(cast("Mapping[str, Json]", schema)):
+                raise InvalidRequest(f"The schema can't be used: {why}", param="response_format")
+            return {"type": "json_schema", "json_schema": {"schema": schema}}
+        case _:
+            raise InvalidRequest(
+                "'response_format' is of type text, json_object, or json_schema with a schema.",
+                param="response_format",
+            )
+
+
+def dialogue(messages: Iterable[ChatMessageIn]) -> Dialogue:
+    """Take a client's messages apart: its system messages, its history, and what is new."""
+    system: list[str] = []
+    public: list[Public] = []
+    for message in messages:
+        said = _public(message)
+        if message.role in ("system", "developer"):
+            system.append(said.content)
+        else:
+            public.append(said)
+    answers = [place for place, said in enumerate(public, 1) if said.role == "assistant"]
+    known = answers[-1] if answers else 0
+    return Dialogue(
+        history=tuple(public[:known]),
+        inputs=tuple(public[known:]),
+        system="\n\n".join(system) if system else None,
+    )
+
+
+def _public(message: ChatMessageIn) -> Public:
+    if message.content is None:
+        return Public(message.role, message.refusal or "")
+    if isinstance(message.content, str):
+        return Public(message.role, message.content)
+    parts = cast("list[Mapping[str, Json]]", message.content)
+    text = "\n".join(_text(part) for part in parts if part.get("type") in ("text", "refusal"))
+    plain = all(part.get("type") in ("text", "refusal") for part in parts)
+    return Public(message.role, text, None if plain else parts)
+
+
+def _text(part: Mapping[str, Json]) -> str:
+    text = part.get("text", part.get("refusal"))
+    if not isinstance(text, str):
+        raise InvalidRequest("A text part holds its text under 'text'.", param="messages")
+    return text

@@ -1,0 +1,157 @@
+"""Failures as answers: `describe` says what a caller may know, one function a door renders it."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from dataclasses import dataclass, field
+
+import asyncpg
+import msgspec
+from litestar import Request, Response
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException, ValidationException
+
+from gateway.auth import Principal
+from gateway.errors import GatewayError, InvalidRequest, NotFound, Unavailable
+
+log = logging.getLogger(__name__)
+
+MAX_BODY = 20 * 1024 * 1024
+"""Bytes. A long history with images fits; what is larger should be a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What a caller may know of a failure, whatever the door."""
+
+    status: int
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class Unrouted(Exception):
+    """No route was found, and so nobody asked who is calling: `entrance` does."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+def handle(request: Request[Principal, str, State], error: Exception) -> Response[bytes]:
+    """The exception handler of the whole app."""
+    problem = describe(error)
+    if problem.status in (404, 405) and "route_handler" not in request.scope:
+        raise Unrouted(problem)
+    if problem.status >= 500:
+        log_failure(error, problem)
+    return Response(
+        render_openai(problem), status_code=problem.status, headers=problem.headers, media_type=JSON
+    )
+
+
+JSON = "application/json"
+
+
+def render_openai(problem: Problem) -> bytes:
+    """The door of OpenAI's clients. They want all four keys, null or not."""
+    error = {
+        "message": problem.message,
+        "type": problem.type,
+        "param": problem.param,
+        "code": problem.code,
+    }
+    return msgspec.json.encode({"error": error})
+
+
+def describe(error: Exception) -> Problem:
+    if isinstance(error, HTTPException):
+        return _of_litestar(error)
+    known = _known(error)
+    if known is None:
+        return Problem(
+            500, "The gateway failed. Quote the x-request-id to report it.", "server_error"
+        )
+    headers = {}
+    if known.retryable is not None:
+        headers["x-should-retry"] = "true" if known.retryable else "false"
+    if known.retry_after is not None:
+        headers["retry-after"] = str(known.retry_after)
+    return Problem(known.status, known.message, known.type, known.param, known.code, headers)
+
+
+def _known(error: Exception) -> GatewayError | None:
+    match error:
+        case Unavailable(__cause__=ValueError()):  # the driver can't encode what it was given
+            return InvalidRequest("A value is out of range, or no text that can be stored.")
+        case GatewayError():
+            return error
+        case RecursionError():
+            return InvalidRequest("The body is nested too deep.")
+        case UnicodeError():
+            return InvalidRequest("The body is not UTF-8.")
+        case asyncpg.CharacterNotInRepertoireError() | asyncpg.UntranslatableCharacterError():
+            return InvalidRequest("Text must not hold NUL characters.")
+        case asyncpg.PostgresConnectionError() | asyncpg.InterfaceError() | ConnectionError():
+            return Unavailable("A resource of the gateway can't be reached; try again.")
+        case _:
+            return None
+
+
+_SENTENCES = {
+    404: "There is nothing at this address.",
+    405: "This address does not take this method.",
+    413: f"The body is larger than {MAX_BODY // 1024 // 1024} MiB.",
+}
+_CODES = {404: NotFound.code, 405: "method_not_allowed", 413: "request_too_large"}
+
+
+def _of_litestar(error: HTTPException) -> Problem:
+    status = error.status_code
+    if status >= 500:
+        return Problem(
+            500, "The gateway failed. Quote the x-request-id to report it.", "server_error"
+        )
+    message, param = _SENTENCES.get(status, error.detail), None
+    if isinstance(error, ValidationException):
+        message, param = _first_violation(error)
+    elif status == 400:
+        message = f"The request can't be read: {error.detail.removeprefix('400: ')}"
+    allow = {"allow": error.headers["allow"]} if error.headers and "allow" in error.headers else {}
+    return Problem(status, message, "invalid_request_error", param, _CODES.get(status), allow)
+
+
+class _Violation(msgspec.Struct):
+    """One item of Litestar's `ValidationException.extra`."""
+
+    message: str
+    key: str | None = None
+
+
+def _first_violation(error: ValidationException) -> tuple[str, str | None]:
+    try:
+        first, *_ = msgspec.convert(error.extra, list[_Violation])
+    except (msgspec.ValidationError, ValueError):
+        return error.detail, None
+    return f"{first.key}: {first.message}" if first.key else first.message, first.key
+
+
+def log_failure(error: BaseException, problem: Problem | None = None) -> None:
+    """One line with what went wrong and where, but without words: they may hold a prompt."""
+    causes: list[str] = []
+    current: BaseException | None = error
+    while current is not None and len(causes) < 5:
+        where = traceback.extract_tb(current.__traceback__)
+        frames = "; ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in where[-12:])
+        state = getattr(current, "sqlstate", None)
+        causes.append(f"{type(current).__name__}{f' {state}' if state else ''} at {frames}")
+        current = current.__cause__ or current.__context__
+    known = problem is not None and (problem.code is not None or problem.status != 500)
+    log.log(
+        logging.WARNING if known else logging.ERROR,
+        problem.message if problem is not None and known else "a request failed",
+        extra={"status": problem.status if problem else None, "causes": causes},
+    )

@@ -1,0 +1,55 @@
+"""Who may come in. Every address asks for a key but the few that are public."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from litestar import Request
+from litestar.connection import ASGIConnection
+from litestar.datastructures import State
+from litestar.handlers import BaseRouteHandler
+
+from gateway.auth import Callers, Principal
+
+RECALLED = "recalled"
+"""Set as a route's `opt`: a key that was proven before is believed. The route's first statement
+checks that it still lives."""
+
+_PUBLIC = ("/health/", "/schema")
+
+
+def is_public(path: str) -> bool:
+    return path.startswith(_PUBLIC)
+
+
+def token_of(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """The key, from `Authorization: Bearer <key>` or else `x-api-key: <key>`."""
+    key: str | None = None
+    for name, value in headers:
+        if name == b"authorization":
+            scheme, _, credentials = value.decode("latin-1").partition(" ")
+            if scheme.lower() == "bearer" and credentials:
+                return credentials.strip()
+        elif name == b"x-api-key":
+            key = value.decode("latin-1").strip()
+    return key
+
+
+async def authenticate(
+    connection: ASGIConnection[BaseRouteHandler, Principal, str, State], handler: BaseRouteHandler
+) -> None:
+    """The app's guard: runs before anything of the body is read. Raises Unauthenticated."""
+    scope = connection.scope
+    if is_public(scope["path"]):
+        return
+    token = token_of(scope["headers"])
+    callers: Callers = connection.app.state.callers
+    identify = callers.recall if RECALLED in handler.opt else callers.identify
+    scope["user"] = await identify(token)
+    scope["auth"] = token
+
+
+async def provide_principal(request: Request[Principal, str, State]) -> Principal:
+    """`principal` in a handler. Where it is the only need, `request.user` is the same and cheaper,
+    and `request.auth` is the key itself."""
+    return request.user

@@ -1,0 +1,120 @@
+"""`gateway serve`: everything that is missing is made, then the workers start."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+
+import click
+from granian import Granian
+from granian.constants import Interfaces
+from granian.log import LogLevels
+
+from gateway import embedded, telemetry
+from gateway.banner import announce
+from gateway.errors import Conflict, InvalidRequest
+from gateway.first_start import prepare
+from gateway.settings import Settings, read
+
+KILL_S = 15
+"""Seconds that a worker may take to end. Its turns get 5 of them."""
+LOGS = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {},
+    "handlers": {},
+    "loggers": {"_granian": {"handlers": [], "propagate": True}},
+}
+"""Granian's log lines go the way of ours."""
+
+
+@click.command()
+def serve() -> None:
+    """Serve on GATEWAY_HOST and GATEWAY_PORT; prints how to call it."""
+    telemetry.configure()
+    signal.signal(signal.SIGTERM, _leave)
+    configured = read()
+    try:
+        with _only_one(configured), embedded.database(configured) as dsn:
+            _serve(replace(configured, port=_check_port(configured)), dsn)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _serve(settings: Settings, dsn: str) -> None:
+    key = asyncio.run(prepare(settings, dsn))
+    # The workers need not know that their Postgres is embedded.
+    os.environ.update(DATABASE_URL=dsn, GATEWAY_PORT=str(settings.port))
+    server = Granian(
+        "gateway.app:create",
+        factory=True,
+        interface=Interfaces.ASGI,
+        address=_address(settings.host),
+        port=settings.port,
+        workers=settings.workers,
+        websockets=False,
+        workers_kill_timeout=KILL_S,
+        log_level=LogLevels.warning,
+        log_dictconfig=LOGS,
+    )
+    # A thread that outlives the workers' start only sleeps while they are forked.
+    threading.Thread(target=announce, args=(settings, key), daemon=True).start()
+    server.serve()
+
+
+@contextmanager
+def _only_one(settings: Settings) -> Iterator[None]:
+    """Two gateways on one embedded Postgres would not hear each other's events."""
+    if settings.database_url is not None:
+        yield
+        return
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (settings.data_dir / "serve.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Conflict(
+                f"A gateway already serves from {Path(settings.data_dir).absolute()}. "
+                "Stop it, or set GATEWAY_DATA_DIR to another directory."
+            ) from None
+        yield
+
+
+def _check_port(settings: Settings) -> int:
+    """The port to bind. Granian shares its ports, and so would take turns with another server."""
+    try:
+        family, _, _, _, address = _resolve(settings.host, settings.port)
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            return int(probe.getsockname()[1])
+    except OSError as error:
+        raise InvalidRequest(
+            f"{settings.host}:{settings.port} can't be used: {error.strerror or error}. "
+            "Set GATEWAY_PORT or GATEWAY_HOST, or stop what listens there."
+        ) from error
+
+
+def _address(host: str) -> str:
+    return str(_resolve(host, 0)[4][0])
+
+
+def _resolve(
+    host: str, port: int
+) -> tuple[socket.AddressFamily, int, int, str, tuple[str, int] | tuple[str, int, int, int]]:
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """SIGTERM before the server listens to it: leave through every `finally`."""
+    sys.exit(128 + number)

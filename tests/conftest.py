@@ -1,0 +1,72 @@
+"""What tests stand on. See `postgres`, `running` and `scripted` for how it is made."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from gateway.database import Database, open_database
+from tests import postgres
+from tests.running import Gateway, running_gateway, settings_for
+from tests.scripted import ScriptedUpstream
+
+
+class StartGateway(Protocol):
+    """`await start_gateway(dsn=…, workers=…)`: settings by name, and whose database it uses."""
+
+    def __call__(self, *, dsn: str | None = None, **settings: object) -> Awaitable[Gateway]: ...
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[str]:
+    """The server's DSN. All xdist workers share one server; the last to leave stops it."""
+    own = tmp_path_factory.getbasetemp()
+    with postgres.template(own if worker_id == "master" else own.parent) as dsn:
+        yield dsn
+
+
+@pytest.fixture
+async def dsn(postgres_server: str) -> AsyncIterator[str]:
+    """A migrated, empty database of the test's own."""
+    async with postgres.clone(postgres_server) as fresh:
+        yield fresh
+
+
+@pytest.fixture
+async def database(dsn: str) -> AsyncIterator[Database]:
+    """A pool on the test's database, the one that `gateway` uses too."""
+    async with open_database(dsn) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[ScriptedUpstream]:
+    """The model server that `gateway` calls; it does what the test scripts."""
+    async with ScriptedUpstream() as scripted:
+        yield scripted
+
+
+@pytest.fixture
+async def start_gateway(
+    dsn: str, upstream: ScriptedUpstream, tmp_path: Path
+) -> AsyncIterator[StartGateway]:
+    """Starts gateways over one database, with the settings that a test names."""
+    async with AsyncExitStack() as running:
+
+        async def start(*, dsn: str | None = None, **settings: object) -> Gateway:
+            base = {"openai_base_url": upstream.base_url, **settings}
+            configured = settings_for(tmp_path, **base)
+            return await running.enter_async_context(running_gateway(dsn or own, configured))
+
+        own = dsn
+        yield start
+
+
+@pytest.fixture
+async def gateway(start_gateway: StartGateway) -> Gateway:
+    """A running gateway over `dsn`, with `upstream` as its model."""
+    return await start_gateway()
