@@ -71,9 +71,7 @@ def told(settings: Settings, key: RootKey) -> str:
     )
 
 
-EXAMPLE = (
-    'model="agency/1", messages=[{"role": "user", "content": "A landing page for a bakery, please."}]'
-)
+EXAMPLE = 'model="agency/1", messages=[{"role": "user", "content": "A web page for a bakery?"}]'
 
 
 def _key(settings: Settings, key: RootKey) -> tuple[str, str, str]:

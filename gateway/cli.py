@@ -1,4 +1,4 @@
-"""The `gateway` command. Each subcommand is loaded when it is used: most are heavier than `serve`."""
+"""The `gateway` command. Subcommands are loaded when used: most are heavier than `serve`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gateway.errors import GatewayError
 
 COMMANDS = {
     "serve": "gateway.serve:serve",
-    "migrate": "gateway.cli_operate:migrate",
+    "migrate": "gateway.cli_migrate:migrate",
     "doctor": "gateway.cli_doctor:doctor",
     "keys": "gateway.cli_keys:keys",
     "agency": "gateway.cli_agency:agency",

@@ -3,17 +3,73 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from importlib import resources
 from pathlib import Path
+from typing import TypeVar
 
+import click
+
+from gateway import embedded, settings
 from gateway.agency.catalog import Applied, Catalog
 from gateway.agency.document_file import parse, render
 from gateway.agency.documents import AgencyDocument
 from gateway.auth import ROOT, Principal, Scope
-from gateway.errors import InvalidRequest
+from gateway.database import open_database
+from gateway.errors import InvalidRequest, NotFound
+from gateway.migrate import migrate
 
+T = TypeVar("T")
 OPERATOR = Principal(ROOT, frozenset(Scope), ROOT)
 """Who sits at the machine may do everything."""
+
+
+@click.group()
+def agency() -> None:
+    """Agencies as files: apply, export."""
+
+
+@agency.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--owner", default=ROOT, show_default=True, help="Whose agency it is.")
+@click.option("--id", "agency_id", type=int, help="The agency to update, whatever its name.")
+def apply(file: Path, owner: str, agency_id: int | None) -> None:
+    """Make or update the agency that FILE describes.
+
+    Without an id, here or in the file, it is the owner's agency of the same name. Its agents are
+    known by their names; those that FILE does not name are deleted, and what they said is kept.
+    """
+    try:
+        applied = _with_catalog(lambda catalog: apply_file(catalog, file, owner, agency_id))
+    except NotFound as error:
+        raise NotFound(f"{error.message} At least {owner} has none: see --owner.") from error
+    click.echo(told(applied))
+
+
+@agency.command()
+@click.argument("agency_id", metavar="ID", type=int)
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write a file.")
+@click.option("--ids", is_flag=True, help="With ids, so that names may be edited in the file.")
+def export(agency_id: int, output: Path | None, ids: bool) -> None:
+    """Print the agency ID as a file for `apply`."""
+    text = _with_catalog(lambda catalog: export_file(catalog, agency_id, ids=ids))
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        output.write_text(text, "utf-8")
+    except OSError as error:
+        raise click.FileError(str(output), error.strerror) from error
+
+
+def _with_catalog(act: Callable[[Catalog], Awaitable[T]]) -> T:
+    async def run(dsn: str) -> T:
+        await migrate(dsn)
+        async with open_database(dsn, pool_size=1) as database:
+            return await act(Catalog(database))
+
+    with embedded.database(settings.read()) as dsn:
+        return asyncio.run(run(dsn))
 
 
 async def apply_file(

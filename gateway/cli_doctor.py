@@ -4,31 +4,99 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import asyncpg
 import click
 
-from gateway import embedded
+from gateway import embedded, telemetry
 from gateway.errors import GatewayError, Unavailable
-from gateway.health import Check, Checks, Result
-from gateway.migrate import pending
-from gateway.resources import broker_check, index_check, model_check, open_model
+from gateway.health import Check, Checks, Ping, Result
+from gateway.migrate import connect, pending
+from gateway.resources import list_checks, open_model
+from gateway.retrieval import index
 from gateway.settings import Settings, read
 
-DEADLINE = 15.0
-"""Seconds. Chroma alone takes one to load."""
+DEADLINE = 20.0
+"""Seconds. Chroma alone takes one or two to load."""
 
 
 @click.command()
 def doctor() -> None:
-    """Check Postgres, Chroma, Redis and the model upstream. Exit code 1 if one fails."""
+    """Check Postgres, the upstream, Redis and Chroma. The exit code is 1 if one fails."""
+    telemetry.configure()
     settings = read()
-    results = [*asyncio.run(_examine_database(settings)), *asyncio.run(_examine_others(settings))]
-    width = max(len(result.name) for result in results)
+    with ExitStack() as stack:
+        try:
+            dsn = stack.enter_context(embedded.database(settings))
+        except GatewayError as error:
+            results = asyncio.run(_examine(settings, _failing(error)))
+        else:
+            results = asyncio.run(_examine(settings, partial(_ping_database, dsn)))
     for result in results:
-        _tell(result, width)
+        _tell(result)
+    for line in _not_used(settings):
+        click.echo(f"  -       {line}")
     sys.exit(0 if all(result.ok for result in results) else 1)
+
+
+async def _examine(settings: Settings, ping_database: Ping) -> list[Result]:
+    async with AsyncExitStack() as stack:
+        try:
+            model = await stack.enter_async_context(open_model(settings))
+        except GatewayError as error:
+            ping_model = _failing(error)
+        else:
+            ping_model = model.ping
+        checks = list_checks(settings, ping_database, ping_model)
+        if settings.chroma_url is None:
+            checks.append(_embedded_chroma(settings))
+        results = await Checks(checks).run(DEADLINE)
+    if settings.database_url is None and not results[0].ok:
+        remedy = f"Look into {settings.data_dir.absolute() / 'postgres' / 'log'}, or set "
+        results[0] = replace(results[0], remedy=f"{remedy}DATABASE_URL to a server of your own.")
+    return results
+
+
+def _embedded_chroma(settings: Settings) -> Check:
+    return Check(
+        "chroma",
+        partial(index.ping, None, settings.data_dir),
+        mode="embedded",
+        remedy=f"Check that {settings.data_dir.absolute()} can be written, or set CHROMA_URL.",
+    )
+
+
+async def _ping_database(dsn: str) -> None:
+    connection = await connect(dsn)
+    try:
+        if todo := await pending(connection):
+            click.echo(f"  note    {len(todo)} migrations are due: `gateway serve` runs them.")
+    except asyncpg.PostgresError as error:
+        raise Unavailable(f"Postgres refuses: {error.args[0]}") from error
+    finally:
+        await connection.close()
+
+
+def _failing(error: GatewayError) -> Ping:
+    async def ping() -> None:
+        raise error
+
+    return ping
+
+
+def _tell(result: Result) -> None:
+    colour = "green" if result.ok else "red"
+    state = click.style("ok    " if result.ok else "failed", fg=colour, bold=True)
+    detail = f"{result.mode}, {result.took * 1000:.0f} ms" if result.error is None else result.error
+    click.echo(f"  {state}  {result.name:<9} {detail}")
+    if result.remedy is not None:
+        click.echo(f"          {'':<9} {result.remedy}")
+
+
+def _not_used(settings: Settings) -> list[str]:
+    if settings.redis_url is None:
+        return ["redis     not used: REDIS_URL is not set, so one process serves alone"]
+    return []

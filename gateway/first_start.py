@@ -12,14 +12,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import asyncpg
-
 from gateway.errors import InvalidRequest
-from gateway.migrate import migrate
+from gateway.migrate import connect, migrate
 from gateway.settings import Settings
 
 KEY_FILE = "root_key"
-CONNECT_S = 10
 _ROOT = "SELECT secret_hash FROM api_key WHERE id = 'root' AND revoked_at IS NULL"
 _BLANK = "SELECT NOT EXISTS (SELECT FROM agency)"
 
@@ -36,7 +33,7 @@ class RootKey:
 async def prepare(settings: Settings, dsn: str) -> RootKey:
     """Make what is missing. Raises Unavailable, or InvalidRequest for an unusable root key."""
     await migrate(dsn)
-    connection = await asyncpg.connect(dsn, timeout=CONNECT_S)
+    connection = await connect(dsn)
     try:
         installed = await connection.fetchval(_ROOT)
         blank = await connection.fetchval(_BLANK)

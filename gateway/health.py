@@ -6,11 +6,15 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from gateway.errors import GatewayError
 
 DEADLINE = 2.0
 """Seconds for one ping. Probes of orchestrators wait 1 to 5 s for all of them."""
+
+Ping: TypeAlias = Callable[[], Awaitable[None]]
+"""Returns if the resource answers, raises if not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,7 @@ class Check:
     when it fails; a failing ping raises anything. An answer is believed for `keep` seconds."""
 
     name: str
-    ping: Callable[[], Awaitable[None]]
+    ping: Ping
     mode: str
     remedy: str
     keep: float = 0.0

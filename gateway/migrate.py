@@ -35,7 +35,7 @@ async def migrate(dsn: str) -> list[str]:
 
     Raises Unavailable, with what went wrong.
     """
-    connection = await _connect(dsn)
+    connection = await connect(dsn)
     try:
         if not await pending(connection):
             return []
@@ -58,7 +58,8 @@ async def pending(connection: asyncpg.Connection) -> list[str]:
     return sorted({match[1] for match in found if match} - applied)
 
 
-async def _connect(dsn: str) -> asyncpg.Connection:
+async def connect(dsn: str) -> asyncpg.Connection:
+    """Raises Unavailable."""
     try:
         return await asyncpg.connect(dsn, timeout=CONNECT_S)
     except (OSError, TimeoutError, ValueError, asyncpg.PostgresError) as error:

@@ -19,7 +19,7 @@ from gateway.agency.upstream import Upstream
 from gateway.auth import Callers
 from gateway.database import Database, open_database
 from gateway.drain import Drain
-from gateway.health import Check, Checks
+from gateway.health import Check, Checks, Ping
 from gateway.retrieval import index
 from gateway.settings import Settings
 from gateway.streams import redis
@@ -44,7 +44,7 @@ class Resources:
 async def open_resources(settings: Settings, dsn: str) -> AsyncIterator[Resources]:
     """Raises Unavailable if Postgres does not answer."""
     drain = Drain()
-    async with open_database(dsn) as database, _open_model(settings) as model:
+    async with open_database(dsn) as database, open_model(settings) as model:
         catalog = Catalog(database)
         async with open_engine(database, catalog, model, settings, drain) as engine:
             yield Resources(
@@ -54,29 +54,29 @@ async def open_resources(settings: Settings, dsn: str) -> AsyncIterator[Resource
                 catalog=catalog,
                 model=model,
                 engine=engine,
-                checks=Checks(list_checks(settings, database, model)),
+                checks=Checks(list_checks(settings, database.ping, model.ping)),
                 drain=drain,
             )
 
 
-def _open_model(settings: Settings) -> AbstractAsyncContextManager[Model]:
+def open_model(settings: Settings) -> AbstractAsyncContextManager[Model]:
     if settings.rehearses:
         return nullcontext(Rehearsal())
     return Upstream(settings.openai_base_url, settings.openai_api_key)
 
 
-def list_checks(settings: Settings, database: Database, model: Model) -> list[Check]:
+def list_checks(settings: Settings, ping_database: Ping, ping_model: Ping) -> list[Check]:
     """What must answer before this process can: a ping each."""
     checks = [
         Check(
             "postgres",
-            database.ping,
+            ping_database,
             mode="postgres",
             remedy="Start the server that DATABASE_URL names, or unset it to use the embedded one.",
         ),
         Check(
             "upstream",
-            model.ping,
+            ping_model,
             mode="rehearsal" if settings.rehearses else "openai",
             remedy="Check OPENAI_API_KEY and OPENAI_BASE_URL, and the network on the way there.",
             keep=UPSTREAM_KEEP,

@@ -93,10 +93,10 @@ def _only_one(settings: Settings) -> Iterator[None]:
 def _check_port(settings: Settings) -> int:
     """The port to bind. Granian shares its ports, and so would take turns with another server."""
     try:
-        family, _, _, _, address = _resolve(settings.host, settings.port)
+        family, *address = _resolve(settings.host, settings.port)
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
+            probe.bind(tuple(address))
             return int(probe.getsockname()[1])
     except OSError as error:
         raise InvalidRequest(
@@ -106,13 +106,14 @@ def _check_port(settings: Settings) -> int:
 
 
 def _address(host: str) -> str:
-    return str(_resolve(host, 0)[4][0])
+    return _resolve(host, 0)[1]
 
 
-def _resolve(
-    host: str, port: int
-) -> tuple[socket.AddressFamily, int, int, str, tuple[str, int] | tuple[str, int, int, int]]:
-    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, str, int]:
+    """Raises OSError."""
+    kind, flags = socket.SOCK_STREAM, socket.AI_PASSIVE
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=kind, flags=flags)[0]
+    return family, str(address[0]), port
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -1,8 +1,6 @@
 """Agencies, conversations, turns and the keys that open them.
 
-What a turn writes carries no foreign keys: its rows are made together in one statement, are never
-removed (deleting stamps them), and the checks would cost each turn a fifth of its database time.
-`tests/test_integrity.py` holds the references instead.
+What a turn writes carries no foreign keys; `docs/decisions/0002` says why and what holds instead.
 """
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import sys
 from pathlib import Path
 
 import msgspec
@@ -198,3 +201,52 @@ async def test_the_example_is_applied_once_even_if_it_was_deleted(catalog: Catal
     assert await apply_example(catalog) is None
     await catalog.delete(1, OPERATOR)
     assert await apply_example(catalog) is None
+
+
+async def command(dsn: str, *arguments: str) -> tuple[int, str]:
+    """`gateway agency …` as a process of its own: its exit code and all that it says."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "gateway",
+        "agency",
+        *arguments,
+        env={**os.environ, "DATABASE_URL": dsn},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await process.communicate()
+    return process.returncode or 0, said.decode()
+
+
+async def test_the_command_applies_and_exports(dsn: str, tmp_path: Path) -> None:
+    path, copy = tmp_path / "desk.yaml", tmp_path / "copy.yaml"
+    path.write_text(SMALL)
+    assert await command(dsn, "apply", str(path)) == (
+        0,
+        "agency 1 (Desk): created\n  #1 (clerk), the manager\n",
+    )
+    assert await command(dsn, "export", "1", "--output", str(copy)) == (0, "")
+    assert await command(dsn, "apply", str(copy)) == (0, "agency 1 (Desk): unchanged\n")
+    assert await command(dsn, "export", "1") == (0, copy.read_text())
+    code, said = await command(dsn, "export", "1", "--ids")
+    assert (code, said.startswith("id: 1\n")) == (0, True)
+    path.write_text(said.replace("name: clerk", "name: desk").replace(": clerk", ": desk"))
+    assert await command(dsn, "apply", str(path)) == (
+        0,
+        "agency 1 (Desk): updated\n  #1 (clerk): name\n",
+    )
+
+
+async def test_the_command_says_what_is_wrong(dsn: str, tmp_path: Path) -> None:
+    path = tmp_path / "desk.yaml"
+    path.write_text(SMALL)
+    code, said = await command(dsn, "apply", str(path), "--id", "7", "--owner", "alice")
+    assert (code, said) == (
+        1,
+        "gateway: There is no agency 7. At least alice has none: see --owner.\n",
+    )
+    path.write_text("name: [")
+    code, said = await command(dsn, "apply", str(path))
+    assert (code, said.splitlines()[0][:36]) == (1, "gateway: This is no YAML: line 1, co")
+    assert (await command(dsn, "export", "7")) == (1, "gateway: There is no agency 7.\n")

@@ -42,8 +42,8 @@ Caller = NamedDependency[Principal]
 Limit = Annotated[int, QueryParameter(ge=1, le=100, description="How many a page holds at most.")]
 Cursor = Annotated[str | None, QueryParameter(description="`next_cursor` of the page before.")]
 
-BAD = {400: _refusal("The document breaks a rule; `param` names the member.")}
-MISSING = {404: _refusal("There is no such agency or agent, or it is not yours to see.")}
+BAD = {400: _refusal("The request breaks a rule; `param` names what does.")}
+MISSING = BAD | {404: _refusal("There is no such agency or agent, or it is not yours to see.")}
 CONFLICT = {409: _refusal("`agent_name_taken`, or `manager_required`.")}
 
 
@@ -76,7 +76,7 @@ async def read_agency(
     return agency_answer(await catalog.definition(agency_id, principal))
 
 
-@put("/{agency_id:int}", summary="Replace an agency by a whole document", responses=BAD | MISSING)
+@put("/{agency_id:int}", summary="Replace an agency by a whole document", responses=MISSING)
 async def replace_agency(
     agency_id: FromPath[int], data: JSONBody[AgencyDocument], catalog: TheCatalog, principal: Caller
 ) -> AgencyAnswer:
@@ -85,9 +85,7 @@ async def replace_agency(
     return agency_answer(await catalog.replace(agency_id, data, principal))
 
 
-@patch(
-    "/{agency_id:int}", summary="Change name, manager, sharing or settings", responses=BAD | MISSING
-)
+@patch("/{agency_id:int}", summary="Change name, manager, sharing or settings", responses=MISSING)
 async def patch_agency(
     agency_id: FromPath[int], data: JSONBody[AgencyPatch], catalog: TheCatalog, principal: Caller
 ) -> AgencyAnswer:
@@ -99,14 +97,14 @@ async def delete_agency(agency_id: FromPath[int], catalog: TheCatalog, principal
     await catalog.delete(agency_id, principal)
 
 
-@post("/{agency_id:int}/agents", summary="Add an agent", responses=BAD | MISSING | CONFLICT)
+@post("/{agency_id:int}/agents", summary="Add an agent", responses=MISSING | CONFLICT)
 async def add_agent(
     agency_id: FromPath[int], data: JSONBody[AgentDocument], catalog: TheCatalog, principal: Caller
 ) -> AgentAnswer:
     return agent_answer(await catalog.add_agent(agency_id, data, principal))
 
 
-@get("/{agency_id:int}/agents", summary="List an agency's agents", responses=BAD | MISSING)
+@get("/{agency_id:int}/agents", summary="List an agency's agents", responses=MISSING)
 async def list_agents(
     agency_id: FromPath[int],
     catalog: TheCatalog,
@@ -128,7 +126,7 @@ async def read_agent(
 @patch(
     "/{agency_id:int}/agents/{agent_id:int}",
     summary="Change an agent",
-    responses=BAD | MISSING | CONFLICT,
+    responses=MISSING | CONFLICT,
 )
 async def patch_agent(
     agency_id: FromPath[int],

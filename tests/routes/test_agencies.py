@@ -255,4 +255,6 @@ async def test_the_routes_are_documented(gateway: Gateway) -> None:
     for operations in mine.values():
         for operation in operations.values():
             assert operation["summary"]
-            assert "404" in operation["responses"] or "parameters" not in operation
+            refusals = set(operation["responses"]) & {"400", "404", "409"}
+            assert refusals
+            assert all("Refusal" in str(operation["responses"][one]) for one in refusals)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from tests.conftest import StartGateway
 from tests.running import Gateway
-from tests.scripted import ScriptedUpstream, status
 
 
 async def test_a_living_process_says_so(gateway: Gateway) -> None:
