@@ -110,6 +110,8 @@ _CODES = {404: NotFound.code, 405: "method_not_allowed", 413: "request_too_large
 
 
 def _of_litestar(error: HTTPException) -> Problem:
+    if (violation := _of_body(error)) is not None:
+        return violation
     status = error.status_code
     if status >= 500:
         return Problem(
@@ -122,6 +124,17 @@ def _of_litestar(error: HTTPException) -> Problem:
         message = f"The request can't be read: {error.detail.removeprefix('400: ')}"
     allow = {"allow": error.headers["allow"]} if error.headers and "allow" in error.headers else {}
     return Problem(status, message, "invalid_request_error", param, _CODES.get(status), allow)
+
+
+def _of_body(error: HTTPException) -> Problem | None:
+    """Litestar takes a member of the body for a dependency of ours if it has the same name."""
+    cause = error.__cause__
+    told, _, path = str(cause).partition(" - at `$.data")
+    if error.status_code < 500 or not isinstance(cause, msgspec.ValidationError) or not path:
+        return None
+    param = path.strip("`.") or None
+    message = f"{param}: {told}" if param else told
+    return Problem(400, message, "invalid_request_error", param)
 
 
 class _Violation(msgspec.Struct):

@@ -1,0 +1,1 @@
+"""What the gateway costs, measured beside a bare pass-through. `docs/benchmarks.md` tells more."""
