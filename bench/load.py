@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
-from typing import Protocol
+from typing import Protocol, cast
 
 import msgspec
 
@@ -16,9 +16,13 @@ from bench.mock import FIRST_WORD
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _FIRST_WORD = FIRST_WORD.encode()
+_OK = b"HTTP/1.1 200"
 _PIECE = b'"content":"'
 _NO_PIECE = b'"content":""'
 _LAST_CHUNK = b"\r\n0\r\n\r\n"
+MOST_FAILURES = 10
+"""Of one measurement. Fewer are counted and shown."""
+
 _numbers = itertools.count()
 
 
@@ -62,6 +66,7 @@ class Result:
     latencies: list[float] = field(default_factory=list)
     first_tokens: list[float] = field(default_factory=list)
     chunks: int = 0
+    failures: list[str] = field(default_factory=list)
 
     @property
     def rate(self) -> float:
@@ -73,7 +78,7 @@ class Result:
 
 
 class LoadError(Exception):
-    """An answer that is none: what was measured means nothing."""
+    """So many requests failed that what was measured means nothing."""
 
 
 class Connection(asyncio.Protocol):
@@ -86,14 +91,14 @@ class Connection(asyncio.Protocol):
         self._left = most
         self._pieces: list[bytes] = []
         self._missing: int | None = None
+        self._tail = b""
         self._sent = 0.0
         self._first_token = 0.0
         self._transport: asyncio.Transport
         self.ended = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are no subclass
         self._ask()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -114,36 +119,44 @@ class Connection(asyncio.Protocol):
         self._pieces.append(data)
         if not self._first_token and _FIRST_WORD in data:
             self._first_token = perf_counter()
-        if self._missing == 0 or (self._missing is None and data.endswith(_LAST_CHUNK)):
+        self._tail = (self._tail + data)[-len(_LAST_CHUNK) :]
+        if self._missing == 0 or (self._missing is None and self._tail == _LAST_CHUNK):
             self._end()
 
     def _begin(self, data: bytes) -> None:
         """Servers send the head in one piece."""
-        if not data.startswith(b"HTTP/1.1 200"):
-            self.ended.set_exception(LoadError(data[:2000].decode(errors="replace")))
-            self._transport.abort()
         head = data.index(b"\r\n\r\n") + 4
         if length := _LENGTH.search(data, 0, head):
             self._missing = int(length[1]) + head - len(data)
 
     def _end(self) -> None:
-        now, result = perf_counter(), self._result
+        now = perf_counter()
         answer = b"".join(self._pieces)
-        if not self._first_token:
-            self.ended.set_exception(LoadError(answer[:2000].decode(errors="replace")))
-            return
+        if answer.startswith(_OK) and self._first_token:
+            self._count(now, answer)
+            self._talk.heard(answer)
+        else:
+            self._fail(answer.decode(errors="replace"))
+        if self._left is not None:
+            self._left -= 1
+        if self.ended.done() or now >= self._until or self._left == 0:
+            self._transport.close()
+            if not self.ended.done():
+                self.ended.set_result(None)
+        else:
+            self._ask()
+
+    def _count(self, now: float, answer: bytes) -> None:
+        result = self._result
         result.latencies.append(now - self._sent)
         result.first_tokens.append(self._first_token - self._sent)
         if self._missing is None:
             result.chunks += answer.count(_PIECE) - answer.count(_NO_PIECE)
-        self._talk.heard(answer)
-        if self._left is not None:
-            self._left -= 1
-        if now >= self._until or self._left == 0:
-            self._transport.close()
-            self.ended.set_result(None)
-        else:
-            self._ask()
+
+    def _fail(self, told: str) -> None:
+        self._result.failures.append(told)
+        if len(self._result.failures) > MOST_FAILURES:
+            self.ended.set_exception(LoadError(told))
 
 
 async def run(
@@ -153,16 +166,16 @@ async def run(
     loop = asyncio.get_running_loop()
     result = Result()
     started = perf_counter()
-    made = [
-        loop.create_connection(
-            lambda talk=talk: Connection(talk, result, started + seconds, each), "127.0.0.1", port
-        )
-        for talk in talks
-    ]
-    connections = [protocol for _, protocol in await asyncio.gather(*made)]
+    connections = [Connection(talk, result, started + seconds, each) for talk in talks]
+    for connection in connections:
+        await loop.create_connection(partial(_itself, connection), "127.0.0.1", port)
     await asyncio.gather(*(connection.ended for connection in connections))
     result.seconds = perf_counter() - started
     return result
+
+
+def _itself(connection: Connection) -> Connection:
+    return connection
 
 
 class Openings:
@@ -198,7 +211,8 @@ class Dialogue:
 
     def heard(self, body: bytes) -> None:
         answer = msgspec.json.decode(body[body.index(b"\r\n\r\n") + 4 :])
-        self._said.append({"role": "assistant", "content": answer["choices"][0]["message"]["content"]})
+        text = answer["choices"][0]["message"]["content"]
+        self._said.append({"role": "assistant", "content": text})
 
 
 def openings(target: Target, connections: int, *, stream: bool = False) -> list[Talk]:
@@ -212,7 +226,3 @@ def dialogues(target: Target, connections: int, turns: int) -> list[Talk]:
 def quantile(times: list[float], share: float) -> float:
     ordered = sorted(times)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
-
-
-def numbers() -> Iterator[int]:
-    return _numbers

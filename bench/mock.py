@@ -11,6 +11,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from typing import cast
 
 import uvloop
 
@@ -91,8 +92,7 @@ class Upstream(asyncio.Protocol):
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are no subclass
 
     def data_received(self, data: bytes) -> None:
         self._received += data

@@ -11,6 +11,7 @@ from granian import Granian
 from granian.constants import Interfaces
 from granian.log import LogLevels
 from litestar import Litestar, Request, Response, post
+from litestar.datastructures import State
 from litestar.response import Stream
 from litestar.types import ASGIApp
 
@@ -28,7 +29,7 @@ async def _session(app: Litestar) -> AsyncIterator[None]:
 
 
 @post("/v1/chat/completions", status_code=200)
-async def pass_through(request: Request) -> ASGIApp:
+async def pass_through(request: Request[None, None, State]) -> ASGIApp:
     body = await request.body()
     url = f"{os.environ['OPENAI_BASE_URL']}/chat/completions"
     response: aiohttp.ClientResponse = await request.app.state.session.post(url, data=body)

@@ -3,9 +3,7 @@ would be in earnest and ended with the run."""
 
 from __future__ import annotations
 
-import asyncio
 import http.client
-import json
 import os
 import socket
 import subprocess
@@ -16,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import psutil
 
 from bench.load import Target
@@ -34,9 +33,14 @@ class Servers:
     passthrough: Target
     single: Target
     pair: Target
-    processes: dict[str, list[psutil.Process]]
+    pids: dict[str, int]
+    directory: Path
     dsn: str
     log: Path
+
+    def processes(self) -> dict[str, list[psutil.Process]]:
+        """Each server's own process and its children, by the server's name."""
+        return {name: _family(pid) for name, pid in self.pids.items()}
 
 
 @contextmanager
@@ -66,14 +70,20 @@ def running(directory: Path) -> Iterator[Servers]:
             passthrough=Target(passing_port, "/v1/chat/completions"),
             single=_agency(port, alone=True),
             pair=_agency(port, alone=False),
-            processes={
-                "mock": [psutil.Process(mock_process.pid)],
-                "passthrough": _family(passing.pid),
-                "gateway": _family(gateway.pid),
+            pids={
+                "mock": mock_process.pid,
+                "passthrough": passing.pid,
+                "gateway": gateway.pid,
+                "postgres": _postmaster(directory / "data" / "postgres"),
             },
+            directory=directory,
             dsn=dsn,
             log=directory / "data" / "postgres" / "log",
         )
+
+
+def _postmaster(directory: Path) -> int:
+    return int((directory / "postmaster.pid").read_text().splitlines()[0])
 
 
 def _family(pid: int) -> list[psutil.Process]:
@@ -154,20 +164,31 @@ def _agency(port: int, *, alone: bool) -> Target:
             ],
         },
     )
-    agents = {agent["name"]: agent["id"] for agent in made["agents"]}
+    agency = msgspec.json.decode(made, type=_Agency)
+    agents = {agent.name: agent.id for agent in agency.agents}
     if not alone:
-        path = f"/api/agencies/{made['id']}/agents/{agents['manager']}"
+        path = f"/api/agencies/{agency.id}/agents/{agents['manager']}"
         _call(port, "PATCH", path, {"model": f"ask-{agents['worker']}"})
-    return Target(port, f"/api/agency/{made['id']}/chat/completions", KEY)
+    return Target(port, f"/api/agency/{agency.id}/chat/completions", KEY)
 
 
-def _call(port: int, method: str, path: str, body: dict[str, object]) -> dict[str, list[dict]]:
+class _Member(msgspec.Struct):
+    id: int
+    name: str
+
+
+class _Agency(msgspec.Struct):
+    id: int
+    agents: list[_Member]
+
+
+def _call(port: int, method: str, path: str, body: dict[str, object]) -> bytes:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
-    connection.request(method, path, json.dumps(body), headers)
+    connection.request(method, path, msgspec.json.encode(body), headers)
     response = connection.getresponse()
     answer = response.read()
     connection.close()
     if response.status >= 300:
         raise RuntimeError(f"{method} {path} answered {response.status}: {answer.decode()}")
-    return json.loads(answer)
+    return answer

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeAlias
@@ -15,9 +18,20 @@ from litestar.types import ControllerRouterHandler
 
 from gateway import __version__, settings, telemetry
 from gateway.drain import on_signals
-from gateway.errors import InvalidRequest
+from gateway.errors import GatewayError, InvalidRequest
 from gateway.resources import Resources, open_resources
-from gateway.routes import agencies, chat, errors, guards, health, keys
+from gateway.routes import (
+    agencies,
+    chat,
+    completions,
+    errors,
+    guards,
+    health,
+    keys,
+    messages,
+    models,
+    turns,
+)
 from gateway.routes.entrance import Entrance
 
 log = logging.getLogger(__name__)
@@ -28,11 +42,21 @@ ROUTES: list[ControllerRouterHandler] = [
     *health.ROUTES,
     *keys.ROUTES,
     *agencies.ROUTES,
+    *completions.ROUTES,  # before chat, which adds to its paths: Litestar can't do the reverse
     *chat.ROUTES,
+    *messages.ROUTES,
+    *models.ROUTES,
+    *turns.ROUTES,
 ]
 
+ORPHAN_S = 0.5
+"""Seconds between a worker's looks at its parent."""
+
 INJECTED = ("callers", "catalog", "checks", "database", "drain", "engine", "settings")
-"""What handlers may ask for by name, beside `principal`: members of `Resources`."""
+"""What handlers may ask for by name, beside `principal`: members of `Resources`.
+
+More than one name costs 20 µs each, since Litestar starts a task for it; a handler that counts them
+finds the same in `request.app.state`."""
 
 
 def create() -> Litestar:
@@ -41,7 +65,30 @@ def create() -> Litestar:
     telemetry.configure()
     if (dsn := configured.database_url) is None:
         raise InvalidRequest("DATABASE_URL is not set; `gateway serve` sets it for its workers.")
-    return create_app(lambda: open_resources(configured, dsn))
+    return create_app(lambda: _opened_by_worker(configured, dsn, os.getppid()))
+
+
+@asynccontextmanager
+async def _opened_by_worker(
+    configured: settings.Settings, dsn: str, parent: int
+) -> AsyncIterator[Resources]:
+    watch = asyncio.create_task(_end_with(parent), name="watch the parent")
+    try:
+        async with open_resources(configured, dsn) as resources:
+            yield resources
+    except GatewayError as error:
+        log.error("can't start: %s", error.message)  # noqa: TRY400  the sentence says it all
+        raise
+    finally:
+        watch.cancel()
+
+
+async def _end_with(parent: int) -> None:
+    """A worker whose parent was killed would go on, and hold the port and the embedded Postgres."""
+    while os.getppid() == parent:  # noqa: ASYNC110  nothing tells a child of it
+        await asyncio.sleep(ORPHAN_S)
+    log.error("the parent process is gone: this worker ends")
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def create_app(opening: Opening) -> Litestar:
@@ -50,9 +97,10 @@ def create_app(opening: Opening) -> Litestar:
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        asyncio.get_running_loop().set_exception_handler(telemetry.of_loop)
         async with opening() as resources:
             opened.update({name: getattr(resources, name) for name in INJECTED})
-            app.state.callers = resources.callers
+            app.state.update(opened)
             _announce(resources)
             with on_signals(resources.drain):
                 yield

@@ -28,9 +28,9 @@ def keys() -> None:
     "--scope",
     "scopes",
     multiple=True,
-    default=[Scope.CHAT],
+    default=[Scope.CHAT.value],
     show_default=True,
-    type=click.Choice(list(Scope)),
+    type=click.Choice([scope.value for scope in Scope]),
     help="What the key may do; give it several times for several scopes.",
 )
 def create(user: str, scopes: tuple[str, ...]) -> None:

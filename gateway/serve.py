@@ -64,6 +64,7 @@ def _serve(settings: Settings, dsn: str) -> None:
         workers=settings.workers,
         websockets=False,
         workers_kill_timeout=KILL_S,
+        respawn_failed_workers=True,
         log_level=LogLevels.warning,
         log_dictconfig=LOGS,
     )

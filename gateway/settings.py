@@ -29,6 +29,8 @@ class Settings:
     default_model: str = "gpt-4o-mini"
     root_key: str | None = None
     lease: float = 15.0
+    ping: float = 10.0
+    send_timeout: float = 30.0
 
     @property
     def rehearses(self) -> bool:
@@ -53,6 +55,10 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         default_model=text.get("GATEWAY_DEFAULT_MODEL", default.default_model),
         root_key=text.get("GATEWAY_ROOT_KEY"),
         lease=float(_number(text, "GATEWAY_LEASE_S", int(default.lease), low=1, high=3600)),
+        ping=float(_number(text, "GATEWAY_PING_S", int(default.ping), low=1, high=3600)),
+        send_timeout=float(
+            _number(text, "GATEWAY_SEND_TIMEOUT_S", int(default.send_timeout), low=1, high=3600)
+        ),
     )
     _refuse_lonely_workers(settings)
     return settings
@@ -71,6 +77,8 @@ VARIABLES = (
     "GATEWAY_DEFAULT_MODEL",
     "GATEWAY_ROOT_KEY",
     "GATEWAY_LEASE_S",
+    "GATEWAY_PING_S",
+    "GATEWAY_SEND_TIMEOUT_S",
 )
 
 

@@ -6,8 +6,11 @@ extra={"turn": …})`.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
+import traceback
+from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
@@ -20,7 +23,7 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 
 class JsonLines(logging.Formatter):
-    """`{"time", "level", "logger", "message", "request_id"?, …fields, "exception"?}`."""
+    """`{"time", "level", "logger", "message", "request_id"?, …fields, "causes"?}`."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
@@ -32,9 +35,32 @@ class JsonLines(logging.Formatter):
         if (current := request_id.get()) is not None:
             line["request_id"] = current
         line |= {k: v for k, v in vars(record).items() if k not in _STANDARD}
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+        if record.exc_info and record.exc_info[1]:
+            line["causes"] = causes(record.exc_info[1])
         return msgspec.json.encode(line, enc_hook=str).decode()
+
+
+def causes(error: BaseException) -> list[str]:
+    """What went wrong and where, the last first, but without words: they may hold a prompt."""
+    told: list[str] = []
+    current: BaseException | None = error
+    while current is not None and len(told) < 5:
+        where = traceback.extract_tb(current.__traceback__)
+        frames = "; ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in where[-12:])
+        state = getattr(current, "sqlstate", None)
+        told.append(f"{type(current).__name__}{f' {state}' if state else ''} at {frames}")
+        current = current.__cause__ or current.__context__
+    return told
+
+
+def of_loop(loop: asyncio.AbstractEventLoop, context: Mapping[str, object]) -> None:
+    """The handler of a loop for what nobody caught: asyncio's own prints the exception's words."""
+    error = context.get("exception")
+    logging.getLogger(__name__).error(
+        "%s",
+        str(context.get("message", "")).partition("\n")[0],
+        extra={"causes": causes(error) if isinstance(error, BaseException) else []},
+    )
 
 
 def configure(level: int = logging.INFO) -> None:

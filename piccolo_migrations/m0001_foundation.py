@@ -99,6 +99,11 @@ STATEMENTS = (
     ) WITH (fillfactor = 80)
     """,
     "CREATE UNIQUE INDEX interaction_order ON interaction (conversation_id, ordinal)",
+    # What an agent is not shown is found without reading the whole conversation; so are void turns.
+    """
+    CREATE INDEX interaction_hidden ON interaction (conversation_id)
+        WHERE deleted_at IS NOT NULL OR marked_as_excluded_at IS NOT NULL
+    """,
     """
     CREATE TABLE turn (
         id uuid PRIMARY KEY,
@@ -131,6 +136,7 @@ STATEMENTS = (
     ) WITH (fillfactor = 80)
     """,
     "CREATE UNIQUE INDEX turn_order ON turn (conversation_id, seq)",
+    "CREATE INDEX turn_void ON turn (conversation_id) WHERE state IN ('failed', 'cancelled')",
     # Rejoining: a client's history is found by its hash.
     "CREATE INDEX turn_history ON turn (history_hash) WHERE state = 'completed'",
     # Retries: the same request, seen before.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -22,11 +24,21 @@ class StartGateway(Protocol):
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[str]:
+def postgres_server(testrun_uid: str) -> Iterator[str]:
     """The server's DSN. All xdist workers share one server; the last to leave stops it."""
-    own = tmp_path_factory.getbasetemp()
-    with postgres.template(own if worker_id == "master" else own.parent) as dsn:
+    shared = Path(tempfile.gettempdir()) / f"gateway-tests-{testrun_uid}"
+    with postgres.template(shared) as dsn:
         yield dsn
+    if not (shared / "postgres" / "postmaster.pid").exists():
+        shutil.rmtree(shared, ignore_errors=True)
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """Where a Postgres may live. Not below `tmp_path`: each start of pytest closes that to others,
+    and as root Postgres is another."""
+    with tempfile.TemporaryDirectory(prefix="gateway-test-") as directory:
+        yield Path(directory).resolve()
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ class Gateway:
     anonymous: httpx.AsyncClient
     root_key: str = ROOT_KEY
     _clients: AsyncExitStack = field(default_factory=AsyncExitStack)
+    _sdk: AsyncOpenAI | None = None
 
     async def key(self, user: str = "ann", *scopes: str) -> str:
         """A new key for this user, with the scope `chat` unless told otherwise."""
@@ -43,11 +44,13 @@ class Gateway:
     def client(
         self, agency_id: int = 1, *, key: str = ROOT_KEY, path: str | None = None, retries: int = 0
     ) -> AsyncOpenAI:
-        """The openai SDK, pointed at an agency or, with `path="/v1"`, elsewhere."""
+        """The openai SDK, pointed at an agency or, with `path="/v1"`, elsewhere. All share one pool
+        of connections: to make one takes longer than most tests."""
         base = f"{self.base_url}{path or f'/api/agency/{agency_id}'}"
-        client = AsyncOpenAI(base_url=base, api_key=key, max_retries=retries, timeout=30)
-        self._clients.push_async_callback(client.close)
-        return client
+        if self._sdk is None:
+            self._sdk = AsyncOpenAI(base_url=base, api_key=key, timeout=30)
+            self._clients.push_async_callback(self._sdk.close)
+        return self._sdk.with_options(base_url=base, api_key=key, max_retries=retries)
 
 
 @asynccontextmanager

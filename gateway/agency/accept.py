@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from gateway import ids
-from gateway.agency.ledger import NewInteraction, NewMessage, NewTurn
+from gateway.agency.intake import NewInteraction, NewMessage, NewTurn
 from gateway.agency.prompt import END_USER, Entry
 from gateway.agency.request import ChatRequest, Public
 from gateway.agency.step import Delivery
@@ -20,25 +20,29 @@ TITLE = 100
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """A request, whom it is put to, and who puts it."""
+
+    request: ChatRequest
+    agency: AgencySpec
+    principal: Principal
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
-    """Where a request goes on: the client's system message in force there, and the part of the
-    client's history that the conversation does not know."""
+    """Where a request goes on: the client's system message in force there, the part of the client's
+    history that the conversation does not know, and the hash of the history up to the input."""
 
     conversation_id: UUID
+    chain: bytes | None
     unknown: Sequence[Public] = ()
     system: str | None = None
     system_message_id: UUID | None = None
 
 
-def draft(
-    request: ChatRequest,
-    agency: AgencySpec,
-    principal: Principal,
-    place: Place,
-    chain: bytes | None,
-) -> NewTurn:
-    """The rows of a new turn. `chain` is the hash of the history up to the input."""
-    turn_id = TurnId(ids.new())
+def draft(asked: Asked, place: Place) -> NewTurn:
+    """The rows of a new turn."""
+    request, agency, principal = asked.request, asked.agency, asked.principal
     entry = int(agency.manager_id)
     # A history that ends with an answer asks for another one: the input is then empty.
     inputs = request.dialogue.inputs or (Public("user", ""),)
@@ -48,17 +52,14 @@ def draft(
         _message(pair, interaction.id, entry, imported=imported)
         for (pair, imported), interaction in zip(said, interactions, strict=True)
     ]
-    system_message_id = None
-    if (system := request.dialogue.system) is not None:
-        system_message_id = place.system_message_id
-        if system != place.system or system_message_id is None:
-            messages.insert(0, NewMessage("system", None, entry, text=system))
-            system_message_id = ids.new()
     message_ids = [ids.new() for _ in messages]
-    if messages[0].role == "system" and system_message_id is not None:
-        message_ids[0] = system_message_id
+    system_message_id = _known_system(request.dialogue.system, place)
+    if request.dialogue.system is not None and system_message_id is None:
+        system_message_id = ids.new()
+        messages.insert(0, NewMessage("system", None, entry, text=request.dialogue.system))
+        message_ids.insert(0, system_message_id)
     return NewTurn(
-        turn_id=turn_id,
+        turn_id=TurnId(ids.new()),
         conversation_id=place.conversation_id,
         responder=request.responder,
         agency_id=int(agency.id),
@@ -66,16 +67,21 @@ def draft(
         entry=entry,
         key_id=principal.key_id,
         principal=principal.user,
-        title=said[0][0].content.strip()[:TITLE],
+        title=inputs[0].content.strip()[:TITLE],
         interactions=[*interactions, _reply(request.responder)],
         messages=messages,
         message_ids=message_ids,
         system_message_id=system_message_id,
-        history_hash=chain,
+        history_hash=place.chain,
         request_hash=request.digest,
         ask=request.ask,
         metadata=request.metadata,
     )
+
+
+def _known_system(system: str | None, place: Place) -> UUID | None:
+    """The client's system message, if it is the one in force."""
+    return place.system_message_id if system is not None and system == place.system else None
 
 
 def inbound(turn: NewTurn) -> list[Delivery]:

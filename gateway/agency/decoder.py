@@ -117,7 +117,12 @@ class Decoder:
             return Malformed(_CUT_OFF)
         unfinished = self._answer.unfinished
         said = (*self._answer.said, unfinished) if unfinished else tuple(self._answer.said)
-        return said or Malformed(_NOTHING)
+        return said or Malformed(_NOTHING, self._prose_alone())
+
+    def _prose_alone(self) -> str:
+        """What was said, without what was thought before."""
+        text = storable(self.raw).strip()
+        return text.partition(_THOUGHT)[2].strip() if text.startswith(_THINK) else text
 
     def _is_cut_off(self) -> bool:
         if self._state is Decoder._thought:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
+
+import msgspec
 
 from gateway.agency.model import Json
 
@@ -19,9 +21,11 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """`reason` is one sentence that can be told to the agent."""
+    """`reason` is one sentence that can be told to the agent; `prose` all that it says, if it says
+    it in plain words and no envelope was meant."""
 
     reason: str
+    prose: str = field(default="", compare=False)
 
 
 Said: TypeAlias = "tuple[Envelope, ...] | Malformed"
@@ -42,6 +46,20 @@ def encode_outbound(envelopes: Sequence[Envelope]) -> str:
     """One object, or an array if there are several: what the model is shown that it said."""
     said: list[Json] = [{"to": envelope.to, "context": envelope.context} for envelope in envelopes]
     return _compact(said[0] if len(said) == 1 else said)
+
+
+def tells(said: Sequence[tuple[int, str]], output: str) -> bool:
+    """Whether these envelopes, as (to, context), are all that is in a model's output."""
+    try:
+        written: object = msgspec.json.decode(output)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    match written:
+        case {"envelopes": envelopes, **rest} if not rest:
+            written = envelopes
+        case dict():
+            written = [written]
+    return written == [{"to": to, "context": context} for to, context in said]
 
 
 def schema(allowed: Sequence[int]) -> dict[str, Json]:

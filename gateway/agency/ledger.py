@@ -1,4 +1,4 @@
-"""The rows of turns: what is read before one begins, and each thing that it writes.
+"""The rows of turns that were accepted: each thing that they write, and how they are taken up.
 
 Times of leases are the database's. Every write of a running turn goes through a `Lease` and raises
 `Fenced` if another process has taken the turn, or somebody ended it.
@@ -7,19 +7,18 @@ Times of leases are the database's. Every write of a running turn goes through a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from uuid import UUID
 
 import msgspec
 
 from gateway import ids
 from gateway.agency import sql
-from gateway.agency.lineage import Match
 from gateway.agency.model import Json, Usage
 from gateway.agency.prompt import GATEWAY, Entry
 from gateway.agency.request import Ask
 from gateway.agency.step import Delivery, Event
-from gateway.database import Database, Row, Transaction
+from gateway.database import Database, Row
 from gateway.ids import TurnId
 
 CONTEXT_ROWS = 400
@@ -39,53 +38,6 @@ class Lease:
     conversation_id: UUID
     fence: int
     version: int
-
-
-@dataclass(frozen=True, slots=True)
-class NewInteraction:
-    """`owner` is (type, identifier); `done` when its text is complete."""
-
-    id: UUID
-    owner: tuple[str, str]
-    content: str
-    model_id: str | None
-    parts: Sequence[Mapping[str, Json]] | None = None
-    done: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class NewMessage:
-    """A message of the entry agent's context that comes from the API or belongs to its answers."""
-
-    role: str
-    from_id: int | None
-    to_id: int | None
-    interaction_id: UUID | None = None
-    text: str | None = None
-    imported: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class NewTurn:
-    """Everything that accepting a turn writes."""
-
-    turn_id: TurnId
-    conversation_id: UUID
-    responder: str
-    agency_id: int
-    revision: int
-    entry: int
-    key_id: str
-    principal: str
-    title: str
-    interactions: Sequence[NewInteraction]
-    messages: Sequence[NewMessage]
-    message_ids: Sequence[UUID]
-    system_message_id: UUID | None
-    history_hash: bytes | None
-    request_hash: bytes
-    ask: Ask
-    metadata: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,16 +76,6 @@ class StoredTurn:
     created_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
-    """Where a conversation stands. `running` is the open turn of the responder, if any; `match` its
-    newest completed one (without a history hash if there is none)."""
-
-    owner: str
-    running: TurnId | None
-    match: Match
-
-
 class Ledger:
     """Reads and writes turns for one process, whose name is `node`. `lease` is in seconds."""
 
@@ -142,101 +84,11 @@ class Ledger:
         self._node = node
         self._lease = lease
 
-    # ---- before a turn ---------------------------------------------------------------------------
-
-    async def matches(self, hashes: Sequence[bytes]) -> list[Match]:
-        return [_match(row) for row in await self._database.fetch(sql.MATCHES, list(hashes))]
-
-    async def head(self, conversation_id: UUID, responder: str) -> Head | None:
-        """A conversation that is named, with what a responder did in it."""
-        row = await self._database.fetchrow(sql.HEAD, conversation_id, responder)
-        return None if row is None else Head(row["owner_identifier"], row["running"], _match(row))
-
-    async def seen(self, request_hash: bytes, *, retry: bool) -> TurnId | None:
-        row = await self._database.fetchrow(sql.SEEN, request_hash, retry)
-        return TurnId(row["id"]) if row else None
-
-    async def begin(self, turn: NewTurn) -> Lease | None:
-        """The first turn of a new conversation. None if what it rests on is no longer true."""
-        owner = turn.principal
-        row = await self._database.fetchrow(
-            sql.BEGIN, turn.conversation_id, turn.title, *self._accepted(turn), owner
-        )
-        if row is None:
-            return None
-        return Lease(turn.turn_id, turn.conversation_id, 1, row["version"])
-
-    async def continue_(self, turn: NewTurn, version: int) -> tuple[Lease, list[Entry]] | None:
-        """The next turn of a conversation found at `version`, and the entry agent's context before
-        it. None if the conversation has moved on, or what the turn rests on is no longer true."""
-        rows = await self._database.fetch(
-            sql.CONTINUE, turn.conversation_id, version, *self._accepted(turn), CONTEXT_ROWS
-        )
-        if not rows:
-            return None
-        lease = Lease(turn.turn_id, turn.conversation_id, 1, rows[0]["now"])
-        return lease, _entries([row for row in rows if row["role"] is not None])
-
-    async def fork(self, match: Match, copy: UUID) -> Match | None:
-        """Copy a conversation up to a turn. The same place in the copy; None if it is gone."""
-        row = await self._database.fetchrow(
-            sql.FORK, match.conversation_id, copy, match.seq, match.turn_id
-        )
-        if row is None:
-            return None
-        return replace(
-            match,
-            conversation_id=copy,
-            version=row["version"],
-            length=row["length"],
-            system_message_id=row["system_message_id"],
-        )
-
-    def transaction(self) -> Transaction:
-        """For the few things that take more than one statement."""
-        return self._database.transaction()
-
-    def _accepted(self, turn: NewTurn) -> tuple[object, ...]:
-        """The parameters $3 to $32 of an accepting statement."""
-        said, told = turn.interactions, turn.messages
-        return (
-            turn.key_id,
-            turn.agency_id,
-            turn.revision,
-            [i.id for i in said],
-            [i.owner[0] for i in said],
-            [i.owner[1] for i in said],
-            [i.content for i in said],
-            [None if i.parts is None else _json(i.parts) for i in said],
-            [i.model_id for i in said],
-            [i.done for i in said],
-            turn.turn_id,
-            turn.responder,
-            said[-2].id,
-            said[-1].id,
-            turn.system_message_id,
-            self._node,
-            self._lease,
-            turn.history_hash,
-            turn.request_hash,
-            _json(turn.ask),
-            _json(turn.metadata) if turn.metadata else None,
-            turn.principal,
-            turn.entry,
-            turn.message_ids,
-            [None if m.imported else turn.turn_id for m in told],
-            [m.interaction_id for m in told],
-            [m.role for m in told],
-            [m.from_id for m in told],
-            [m.to_id for m in told],
-            [m.text for m in told],
-        )
-
     # ---- during a turn ---------------------------------------------------------------------------
 
     async def context(self, conversation_id: UUID, agent: int) -> list[Entry]:
         """An agent's context, oldest first."""
-        return _entries(
+        return entries_of(
             await self._database.fetch(sql.CONTEXT, conversation_id, agent, CONTEXT_ROWS)
         )
 
@@ -274,14 +126,14 @@ class Ledger:
         self, lease: Lease, step: StepRecord | None, error: Mapping[str, Json], text: str
     ) -> None:
         """End the turn without an answer; `text` is what had been said of it."""
-        await self._written(sql.FAIL, *_step(lease, step), _json(error), text)
+        await self._written(sql.FAIL, *_step(lease, step), encoded(error), text)
 
     async def suspend(self, turn_id: TurnId, fence: int, seconds: float) -> None:
         """Nobody listens any more: keep the turn for a client that comes back."""
         await self._database.execute(sql.SUSPEND, turn_id, fence, seconds)
 
     async def renew(self, leases: Sequence[Lease]) -> set[UUID]:
-        """Renew leases; the turns that are still ours."""
+        """Renew leases; the turns that are no longer ours."""
         turns, fences = [lease.turn_id for lease in leases], [lease.fence for lease in leases]
         rows = await self._database.fetch(sql.RENEW, turns, fences, self._lease)
         return {row["id"] for row in rows}
@@ -325,12 +177,12 @@ class Ledger:
     ) -> bool:
         """End a turn from outside if it is in one of the states `among`. Whether it was."""
         row = await self._database.fetchrow(
-            sql.END, turn_id, _json(error), list(among), state, expired
+            sql.END, turn_id, encoded(error), list(among), state, expired
         )
         return row is not None
 
 
-def _json(value: object) -> str:
+def encoded(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
@@ -339,7 +191,7 @@ def _step(lease: Lease, step: StepRecord | None) -> tuple[object, ...]:
     head = (lease.conversation_id, lease.turn_id, lease.fence)
     if step is None:
         return (*head, None, None, None, None, None, 0, 0, None, 0.0)
-    error = None if step.error is None else _json(step.error)
+    error = None if step.error is None else encoded(step.error)
     return (
         *head,
         step.id,
@@ -371,22 +223,7 @@ def _delivered(deliveries: Sequence[Delivery]) -> list[_MessageRow]:
     return rows
 
 
-def _match(row: Row) -> Match:
-    return Match(
-        turn_id=row["id"],
-        conversation_id=row["conversation_id"],
-        root_id=row["root_id"],
-        seq=row["seq"],
-        history_hash=row["history_hash"],
-        followed=row["followed"],
-        version=row["version"],
-        length=row["length"],
-        system_message_id=row["system_message_id"],
-        system=row["system"],
-    )
-
-
-def _entries(rows: Sequence[Row]) -> list[Entry]:
+def entries_of(rows: Sequence[Row]) -> list[Entry]:
     """From newest first to oldest first."""
     return [
         Entry(

@@ -20,6 +20,8 @@ from gateway.agency.request import Public
 
 PROBED_FIRST = 4
 """Prefixes looked up at once. A history that goes on is found by its longest one."""
+BUSY = 64
+"""Matches read for one prefix. If there are that many, there may be more, of anybody."""
 
 
 def scope(principal: str, responder: str, user: str | None) -> bytes:
@@ -33,8 +35,15 @@ def extend(digest: bytes, pairs: Iterable[Public]) -> bytes:
     for pair in pairs:
         digest = _link(digest, f"{pair.role}\x00{pair.content.strip()}")
         if pair.parts is not None:
-            digest = hashlib.sha256(digest + msgspec.json.encode(pair.parts)).digest()
+            parts = msgspec.json.encode(pair.parts, order="sorted")
+            digest = hashlib.sha256(digest + parts).digest()
     return digest
+
+
+def within(digest: bytes, conversation_id: UUID) -> bytes:
+    """A request's digest where the conversation is named: the same words said in another one are
+    another request."""
+    return hashlib.sha256(digest + conversation_id.bytes).digest()
 
 
 def _link(digest: bytes, text: str) -> bytes:
@@ -63,7 +72,8 @@ def chain(start: bytes, history: Sequence[Public], inputs: Sequence[Public]) -> 
 class Match:
     """A completed turn that a history has behind it.
 
-    `followed`: something that counts came after it. `version` and `length` are the conversation's.
+    `followed`: something that counts came after it. `deleted` and `version` are the conversation's;
+    `system` is the client's system message that was in force.
     """
 
     turn_id: UUID
@@ -72,8 +82,8 @@ class Match:
     seq: int
     history_hash: bytes | None
     followed: bool
+    deleted: bool
     version: int
-    length: int
     system_message_id: UUID | None
     system: str | None
 
@@ -90,23 +100,28 @@ class Continue:
 
 @dataclass(frozen=True, slots=True)
 class Fork:
+    """Go on in a copy. It is `related` if both are sure to be branches of one person's talk."""
+
     match: Match
+    related: bool = True
 
 
 Decision: TypeAlias = Begin | Continue | Fork
 
 
-def decide(matches: Sequence[Match]) -> Decision:
+def decide(matches: Sequence[Match], system: str | None) -> Decision:
     """What to do with the matches of one prefix, the longest that has any.
 
     Several matches of one family are forks of each other: the one that nothing follows goes on.
     Matches of several families are equal openings of people who don't know each other: none of them
-    may be joined, so the new turn gets a copy.
+    may be joined, so the new turn gets a copy, which founds a family. The copy is best made of a
+    conversation that had the same `system` message.
     """
-    if not matches:
+    living = [match for match in matches if not match.deleted]
+    if not living:
         return Begin()
-    newest = max(matches, key=lambda match: match.turn_id)
-    if len({match.root_id for match in matches}) > 1:
-        return Fork(newest)
-    ends = [match for match in matches if not match.followed]
-    return Continue(max(ends, key=lambda match: match.conversation_id)) if ends else Fork(newest)
+    nearest = max(living, key=lambda match: (match.system == system, match.conversation_id))
+    if len(matches) >= BUSY or len({match.root_id for match in matches}) > 1:
+        return Fork(nearest, related=False)
+    ends = [match for match in living if not match.followed]
+    return Continue(max(ends, key=lambda match: match.conversation_id)) if ends else Fork(nearest)

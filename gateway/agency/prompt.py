@@ -117,8 +117,8 @@ def compose(
 
 
 def _utterance(entry: Entry) -> tuple[UUID | int | None, str]:
-    """What one step said stands in one message; imported answers have no step."""
-    return (entry.step_id or entry.version if entry.role == "assistant" else None), entry.role
+    """What one step said stands in one message. Imported answers have no step: each is its own."""
+    return (entry.step_id or id(entry) if entry.role == "assistant" else None), entry.role
 
 
 def _inbound(entry: Entry) -> ChatMessage:

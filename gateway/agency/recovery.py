@@ -12,12 +12,14 @@ from contextlib import asynccontextmanager
 from gateway import ids
 from gateway.agency.catalog import Catalog
 from gateway.agency.engine import Engine
+from gateway.agency.intake import Intake
 from gateway.agency.ledger import Ledger
 from gateway.agency.model import Model
+from gateway.agency.reception import Reception
 from gateway.database import Database
 from gateway.drain import Drain
-from gateway.errors import GatewayError
 from gateway.settings import Settings
+from gateway.telemetry import causes
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +37,8 @@ async def open_engine(
     those left are suspended for their clients' next try."""
     node = f"{socket.gethostname()}:{os.getpid()}:{ids.new().hex[-8:]}"
     ledger = Ledger(database, node, settings.lease)
-    engine = Engine(ledger, catalog, model, default_model=settings.default_model)
+    reception = Reception(Intake(database, node, settings.lease), ledger)
+    engine = Engine(ledger, reception, catalog, model, default_model=settings.default_model)
     period = settings.lease / RENEWALS
     keepers = [
         asyncio.create_task(_regularly(engine.renew, period), name="renew leases"),
@@ -62,5 +65,6 @@ async def _regularly(act: Callable[[], Awaitable[None]], period: float) -> None:
         await asyncio.sleep(period)
         try:
             await act()
-        except GatewayError as error:
-            log.warning("recovery failed", extra={"act": act.__name__, "reason": error.message})
+        except Exception as error:
+            # Whatever it was: without its keepers a process holds turns that nobody can take.
+            log.warning("recovery failed", extra={"act": act.__name__, "causes": causes(error)})

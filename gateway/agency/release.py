@@ -1,17 +1,9 @@
-"""The manager's answer on its way out: what the client's `stop`, `max_tokens` and
-`response_format` mean for it. They bound the answer, not the envelope around it."""
+"""The manager's answer on its way out: what the client's `stop` and `max_tokens` mean for it. They
+bound the answer, not the envelope around it."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-
-import jsonschema
-import msgspec
-from referencing import Registry
-from referencing.exceptions import Unresolvable
-
-from gateway.agency.model import FinishReason, Json
+from gateway.agency.model import FinishReason
 from gateway.agency.prompt import CHARACTERS_PER_TOKEN
 from gateway.agency.request import Ask
 
@@ -42,11 +34,10 @@ class Release:
         if self.finish_reason is not None:
             return ""
         text = self._held + text
-        found = [place for stop in self._stop if (place := text.find(stop)) >= 0]
-        if found:
+        if (end := self._end(text)) is not None:
             self._held = ""
             self.finish_reason = "stop"
-            return self._fitting(text[: min(found)])
+            return self._fitting(text[:end])
         keep = self._beginning(text)
         self._held = text[len(text) - keep :]
         return self._fitting(text[: len(text) - keep])
@@ -55,6 +46,12 @@ class Release:
         """What was held back and turns out to be no stop sequence."""
         held, self._held = self._held, ""
         return self._fitting(held) if self.finish_reason is None else ""
+
+    def _end(self, text: str) -> int | None:
+        """Where the stop sequence begins that is complete first: what comes later, in whatever
+        pieces, must not change that."""
+        found = [(at + len(stop), at) for stop in self._stop if (at := text.find(stop)) >= 0]
+        return min(found)[1] if found else None
 
     def _beginning(self, text: str) -> int:
         """The length of the longest end of `text` that a stop sequence begins with."""
@@ -71,39 +68,3 @@ class Release:
             text = text[: self._room]
         self._room -= len(text)
         return text
-
-
-def misfit(text: str, response_format: Mapping[str, Json]) -> str | None:
-    """Why an answer is not in the format that the client wants; None if it is."""
-    try:
-        value = msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
-        return f"The end user's program wants JSON, but your context is not: {error}"
-    match response_format.get("json_schema"):
-        case {"schema": dict(schema)}:
-            return _violation(value, schema)
-        case _ if not isinstance(value, dict):
-            return "The end user's program wants one JSON object as your context."
-        case _:
-            return None
-
-
-def _violation(value: Json, schema: Mapping[str, Json]) -> str | None:
-    # The registry is empty: a `$ref` to somewhere else must not make this server fetch it.
-    validator = jsonschema.Draft202012Validator(schema, registry=Registry())
-    try:
-        error = next(validator.iter_errors(value), None)
-    except (Unresolvable, re.error) as broken:
-        return f"The wanted JSON schema can't be checked: {broken}"
-    if error is None:
-        return None
-    return f"Your context does not fit the wanted JSON schema at {error.json_path}: {error.message}"
-
-
-def unusable_schema(schema: Mapping[str, Json]) -> str | None:
-    """Why a client's schema can't be used; None if it can."""
-    try:
-        jsonschema.Draft202012Validator.check_schema(schema)
-    except jsonschema.SchemaError as error:
-        return error.message
-    return None

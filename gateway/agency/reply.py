@@ -74,6 +74,16 @@ class Reply:
         return self._ended is not None
 
     @property
+    def spoken(self) -> bool:
+        """Whether something was published."""
+        return bool(self._pieces)
+
+    @property
+    def said(self) -> str:
+        """All that was published."""
+        return "".join(self._pieces)
+
+    @property
     def begun(self) -> bool:
         """Whether there is something to tell: text, or an end."""
         return bool(self._pieces) or self.ended

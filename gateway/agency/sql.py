@@ -10,7 +10,8 @@ has taken the turn, the statement changes nothing and returns no row.
 # ---- reading ------------------------------------------------------------------------------------
 
 # $1 conversation, $2 agent, $3 rows. Newest first. What failed, was excluded or deleted is not
-# shown to an agent; excluding an input hides its whole turn.
+# shown to an agent; excluding an input hides its whole turn. What was imported has no turn of its
+# own; it fails with the next one, which brought it along.
 CONTEXT = """
     SELECT m.role, m.from_id, m.to_id, coalesce(i.content, m.text) AS text, i.parts,
            m.version, m.ordinal, m.turn_id, m.step_id
@@ -19,58 +20,18 @@ CONTEXT = """
     WHERE m.conversation_id = $1 AND m.agent_id = $2 AND m.role <> 'system'
       AND (i.id IS NULL OR (i.deleted_at IS NULL AND i.marked_as_excluded_at IS NULL))
       AND (m.turn_id IS NULL OR m.turn_id NOT IN (
-            SELECT t.id FROM turn t
-            WHERE t.conversation_id = $1 AND t.state IN ('failed', 'cancelled')
-            UNION ALL
             SELECT t.id FROM interaction x
             JOIN turn t ON t.conversation_id = $1 AND t.input_interaction_id = x.id
             WHERE x.conversation_id = $1
               AND (x.deleted_at IS NOT NULL OR x.marked_as_excluded_at IS NOT NULL)))
+      AND coalesce(m.turn_id, (
+            SELECT o.id FROM turn o WHERE o.conversation_id = $1 AND o.seq > i.ordinal
+            ORDER BY o.seq LIMIT 1
+          )) NOT IN (
+            SELECT t.id FROM turn t
+            WHERE t.conversation_id = $1 AND t.state IN ('failed', 'cancelled'))
     ORDER BY m.version DESC, m.ordinal DESC
     LIMIT $3
-"""
-
-# $1 hashes of a history's prefixes.
-MATCHES = """
-    SELECT t.id, t.conversation_id, c.root_id, t.seq, t.history_hash, c.version, c.length,
-           t.system_message_id, s.text AS system,
-           EXISTS (
-               SELECT FROM turn f WHERE f.conversation_id = t.conversation_id AND f.seq > t.seq
-               AND f.state NOT IN ('failed', 'cancelled')
-           ) AS followed
-    FROM turn t
-    JOIN conversation c ON c.id = t.conversation_id AND c.deleted_at IS NULL
-    LEFT JOIN message s ON s.id = t.system_message_id
-    WHERE t.history_hash = ANY($1::bytea[]) AND t.state = 'completed'
-    ORDER BY t.id DESC
-    LIMIT 64
-"""
-
-# $1 conversation, $2 responder: its newest completed turn, in the shape of MATCHES.
-HEAD = """
-    SELECT c.id AS conversation_id, c.owner_identifier, c.root_id, c.version, c.length,
-           t.id, coalesce(t.seq, 0) AS seq, t.history_hash, t.system_message_id, s.text AS system,
-           r.id AS running
-    FROM conversation c
-    LEFT JOIN LATERAL (
-        SELECT * FROM turn WHERE conversation_id = c.id AND responder = $2 AND state = 'completed'
-        ORDER BY seq DESC LIMIT 1
-    ) t ON true
-    LEFT JOIN LATERAL (
-        SELECT id FROM turn WHERE conversation_id = c.id AND responder = $2
-        AND state IN ('running', 'queued', 'waiting') ORDER BY seq DESC LIMIT 1
-    ) r ON true
-    LEFT JOIN message s ON s.id = t.system_message_id
-    WHERE c.id = $1 AND c.deleted_at IS NULL
-"""
-
-# $1 request hash, $2 whether the caller says that it comes again. A suspended turn has lost its
-# client, so the same request takes it up even if it does not say so.
-SEEN = """
-    SELECT id, conversation_id FROM turn
-    WHERE request_hash = $1 AND created_at > now() - interval '15 minutes'
-      AND (state = 'suspended' OR ($2 AND state IN ('running', 'waiting', 'completed')))
-    ORDER BY id DESC LIMIT 1
 """
 
 # $1 turn.
@@ -97,120 +58,6 @@ DELIVERIES = """
 """
 
 # ---- writing ------------------------------------------------------------------------------------
-
-_INTERACTIONS = """
-    INSERT INTO interaction (id, conversation_id, ordinal, owner_type, owner_identifier, content,
-                             parts, model_id, completed_at, version)
-    SELECT n.id, c.id, c.base + n.ordinal, n.owner_type, n.owner_identifier, n.content,
-           n.parts::jsonb, n.model_id, CASE WHEN n.completed THEN now() END, c.version
-    FROM c, unnest($6::uuid[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[],
-                   $12::bool[]) WITH ORDINALITY
-         AS n (id, owner_type, owner_identifier, content, parts, model_id, completed, ordinal)
-"""
-_TURN = """
-    INSERT INTO turn (id, conversation_id, responder, seq, input_interaction_id,
-                      reply_interaction_id, system_message_id, state, owner_node, lease_until,
-                      history_hash, request_hash, request, metadata, principal, key_id, version)
-    SELECT $13, c.id, $14, c.base + cardinality($6::uuid[]), $15, $16, $17, 'running', $18,
-           now() + make_interval(secs => $19), $20, $21, $22::jsonb, $23::jsonb, $24, $3, c.version
-    FROM c
-"""
-_INBOUND = """
-    INSERT INTO message (id, conversation_id, turn_id, interaction_id, agent_id, role, from_id,
-                         to_id, text, ordinal, version)
-    SELECT n.id, c.id, n.turn_id, n.interaction_id, $25, n.role, n.from_id, n.to_id, n.text,
-           n.ordinal, c.version
-    FROM c, unnest($26::uuid[], $27::uuid[], $28::uuid[], $29::text[], $30::bigint[],
-                   $31::bigint[], $32::text[]) WITH ORDINALITY
-         AS n (id, turn_id, interaction_id, role, from_id, to_id, text, ordinal)
-"""
-# The key and the agency are believed from memory; here they are checked. A suspended turn of the
-# same request must be taken up instead.
-_STILL_TRUE = """
-    SELECT FROM api_key k, agency a
-    WHERE k.id = $3 AND k.revoked_at IS NULL
-      AND a.id = $4 AND a.revision = $5 AND a.deleted_at IS NULL
-      AND NOT EXISTS (SELECT FROM turn WHERE request_hash = $21 AND state = 'suspended')
-"""
-
-# $1 conversation, $2 its title, $33 owner. The first turn of a new conversation.
-BEGIN = f"""
-    WITH c AS (
-        INSERT INTO conversation (id, owner_type, owner_identifier, title, provider_id, model_id,
-                                  version, length, root_id)
-        SELECT $1, 'user', $33, $2, 'open_ai', $14, 1, cardinality($6::uuid[]), $1
-        WHERE EXISTS ({_STILL_TRUE})
-        RETURNING id, version, 0 AS base
-    ), i AS ({_INTERACTIONS}), t AS ({_TURN}), m AS ({_INBOUND})
-    SELECT version FROM c
-"""  # noqa: S608
-
-# $1 conversation, $2 the version it was found at, $33 rows of context. The next turn; no row if the
-# conversation has moved on meanwhile.
-CONTINUE = f"""
-    WITH c AS (
-        UPDATE conversation SET version = version + 1, length = length + cardinality($6::uuid[]),
-               updated_at = now()
-        WHERE id = $1 AND version = $2 AND deleted_at IS NULL AND EXISTS ({_STILL_TRUE})
-        RETURNING id, version, length - cardinality($6::uuid[]) AS base
-    ), i AS ({_INTERACTIONS}), t AS ({_TURN}), m AS ({_INBOUND})
-    SELECT c.version AS now, x.*
-    FROM c LEFT JOIN LATERAL ({CONTEXT.replace("$2", "$25").replace("$3", "$33")}) x ON true
-"""  # noqa: S608
-
-# $1 source, $2 copy, $3 seq of the last turn that goes along, $4 that turn. Ids in the copy are
-# made from the old id and the copy's, so that links between rows need no look-up.
-FORK = """
-    WITH source AS (
-        SELECT * FROM conversation WHERE id = $1 AND deleted_at IS NULL
-    ), c AS (
-        INSERT INTO conversation (id, owner_type, owner_identifier, title, provider_id, model_id,
-                                  drive, version, length, root_id, parent_id, forked_at_turn)
-        SELECT $2, owner_type, owner_identifier, title, provider_id, model_id, drive, version, $3,
-               root_id, id, $4 FROM source
-        RETURNING version, length
-    ), kept AS (
-        SELECT * FROM turn WHERE conversation_id = $1 AND seq <= $3 AND state = 'completed'
-    ), dropped AS (
-        SELECT id, input_interaction_id, reply_interaction_id FROM turn
-        WHERE conversation_id = $1 AND state <> 'completed'
-    ), i AS (
-        INSERT INTO interaction (id, conversation_id, ordinal, owner_type, owner_identifier,
-            content, parts, provider_id, model_id, errors, marked_as_excluded_at, created_at,
-            updated_at, deleted_at, completed_at, version)
-        SELECT md5(id::text || $2::text)::uuid, $2, ordinal, owner_type, owner_identifier,
-            content, parts, provider_id, model_id, errors, marked_as_excluded_at, created_at,
-            updated_at, deleted_at, completed_at, version
-        FROM interaction WHERE conversation_id = $1 AND ordinal <= $3
-          AND id NOT IN (SELECT input_interaction_id FROM dropped
-                         UNION ALL SELECT reply_interaction_id FROM dropped)
-    ), t AS (
-        INSERT INTO turn (id, conversation_id, responder, seq, input_interaction_id,
-            reply_interaction_id, system_message_id, state, attempt, history_hash, request,
-            metadata, principal, key_id, finish_reason, created_at, updated_at, completed_at,
-            version)
-        SELECT md5(id::text || $2::text)::uuid, $2, responder, seq,
-            md5(input_interaction_id::text || $2::text)::uuid,
-            md5(reply_interaction_id::text || $2::text)::uuid,
-            md5(system_message_id::text || $2::text)::uuid, state, attempt, history_hash, request,
-            NULL, principal, key_id, finish_reason, created_at, updated_at, completed_at, version
-        FROM kept
-    ), m AS (
-        INSERT INTO message (id, conversation_id, turn_id, step_id, interaction_id,
-            linked_message_id, agent_id, role, from_id, to_id, text, ordinal, version, created_at)
-        SELECT md5(id::text || $2::text)::uuid, $2, md5(turn_id::text || $2::text)::uuid, step_id,
-            md5(interaction_id::text || $2::text)::uuid,
-            md5(linked_message_id::text || $2::text)::uuid, agent_id, role, from_id, to_id, text,
-            ordinal, version, created_at
-        FROM message WHERE conversation_id = $1
-          AND version <= (SELECT max(version) FROM kept)
-          AND (turn_id IS NULL OR turn_id IN (SELECT id FROM kept))
-    )
-    SELECT c.version, c.length,
-           (SELECT md5(system_message_id::text || $2::text)::uuid FROM kept WHERE id = $4)
-           AS system_message_id
-    FROM c
-"""
 
 _RAISED = """
     WITH raised AS (
@@ -297,12 +144,16 @@ TAKE = """
     RETURNING fence
 """
 
-# $1 turns, $2 their fences, $3 lease. What does not come back was lost.
+# $1 turns, $2 their fences, $3 lease. Those that another process has taken, or somebody has ended:
+# either raises the fence.
 RENEW = """
-    UPDATE turn SET lease_until = now() + make_interval(secs => $3)
-    FROM unnest($1::uuid[], $2::bigint[]) AS mine (id, fence)
-    WHERE turn.id = mine.id AND turn.fence = mine.fence AND turn.state = 'running'
-    RETURNING turn.id
+    WITH mine AS (
+        SELECT * FROM unnest($1::uuid[], $2::bigint[]) AS mine (id, fence)
+    ), renewed AS (
+        UPDATE turn SET lease_until = now() + make_interval(secs => $3)
+        FROM mine WHERE turn.id = mine.id AND turn.fence = mine.fence AND turn.state = 'running'
+    )
+    SELECT mine.id FROM mine JOIN turn ON turn.id = mine.id WHERE turn.fence <> mine.fence
 """
 
 # Open turns whose time is up: suspended ones, and running ones that nobody renews.
@@ -311,10 +162,12 @@ EXPIRED = """
     WHERE state IN ('running', 'suspended') AND lease_until < now() ORDER BY lease_until LIMIT $1
 """
 
-# $1 turn, $2 the error, $3 states it may be in, $4 the state it gets. Ends a turn from outside.
+# $1 turn, $2 the error, $3 states it may be in, $4 the state it gets, $5 whether its time must be
+# up. Ends a turn from outside.
 END = """
     WITH found AS (
         SELECT conversation_id FROM turn WHERE id = $1 AND state = ANY($3::text[])
+          AND ($5 = false OR lease_until < now())
     ), raised AS (
         UPDATE conversation SET version = version + 1, updated_at = now()
         WHERE id = (SELECT conversation_id FROM found) RETURNING version

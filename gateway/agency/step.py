@@ -20,6 +20,8 @@ RETURNS = 3
 
 ANSWER_NOW = "Answer the end user now, from what you know: send your answer to 0."
 NOBODY = "Nobody answered. Go on without, or ask again."
+UNDELIVERABLE = "Too many of your messages could not be delivered."
+SPEECHLESS = "The manager gave no answer."
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,19 +145,34 @@ class Work:
 
     def judge(self, agent: int, said: Said, raw: str, *, read: int) -> Verdict:
         """What an agent's answer means. Changes nothing: the verdict is written, then applied."""
-        last = self.closing is not None and agent == self.entry and read >= self.closing
+        last = self.closed_for(agent, read)
         match said:
-            case Malformed(reason=reason):
-                return self._malformed(agent, reason, raw.strip(), last=last)
+            case Malformed():
+                return self._malformed(agent, said, raw.strip(), last=last)
             case _:
                 return self._spoken(agent, said, last=last)
 
-    def _malformed(self, agent: int, reason: str, prose: str, *, last: bool) -> Verdict:
-        if not last and self._returned[agent] < RETURNS:
-            return Deliver((Delivery(GATEWAY, agent, f"Your answer was not delivered. {reason}"),))
-        if agent == self.entry:
-            return Answer(prose, prose=True) if prose else GiveUp("The manager gave no answer.")
-        return Deliver((Delivery(agent, self._asker(agent), prose or "(no answer)"),))
+    def unfit(self, agent: int, reason: str, *, read: int) -> Verdict:
+        """What becomes of an answer that is not in the format that the client wants."""
+        if self._may_return(agent, last=self.closed_for(agent, read)):
+            return Deliver((_returned(agent, reason),))
+        return GiveUp("The manager's answer is not in the format that 'response_format' asks for.")
+
+    def closed_for(self, agent: int, read: int) -> bool:
+        """Whether an agent that has read so far has been told to answer now."""
+        return agent == self.entry and self.closing is not None and read >= self.closing
+
+    def _may_return(self, agent: int, *, last: bool) -> bool:
+        return not last and self._returned[agent] < RETURNS
+
+    def _malformed(self, agent: int, said: Malformed, raw: str, *, last: bool) -> Verdict:
+        if self._may_return(agent, last=last):
+            return Deliver((_returned(agent, said.reason),))
+        if agent != self.entry:
+            return Deliver((Delivery(agent, self._asker(agent), raw or "(no answer)"),))
+        if said.prose:
+            return Answer(said.prose, prose=True)
+        return GiveUp(SPEECHLESS) if last else Deliver((self.closing_note(UNDELIVERABLE),))
 
     def _spoken(self, agent: int, envelopes: Sequence[Envelope], *, last: bool) -> Verdict:
         if agent == self.entry:
@@ -170,7 +187,7 @@ class Work:
 
     def _unrepeated(self, deliveries: Iterable[Delivery]) -> Iterable[Delivery]:
         repeated = False
-        for delivery in deliveries:
+        for delivery in dict.fromkeys(deliveries):  # saying it twice in one answer adds nothing
             if delivery.sender != GATEWAY and self._said[delivery] >= self.limits.repeats:
                 repeated = True
             else:
@@ -191,8 +208,10 @@ class Work:
                 yield Delivery(agent, to, envelope.context)
         if not unknown:
             return
-        if self._returned[agent] < RETURNS or agent == self.entry:
+        if self._may_return(agent, last=False):
             yield Delivery(GATEWAY, agent, self._no_such(agent, unknown))
+        elif agent == self.entry:
+            yield self.closing_note(UNDELIVERABLE)
         else:
             yield from (Delivery(agent, self._asker(agent), e.context) for e in unknown)
 
@@ -208,7 +227,8 @@ class Work:
     def unreachable(self, agent: int, why: str) -> tuple[Delivery, ...]:
         """What is told to those who wait for an agent whose model call failed."""
         askers = {asker for asker, asked in self._questions if asked == agent} or {self.entry}
-        note = f"{self.names[agent]} can't answer: {why}"
+        # Who was taken out of the team since it was asked has no name any more.
+        note = f"{self.names.get(agent, f'#{agent}')} can't answer: {why}"
         return tuple(Delivery(GATEWAY, asker, note) for asker in sorted(askers))
 
     def exhausted(self, *, calls: int, tokens: int, seconds: float) -> str | None:
@@ -221,9 +241,11 @@ class Work:
             return f"The limit of {self.limits.seconds:g} seconds is reached."
         if self.limits.tokens is not None and tokens >= self.limits.tokens:
             return f"The limit of {self.limits.tokens} tokens is reached."
-        if self._returned[self.entry] > RETURNS:
-            return "Too many messages could not be delivered."
         return None
+
+
+def _returned(agent: int, reason: str) -> Delivery:
+    return Delivery(GATEWAY, agent, f"Your answer was not delivered. {reason}")
 
 
 def begin(agency: AgencySpec, limits: Limits) -> Work:

@@ -8,28 +8,37 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 
-import msgspec
-
 from gateway import ids
 from gateway.agency import lineage
+from gateway.agency.contexts import Contexts
 from gateway.agency.decoder import Decoder
-from gateway.agency.envelope import Envelope, Malformed, Said, storable
+from gateway.agency.envelope import Envelope, Malformed, Said, storable, tells
 from gateway.agency.ledger import Lease, Ledger, StepRecord
-from gateway.agency.model import ChatMessage, Completion, Json, Model, ModelCall, OnText, Usage
+from gateway.agency.model import (
+    ChatMessage,
+    Completion,
+    FinishReason,
+    Json,
+    Model,
+    ModelCall,
+    OnText,
+    Usage,
+)
 from gateway.agency.prompt import CONTEXT_TOKENS, END_USER, GATEWAY, Entry, compose, system_message
-from gateway.agency.release import Release, misfit
+from gateway.agency.release import Release
 from gateway.agency.reply import Outcome, Reply
 from gateway.agency.request import Ask, Public
 from gateway.agency.step import NOBODY, Answer, Deliver, Delivery, Event, GiveUp, Verdict, Work
 from gateway.agency.team import AgencySpec, AgentSpec
+from gateway.agency.wanted import misfit
 from gateway.errors import GatewayError, TurnFailed, UpstreamError
 
-GRACE = 60.0
-"""Seconds for the last answer of a turn whose time is up."""
+GRACE_SHARE, MIN_GRACE, MAX_GRACE = 0.2, 1.0, 60.0
+"""Once its time is up a turn has this much more for its last answer: a share of its limit, and
+seconds. `routes.chat_wire.READ_SHARE` leaves room for it."""
 
 
 @dataclass(slots=True)
@@ -51,14 +60,35 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """A model call that ended: with what was said, or with the error."""
+    """A model call that ended: with what was said, or with the error. The `output` of its step is
+    all that came, word for word."""
 
     agent: int
     step: StepRecord
-    said: Said
-    raw: str
-    completion: Completion | None
+    said: Said = ()
+    finish_reason: FinishReason = "stop"
     error: UpstreamError | None = None
+
+
+@dataclass(slots=True)
+class _Call:
+    """A model call under way. The decoder has read what came of it so far; `enough` is set when
+    the answer has met a bound of the client's, so that the rest was not waited for."""
+
+    agent: int
+    model: str
+    read: int
+    decoder: Decoder = field(default_factory=Decoder)
+    enough: bool = False
+    began: float = field(default_factory=perf_counter)
+
+    def step(
+        self, usage: Usage, output: str | None, error: Mapping[str, Json] | None = None
+    ) -> StepRecord:
+        seconds = perf_counter() - self.began
+        return StepRecord(
+            ids.new(), self.agent, self.model, self.read, usage, seconds, output, error
+        )
 
 
 class Turn:
@@ -76,10 +106,15 @@ class Turn:
         self._reply = reply
         self._default_model = default_model
         self._usage = plan.usage
-        self._version = plan.lease.version
+        self._contexts = Contexts(
+            plan.contexts,
+            self._load,
+            turn_id=plan.lease.turn_id,
+            version=plan.lease.version,
+            fresh=plan.fresh,
+        )
         self._began = perf_counter()
         self._calls: dict[int, asyncio.Task[Spoken]] = {}
-        self._released = ""
 
     async def run(self) -> None:
         """Raises `Fenced` if the turn was taken away, Unavailable if the database was."""
@@ -88,6 +123,9 @@ class Turn:
                 await self._round()
         finally:
             await self._hang_up(*self._calls)
+
+    async def _load(self, agent: int) -> list[Entry]:
+        return await self._ledger.context(self._lease.conversation_id, agent)
 
     # ---- rounds ----------------------------------------------------------------------------------
 
@@ -127,128 +165,98 @@ class Turn:
 
     async def _note(self, note: Delivery) -> None:
         version = await self._ledger.advance(self._lease, None, (note,))
-        self._take_in(Event(version, (note,)))
+        self._take_in(Event(version, (note,)), None)
 
     async def _hang_up(self, *agents: int) -> None:
-        tasks = [self._calls.pop(agent) for agent in agents]
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            with suppress(asyncio.CancelledError):
-                await task
+        if tasks := [self._calls.pop(agent) for agent in agents]:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     # ---- one call --------------------------------------------------------------------------------
 
     async def _call(self, agent_id: int) -> Spoken:
         agent = self._agency.agent(agent_id)
         if agent is None:
-            return self._missing(agent_id, self._version)
+            error = UpstreamError("It is no longer part of the team.", code="agent_deleted")
+            return _broken(_Call(agent_id, "", self._contexts.version), error)
         messages = await self._messages(agent)
-        read, started = self._version, perf_counter()
         entry = agent_id == self._work.entry
-        decoder = Decoder()
-        listen = self._listener(decoder) if entry and self._reply.streamed else None
-        call = ModelCall(
-            model=agent.model or self._default_model,
+        call = _Call(agent_id, agent.model or self._default_model, self._contexts.version)
+        asked = ModelCall(
+            model=call.model,
             messages=messages,
             params=self._params(agent, entry=entry),
             allowed=self._work.allowed(agent_id),
             timeout=self._time_left(),
         )
+        return await self._complete(call, asked, streamed=entry and self._reply.streamed)
+
+    async def _complete(self, call: _Call, asked: ModelCall, *, streamed: bool) -> Spoken:
+        listen = self._listener(call) if streamed else None
         self._reply.calling()
         try:
-            completion = await self._model.complete(call, listen)
+            completion = await self._model.complete(asked, listen)
         except UpstreamError as error:
-            return self._broken(agent_id, call.model, read, started, error)
+            return _broken(call, error)
         finally:
             self._reply.called()
         if listen is None:
-            decoder.feed(completion.text)
-        return self._spoken(agent_id, call.model, read, started, completion, decoder)
+            call.decoder.feed(completion.text)
+        step = call.step(completion.usage, storable(completion.text))
+        said = self._heard(call, completion)
+        return Spoken(call.agent, step, said, completion.finish_reason)
 
-    def _listener(self, decoder: Decoder) -> OnText:
+    def _heard(self, call: _Call, completion: Completion) -> Said:
+        """What was said. An answer to the end user that is all there, or as much of it as there
+        will be, counts also if what surrounds it is broken."""
+        decoder = call.decoder
+        said = decoder.close()
+        if not isinstance(said, Malformed) or call.agent != self._work.entry:
+            return said
+        cut = call.enough or completion.finish_reason != "stop"
+        if decoder.answered or self._reply.spoken or (cut and decoder.released):
+            return (Envelope(END_USER, decoder.released),)
+        return said
+
+    def _listener(self, call: _Call) -> OnText:
         """Lets the answer out while it comes, unless it must be checked as a whole first."""
         release = Release(self._plan.ask)
-        held = self._plan.ask.response_format is not None
+        held = self._plan.ask.wanted is not None
 
         def listen(deltas: list[str]) -> bool:
             for delta in deltas:
-                text = release.feed(decoder.feed(delta))
-                if text and not held:
-                    self._released += text
+                text = call.decoder.feed(delta)
+                if not held and (text := release.feed(text)):
                     self._reply.publish(text)
-            return release.finish_reason is None
+            call.enough = release.finish_reason is not None
+            return not call.enough
 
         return listen
 
     async def _messages(self, agent: AgentSpec) -> list[ChatMessage]:
-        entry = agent.id == self._work.entry
         system = system_message(
             agent,
             [other for other in self._agency.agents if other.id != agent.id],
-            entry=entry,
+            entry=agent.id == self._work.entry,
             custom=self._plan.system,
             wanted=self._plan.ask.wanted,
         )
         budget = agent.params.get("context_tokens", CONTEXT_TOKENS)
-        context = await self._context(agent.id)
+        context = await self._contexts.of(agent.id)
         return compose(system, context, budget if isinstance(budget, int) else CONTEXT_TOKENS)
-
-    async def _context(self, agent: int) -> list[Entry]:
-        while agent not in self._plan.contexts:
-            version = self._version
-            entries = await self._ledger.context(self._lease.conversation_id, agent)
-            if version == self._version:  # else another agent's step was written meanwhile
-                self._plan.contexts[agent] = entries
-        return self._plan.contexts[agent]
 
     def _params(self, agent: AgentSpec, *, entry: bool) -> Mapping[str, Json]:
         own = {k: v for k, v in agent.params.items() if k != "context_tokens"}
         return {**own, **self._plan.ask.sampling} if entry else own
 
     def _time_left(self) -> float:
+        limit = self._work.limits.seconds
         if self._work.closing is not None:
-            return GRACE
-        return max(0.1, self._work.limits.seconds - (perf_counter() - self._began))
+            return min(max(limit * GRACE_SHARE, MIN_GRACE), MAX_GRACE)
+        return max(0.1, limit - (perf_counter() - self._began))
 
     # ---- what came of it -------------------------------------------------------------------------
-
-    def _spoken(
-        self,
-        agent: int,
-        model: str,
-        read: int,
-        started: float,
-        completion: Completion,
-        decoder: Decoder,
-    ) -> Spoken:
-        said = decoder.close()
-        if isinstance(said, Malformed) and (decoder.released or self._released):
-            # The end user has heard it: it is the answer, though the rest of it is missing.
-            said = (Envelope(END_USER, decoder.released),)
-        raw = storable(completion.text)
-        step = StepRecord(
-            id=ids.new(),
-            agent=agent,
-            model=model,
-            read=read,
-            usage=completion.usage,
-            seconds=perf_counter() - started,
-            output=None if _tells(said, raw) else raw,
-        )
-        return Spoken(agent, step, said, raw, completion)
-
-    def _broken(
-        self, agent: int, model: str, read: int, started: float, error: UpstreamError
-    ) -> Spoken:
-        told = describe(error)
-        seconds = perf_counter() - started
-        step = StepRecord(ids.new(), agent, model, read, Usage(), seconds, error=told)
-        return Spoken(agent, step, (), "", None, error)
-
-    def _missing(self, agent: int, read: int) -> Spoken:
-        error = UpstreamError("It is no longer part of the team.", code="agent_deleted")
-        return self._broken(agent, "", read, perf_counter(), error)
 
     async def _settle(self, spoken: Spoken) -> None:
         self._usage += spoken.step.usage
@@ -264,75 +272,56 @@ class Turn:
                 await self._fail(spoken, TurnFailed(reason))
 
     def _verdict(self, spoken: Spoken) -> Verdict:
-        read = spoken.step.read
-        verdict = self._work.judge(spoken.agent, spoken.said, spoken.raw, read=read)
+        read, raw = spoken.step.read, spoken.step.output or ""
+        verdict = self._work.judge(spoken.agent, spoken.said, raw, read=read)
         wanted = self._plan.ask.wanted
         if wanted is None or not isinstance(verdict, Answer):
             return verdict
-        if (reason := misfit(verdict.text, wanted)) is None:
-            return verdict
-        again = self._work.judge(spoken.agent, Malformed(reason), spoken.raw, read=read)
-        return again if isinstance(again, Deliver) else GiveUp(reason)
+        reason = misfit(verdict.text, wanted)
+        return verdict if reason is None else self._work.unfit(spoken.agent, reason, read=read)
 
     async def _settle_error(self, spoken: Spoken, error: UpstreamError) -> None:
         if spoken.agent != self._work.entry:
             await self._deliver(spoken, self._work.unreachable(spoken.agent, error.message))
-        elif self._exhausted(0) and not self._released:
+        elif self._may_still_answer(spoken):
             await self._deliver(spoken, ())
         else:
             await self._fail(spoken, error)
 
+    def _may_still_answer(self, spoken: Spoken) -> bool:
+        """Whether the entry agent is to be told, or has yet to read, that it must answer now."""
+        if self._reply.spoken or self._work.closed_for(spoken.agent, spoken.step.read):
+            return False
+        return self._work.closing is not None or self._exhausted(0) is not None
+
     async def _deliver(self, spoken: Spoken, deliveries: Sequence[Delivery]) -> None:
-        version = await self._ledger.advance(self._lease, spoken.step, deliveries)
-        event = Event(
-            version,
-            deliveries,
-            spoken.agent,
-            spoken.step.read,
-            failed=spoken.error is not None,
-        )
-        self._take_in(event, spoken)
+        said = [(d.recipient, d.text) for d in deliveries if d.sender == spoken.agent]
+        step = _without_what_is_told(spoken.step, said)
+        version = await self._ledger.advance(self._lease, step, deliveries)
+        failed = spoken.error is not None
+        self._take_in(Event(version, deliveries, spoken.agent, step.read, failed), step)
 
-    def _take_in(self, event: Event, spoken: Spoken | None = None) -> None:
+    def _take_in(self, event: Event, step: StepRecord | None) -> None:
         """Bring what stands here in step with what was just written."""
-        self._version = event.version
         self._work.apply(event)
-        for delivery in event.deliveries:
-            heard = Entry(
-                role="user",
-                from_id=delivery.sender,
-                to_id=delivery.recipient,
-                text=delivery.text,
-                version=event.version,
-                turn_id=self._lease.turn_id,
-            )
-            self._remember(delivery.recipient, heard)
-            if spoken is not None and delivery.sender == spoken.agent:
-                self._remember(spoken.agent, _as_said(heard, spoken.step))
-
-    def _remember(self, agent: int, entry: Entry) -> None:
-        """A context that was never read is read when it is needed, this entry included."""
-        if agent in self._plan.contexts:
-            self._plan.contexts[agent].append(entry)
-        elif self._plan.fresh:
-            self._plan.contexts[agent] = [entry]
+        self._contexts.take_in(event, None if step is None else step.id)
 
     async def _answer(self, spoken: Spoken, text: str) -> None:
         release = Release(self._plan.ask)
         text = release.feed(text)
         text += release.close()
-        finished = spoken.completion.finish_reason if spoken.completion else "stop"
-        reason = release.finish_reason or finished
+        reason = release.finish_reason or spoken.finish_reason
         chain = self._plan.chain
         if chain is not None:
             chain = lineage.extend(chain, (Public("assistant", text),))
-        await self._ledger.complete(self._lease, spoken.step, text, reason, chain)
-        if rest := text[len(self._released) :]:
+        step = _without_what_is_told(spoken.step, [(END_USER, text)])
+        await self._ledger.complete(self._lease, step, text, reason, chain)
+        if rest := text[len(self._reply.said) :]:
             self._reply.publish(rest)
         self._reply.end(Outcome(text, reason, self._usage))
 
     async def _fail(self, spoken: Spoken, error: GatewayError) -> None:
-        await self._ledger.fail(self._lease, spoken.step, describe(error), self._released)
+        await self._ledger.fail(self._lease, spoken.step, describe(error), self._reply.said)
         self._reply.end(error)
 
 
@@ -346,17 +335,11 @@ def describe(error: GatewayError) -> dict[str, Json]:
     }
 
 
-def _as_said(heard: Entry, step: StepRecord) -> Entry:
-    return replace(heard, role="assistant", step_id=step.id)
+def _broken(call: _Call, error: UpstreamError) -> Spoken:
+    step = call.step(Usage(), storable(call.decoder.raw) or None, describe(error))
+    return Spoken(call.agent, step, error=error)
 
 
-def _tells(said: Said, raw: str) -> bool:
-    """Whether the messages of a step tell all of its raw output."""
-    if isinstance(said, Malformed):
-        return False
-    try:
-        written = msgspec.json.decode(raw)
-    except msgspec.DecodeError:
-        return False
-    told = [{"to": envelope.to, "context": envelope.context} for envelope in said]
-    return bool(written == (told[0] if len(told) == 1 else told))
+def _without_what_is_told(step: StepRecord, said: Sequence[tuple[int, str]]) -> StepRecord:
+    """The step without its output, if the messages that it caused tell all of that."""
+    return replace(step, output=None) if step.output and tells(said, step.output) else step

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import cast
@@ -16,6 +18,7 @@ from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, JSONBody
 from litestar.types import ASGIApp, Receive, Scope, Send
 from sse_starlette import EventSourceResponse
+from sse_starlette.sse import SendTimeoutError
 
 from gateway import ids
 from gateway.agency.catalog import Catalog
@@ -38,16 +41,18 @@ from gateway.routes.errors import describe, handle, render_openai
 from gateway.routes.guards import RECALLED
 from gateway.settings import Settings
 
-PATIENCE = 10.0
-"""Seconds before a silent stream is begun: till then a failure still has a status of its own. From
-then on comments keep the connection open."""
-PING = 10
-SEND_TIMEOUT = 30.0
-"""Seconds after which a reader that stopped reading is cut off."""
+log = logging.getLogger(__name__)
+
 TRIES = 8
 """How often a request is looked at again because something it rested on had changed meanwhile."""
+CLIENT_GONE = 499
+"""The status that is logged for an answer that nobody waits for any more."""
 
 Asking = Request[Principal, str, State]
+
+
+class ClientGone(Exception):
+    """Nobody is there any more to be answered."""
 
 
 @dataclass(slots=True)
@@ -57,12 +62,17 @@ class Exchange:
     request: Asking
     body: ChatCompletionRequest
     asked: ChatRequest
-    fingerprint: str
+    settings: Settings
     started: float = field(default_factory=perf_counter)
 
+    @property
+    def fingerprint(self) -> str:
+        return REHEARSAL_FINGERPRINT if self.settings.rehearses else FINGERPRINT
+
     def headers(self, reply: Reply) -> dict[str, str]:
-        """`x-gateway-overhead-ms` is the time spent outside of model calls, so far."""
-        overhead = perf_counter() - self.started - reply.model_seconds
+        """`x-gateway-overhead-ms` is the time spent outside of model calls, so far. Those of a
+        turn that was running before its client came back are not in our time."""
+        overhead = max(0.0, perf_counter() - self.started - reply.model_seconds)
         headers = {
             "x-conversation-id": ids.show(ids.CONVERSATION, reply.conversation_id),
             "x-gateway-overhead-ms": f"{overhead * 1000:.2f}",
@@ -143,8 +153,7 @@ async def _exchange(
         retry=bool(_number(request, "x-stainless-retry-count")),
         read_timeout=_number(request, "x-stainless-read-timeout"),
     )
-    fingerprint = REHEARSAL_FINGERPRINT if settings.rehearses else FINGERPRINT
-    return Exchange(request, data, asked, fingerprint)
+    return Exchange(request, data, asked, settings)
 
 
 async def _answer(
@@ -152,7 +161,9 @@ async def _answer(
 ) -> ASGIApp:
     reply = await _accepted(exchange, agency_id, catalog, callers, engine)
     if exchange.body.stream:
-        reply.streamed = True
+        reply.streamed = (
+            True  # the turn's task has not begun: nothing was awaited since it was made
+        )
         return _Streamed(exchange, reply, engine)
     return await _whole(exchange, reply, engine)
 
@@ -185,13 +196,13 @@ async def _afresh(
 
 async def _whole(exchange: Exchange, reply: Reply, engine: Engine) -> ASGIApp:
     async with engine.listening(reply):
-        watch = _watch(exchange.request.receive)
         try:
-            outcome = await reply.outcome()
+            async with _connected(exchange.request.receive):
+                outcome = await reply.outcome()
         except GatewayError as error:
             return _failed(exchange, reply, error)
-        finally:
-            watch.cancel()
+        except ClientGone:
+            return _nothing(exchange)
     answer = completion(
         reply,
         outcome,
@@ -202,17 +213,28 @@ async def _whole(exchange: Exchange, reply: Reply, engine: Engine) -> ASGIApp:
     return _asgi(exchange, Response(answer, headers=exchange.headers(reply)))
 
 
-def _watch(receive: Receive) -> asyncio.Task[None]:
-    """Cancels the task that answers when its client goes away."""
-    answering = asyncio.current_task()
+@asynccontextmanager
+async def _connected(receive: Receive) -> AsyncIterator[None]:
+    """Raises ClientGone as soon as the client goes away."""
+    try:
+        async with asyncio.timeout(None) as stay:
+            watch = asyncio.create_task(_watch(receive, stay), name="watch for a disconnect")
+            try:
+                yield
+            finally:
+                watch.cancel()
+    except TimeoutError:
+        raise ClientGone from None
 
-    async def watch() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        if answering is not None:
-            answering.cancel()
 
-    return asyncio.create_task(watch(), name="watch for a disconnect")
+async def _watch(receive: Receive, stay: asyncio.Timeout) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    stay.reschedule(0)  # a moment that has passed
+
+
+def _nothing(exchange: Exchange) -> ASGIApp:
+    return _asgi(exchange, Response(b"", status_code=CLIENT_GONE))
 
 
 def _failed(exchange: Exchange, reply: Reply, error: GatewayError) -> ASGIApp:
@@ -236,23 +258,31 @@ class _Streamed:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self.engine.listening(self.reply):
-            response = await self._begin(receive)
-            await response(scope, receive, send)
+            try:
+                response = await self._begin(receive)
+            except ClientGone:
+                response = _nothing(self.exchange)
+            try:
+                await response(scope, receive, send)
+            except SendTimeoutError:
+                log.info("a reader stopped reading and was cut off")
 
     async def _begin(self, receive: Receive) -> ASGIApp:
-        """Wait for the first words: a failure before them is an answer of its own."""
-        watch = _watch(receive)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self.reply.beginning(), PATIENCE)
-        watch.cancel()
+        """Wait for the first words: a failure before them is an answer of its own. A stream that is
+        silent for long is begun without; then comments keep the connection open."""
+        settings = self.exchange.settings
+        async with _connected(receive):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(settings.ping):
+                    await self.reply.beginning()
         if self.reply.failed_early is not None:
             return _failed(self.exchange, self.reply, self.reply.failed_early)
         stream = EventSourceResponse(
             self._events(),
             headers=self.exchange.headers(self.reply),
             sep="\n",
-            ping=PING,
-            send_timeout=SEND_TIMEOUT,
+            ping=settings.ping,
+            send_timeout=settings.send_timeout,
         )
         return cast("ASGIApp", stream)
 
@@ -265,6 +295,9 @@ class _Streamed:
             with_usage=bool(options and options.include_usage),
         )
         opening = chunks.role()
+        if not self.reply.begun:
+            yield opening
+            opening = b""
         try:
             async for pieces in self.reply.follow():
                 yield opening + chunks.text(pieces)
@@ -275,11 +308,12 @@ class _Streamed:
 
 
 def _number(request: Asking, header: str) -> float | None:
-    """A number that an OpenAI SDK tells of itself; what is none is as good as absent."""
+    """A number above 0 that an OpenAI SDK tells of itself; anything else is as good as absent."""
     try:
-        return float(request.headers[header])
+        number = float(request.headers[header])
     except (KeyError, ValueError):
         return None
+    return number if math.isfinite(number) and number > 0 else None
 
 
 ROUTES = [create_agency_completion, create_completion]

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, cast
+from typing import Annotated, Literal, cast
 
 import msgspec
+from msgspec import Meta
 
 from gateway.agency import lineage
 from gateway.agency.model import Json
-from gateway.agency.release import unusable_schema
 from gateway.agency.request import Ask, ChatRequest, Dialogue, Public
+from gateway.agency.wanted import unusable_schema
 from gateway.errors import InvalidRequest
 
 PASSED_ON = (
@@ -55,6 +56,13 @@ READ_SHARE = 0.8
 """The part of a client's read timeout that a turn may use: the rest is for the way back."""
 
 
+MAX_STOP = 1000
+"""Characters of a stop sequence."""
+
+Tokens = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+
+
 class StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
 
@@ -77,18 +85,18 @@ class ChatCompletionRequest(msgspec.Struct, kw_only=True):
     stream_options: StreamOptions | None = None
     n: int | None = None
     stop: str | list[str] | None = None
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
+    max_tokens: Tokens | None = None
+    max_completion_tokens: Tokens | None = None
     response_format: dict[str, object] | None = None
     store: bool | None = None
     metadata: dict[str, str] | None = None
     user: str | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    frequency_penalty: float | None = None
-    presence_penalty: float | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
     logit_bias: dict[str, float] | None = None
-    seed: int | None = None
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     reasoning_effort: str | None = None
     verbosity: str | None = None
     service_tier: str | None = None
@@ -155,15 +163,13 @@ def _refuse(body: ChatCompletionRequest, raw: bytes) -> None:
         raise InvalidRequest("A team gives one answer: 'n' can only be 1.", param="n")
     if not body.messages:
         raise InvalidRequest("'messages' must hold at least one message.", param="messages")
-    for name in ("max_tokens", "max_completion_tokens"):
-        value = getattr(body, name)
-        if value is not None and value < 1:
-            raise InvalidRequest(f"{name!r} must be at least 1.", param=name)
     if len(body.metadata or {}) > 16:
         raise InvalidRequest("'metadata' holds at most 16 pairs.", param="metadata")
     # Postgres stores no NUL. A body seldom holds one, so the exact look comes second.
-    if b"\\u0000" in raw and _holds_nul(msgspec.to_builtins(body)):
-        raise InvalidRequest("Text must not hold NUL characters.")
+    if b"\\u0000" in raw:
+        for name, value in msgspec.to_builtins(body).items():
+            if _holds_nul(value):
+                raise InvalidRequest("Text must not hold NUL characters.", param=name)
 
 
 def _holds_nul(value: object) -> bool:
@@ -180,8 +186,10 @@ def _holds_nul(value: object) -> bool:
 
 def _stops(stop: str | Sequence[str] | None) -> tuple[str, ...]:
     stops = (stop,) if isinstance(stop, str) else tuple(stop or ())
-    if len(stops) > 4:
-        raise InvalidRequest("'stop' holds at most 4 sequences.", param="stop")
+    if len(stops) > 4 or any(len(one) > MAX_STOP for one in stops):
+        raise InvalidRequest(
+            f"'stop' holds at most 4 sequences of at most {MAX_STOP} characters.", param="stop"
+        )
     return stops
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import traceback
 from dataclasses import dataclass, field
 
 import asyncpg
@@ -12,6 +11,7 @@ from litestar import Request, Response
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException, ValidationException
 
+from gateway import telemetry
 from gateway.auth import Principal
 from gateway.errors import GatewayError, InvalidRequest, NotFound, Unavailable
 
@@ -93,6 +93,8 @@ def _known(error: Exception) -> GatewayError | None:
             return InvalidRequest("The body is nested too deep.")
         case UnicodeError():
             return InvalidRequest("The body is not UTF-8.")
+        case OverflowError():
+            return InvalidRequest("A number is out of range.")
         case asyncpg.CharacterNotInRepertoireError() | asyncpg.UntranslatableCharacterError():
             return InvalidRequest("Text must not hold NUL characters.")
         case asyncpg.PostgresConnectionError() | asyncpg.InterfaceError() | ConnectionError():
@@ -154,17 +156,9 @@ def _first_violation(error: ValidationException) -> tuple[str, str | None]:
 
 def log_failure(error: BaseException, problem: Problem | None = None) -> None:
     """One line with what went wrong and where, but without words: they may hold a prompt."""
-    causes: list[str] = []
-    current: BaseException | None = error
-    while current is not None and len(causes) < 5:
-        where = traceback.extract_tb(current.__traceback__)
-        frames = "; ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in where[-12:])
-        state = getattr(current, "sqlstate", None)
-        causes.append(f"{type(current).__name__}{f' {state}' if state else ''} at {frames}")
-        current = current.__cause__ or current.__context__
     known = problem is not None and (problem.code is not None or problem.status != 500)
     log.log(
         logging.WARNING if known else logging.ERROR,
         problem.message if problem is not None and known else "a request failed",
-        extra={"status": problem.status if problem else None, "causes": causes},
+        extra={"status": problem.status if problem else None, "causes": telemetry.causes(error)},
     )

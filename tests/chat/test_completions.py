@@ -17,9 +17,7 @@ async def test_the_manager_answers(gateway: Gateway, upstream: ScriptedUpstream)
     assert answer.model == "whatever"
 
 
-async def test_a_stream_brings_the_same_words(
-    gateway: Gateway, upstream: ScriptedUpstream
-) -> None:
+async def test_a_stream_brings_the_same_words(gateway: Gateway, upstream: ScriptedUpstream) -> None:
     team = await make_team(gateway)
     upstream.script("manager", say(0, "Hello there, how are you?"))
     stream = await gateway.client(team.id).chat.completions.create(

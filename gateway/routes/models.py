@@ -1,0 +1,88 @@
+"""Agencies as models of the OpenAI API: `agency/<id>` is agency <id>."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+from litestar import get
+from litestar.di import NamedDependency
+from litestar.params import FromPath
+
+from gateway.agency.catalog import AgencySpec, AgencySummary, Catalog
+from gateway.auth import Principal
+from gateway.errors import NotFound
+from gateway.routes.chat import agency_of
+from gateway.routes.pages import MISSING
+from gateway.routes.prefixes import Agency, under_each
+
+PAGE = 100
+MOST = 1_000
+"""Models in a list, which OpenAI's clients take as a whole. The others work, too."""
+
+
+class Model(msgspec.Struct):
+    id: str
+    object: str
+    created: int
+    owned_by: str
+
+
+class ModelList(msgspec.Struct):
+    object: str
+    data: list[Model]
+
+
+@get("/models", summary="List the models: the agency, or every agency one may use")
+async def list_models(
+    agency: Agency,
+    catalog: NamedDependency[Catalog],
+    principal: NamedDependency[Principal],
+) -> ModelList:
+    found = [agency] if agency else await _usable(catalog, principal)
+    return ModelList("list", [_model(f"agency/{one.id}", one) for one in found])
+
+
+@get("/models/{model_id:path}", summary="Read a model", responses=MISSING)
+async def read_model(
+    model_id: FromPath[str],
+    agency: Agency,
+    catalog: NamedDependency[Catalog],
+    principal: NamedDependency[Principal],
+) -> Model:
+    """An agency answers to any name of a model, and so it has them all."""
+    name = model_id.removeprefix("/")
+    return _model(name, agency or await _meant(name, catalog, principal))
+
+
+async def _usable(catalog: Catalog, principal: Principal) -> list[AgencySummary]:
+    found: list[AgencySummary] = []
+    cursor = None
+    while len(found) < MOST:
+        page = await catalog.page(principal, limit=PAGE, cursor=cursor, shared=True)
+        found += page.items
+        if (cursor := page.next_cursor) is None:
+            break
+    return found
+
+
+async def _meant(name: str, catalog: Catalog, principal: Principal) -> AgencySpec:
+    try:
+        return await catalog.read(agency_of(name), principal)
+    except NotFound:
+        raise NotFound(
+            f"The model {name[:64]!r} does not exist, or you have no access to it.",
+            param="model",
+            code="model_not_found",
+        ) from None
+
+
+def _model(name: str, agency: AgencySpec | AgencySummary) -> Model:
+    return Model(name, "model", _seconds(agency.created_at), agency.owner)
+
+
+def _seconds(time: datetime) -> int:
+    return int(time.timestamp())
+
+
+ROUTES = under_each([list_models, read_model], tag="Models")

@@ -1,0 +1,515 @@
+"""The rules of a turn, without a model and without rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.agency.envelope import Envelope, Malformed, Said
+from gateway.agency.step import (
+    ANSWER_NOW,
+    NOBODY,
+    RETURNS,
+    Answer,
+    Deliver,
+    Delivery,
+    Event,
+    GiveUp,
+    Verdict,
+    Work,
+)
+from gateway.agency.team import Limits
+
+MANAGER, PROGRAMMER, TESTER, DESIGNER = 1, 2, 3, 4
+NAMES = {1: "#1 (manager)", 2: "#2 (programmer)", 3: "#3 (tester)", 4: "#4 (designer)"}
+BROKEN = Malformed('Envelope 1 has no "context".')
+
+
+def prose(text: str) -> Malformed:
+    return Malformed("It is no JSON.", text)
+
+
+@dataclass
+class Scene:
+    """A turn that is played by hand: each call of `says` is one step of one agent."""
+
+    work: Work
+    version: int = 1
+    events: list[Event] = field(default_factory=list)
+    reads: dict[int, int] = field(default_factory=dict)
+
+    def write(self, event: Event) -> None:
+        self.events.append(event)
+        self.version = event.version
+        self.work.apply(event)
+
+    def call(self, *agents: int) -> None:
+        """They are called now: what comes later they have not read."""
+        for agent in agents:
+            self.reads[agent] = self.version
+
+    def hears(self, agent: int, said: Said, raw: str = "") -> Verdict:
+        """What the agent's answer means; nothing is written."""
+        read = self.reads.pop(agent, self.version)
+        self.reads[agent] = read
+        return self.work.judge(agent, said, raw, read=read)
+
+    def answers(self, agent: int, said: Said, raw: str = "") -> Verdict:
+        """The same, and it is written if the turn goes on."""
+        verdict = self.hears(agent, said, raw)
+        read = self.reads.pop(agent)
+        if isinstance(verdict, Deliver):
+            self.write(Event(self.version + 1, verdict.deliveries, agent, read))
+        return verdict
+
+    def says(self, agent: int, *envelopes: tuple[int, str]) -> Verdict:
+        return self.answers(agent, tuple(Envelope(to, text) for to, text in envelopes))
+
+    def fails(self, agent: int, why: str) -> tuple[Delivery, ...]:
+        told = self.work.unreachable(agent, why)
+        read = self.reads.pop(agent, self.version)
+        self.write(Event(self.version + 1, told, agent, read, failed=True))
+        return told
+
+    def note(self, text: str) -> None:
+        self.write(Event(self.version + 1, (Delivery(-2, MANAGER, text),)))
+
+    def close(self) -> None:
+        self.write(Event(self.version + 1, (self.work.closing_note("Enough."),)))
+
+    @property
+    def ready(self) -> list[int]:
+        return sorted(self.work.ready())
+
+
+def scene(*agents: int, **limits: int) -> Scene:
+    """A team of these beside the manager, which has just heard the end user."""
+    names = {agent: NAMES[agent] for agent in (MANAGER, *agents)}
+    played = Scene(Work(entry=MANAGER, names=names, limits=Limits(**limits)))
+    played.write(Event(2, (Delivery(0, MANAGER, "Build it"),)))
+    return played
+
+
+def team(**limits: int) -> Scene:
+    return scene(PROGRAMMER, TESTER, DESIGNER, **limits)
+
+
+# Who is called
+
+
+def test_the_manager_hears_the_end_user_first() -> None:
+    assert team().ready == [MANAGER]
+
+
+def test_whoever_is_asked_is_called_and_the_manager_waits() -> None:
+    played = team()
+    played.says(MANAGER, (PROGRAMMER, "Code?"))
+    assert played.ready == [PROGRAMMER]
+
+
+def test_parallel_envelopes_are_delivered_at_the_same_time() -> None:
+    played = team()
+    played.says(MANAGER, (PROGRAMMER, "Code?"), (TESTER, "Tests?"))
+    assert played.ready == [PROGRAMMER, TESTER]
+
+
+def test_the_manager_goes_on_when_all_have_answered_and_not_before() -> None:
+    played = team()
+    played.says(MANAGER, (PROGRAMMER, "Code?"), (TESTER, "Tests?"), (DESIGNER, "Looks?"))
+    played.call(PROGRAMMER, TESTER, DESIGNER)
+    played.says(TESTER, (MANAGER, "Tested."))
+    assert played.work.ready(busy={PROGRAMMER, DESIGNER}) == []
+    played.says(PROGRAMMER, (MANAGER, "Coded."))
+    assert played.work.ready(busy={DESIGNER}) == []
+    played.says(DESIGNER, (MANAGER, "Drawn."))
+    assert played.ready == [MANAGER]
+
+
+def test_a_question_may_be_asked_before_another_is_answered() -> None:
+    played = team()
+    played.says(MANAGER, (PROGRAMMER, "Code?"))
+    played.says(PROGRAMMER, (TESTER, "How is it tested?"))
+    assert played.ready == [TESTER]
+    played.says(TESTER, (PROGRAMMER, "By hand."))
+    assert played.ready == [PROGRAMMER]
+    played.says(PROGRAMMER, (MANAGER, "Coded and tested."))
+    assert played.ready == [MANAGER]
+
+
+def test_an_envelope_answers_the_oldest_open_question_and_is_else_a_question_itself() -> None:
+    played = team()
+    played.says(MANAGER, (TESTER, "One?"), (PROGRAMMER, "Two?"))
+    played.call(TESTER, PROGRAMMER)
+    played.says(PROGRAMMER, (TESTER, "Three?"))  # a question: the tester had asked nothing
+    played.says(TESTER, (MANAGER, "First."))
+    assert played.ready == [TESTER]  # the manager still waits for the programmer, who waits too
+    played.says(TESTER, (PROGRAMMER, "Third."))
+    assert played.ready == [PROGRAMMER]
+    played.says(PROGRAMMER, (MANAGER, "Second."))
+    assert played.ready == [MANAGER]
+
+
+def test_who_waits_in_a_circle_is_called_anyway() -> None:
+    played = team()
+    played.says(MANAGER, (PROGRAMMER, "Code?"), (TESTER, "Tests?"))
+    played.call(PROGRAMMER, TESTER)
+    played.says(PROGRAMMER, (TESTER, "After you."))
+    assert played.work.ready(busy={TESTER}) == []
+    played.says(TESTER, (DESIGNER, "Who begins?"))
+    played.says(DESIGNER, (PROGRAMMER, "You do."))
+    assert played.ready == [PROGRAMMER, TESTER]
+
+
+def test_two_envelopes_to_one_agent_in_one_answer_do_not_block() -> None:
+    played = team()
+    played.says(MANAGER, (PROGRAMMER, "Code?"), (PROGRAMMER, "And quickly?"))
+    assert played.ready == [PROGRAMMER]
+    played.says(PROGRAMMER, (MANAGER, "Both."))
+    assert played.ready == [MANAGER]
+
+
+def test_the_same_envelope_twice_in_one_answer_is_one() -> None:
+    played = team(repeats=1)
+    said = played.says(MANAGER, (PROGRAMMER, "Code?"), (PROGRAMMER, "Code?"))
+    assert said == Deliver((Delivery(MANAGER, PROGRAMMER, "Code?"),))
+
+
+def test_if_nobody_answers_the_manager_can_be_told_and_goes_on() -> None:
+    played = team()
+    played.says(MANAGER, (PROGRAMMER, "Code?"))
+    played.write(Event(played.version + 1, (), PROGRAMMER, played.version))
+    assert played.ready == []
+    played.note(NOBODY)
+    assert played.ready == [MANAGER]
+    played.says(MANAGER, (TESTER, "You then?"))
+    assert played.ready == [TESTER]
+
+
+def test_who_was_told_something_while_being_called_is_called_again() -> None:
+    played = team()
+    played.says(MANAGER, (PROGRAMMER, "Code?"), (TESTER, "Tests?"))
+    played.call(PROGRAMMER, TESTER)
+    played.says(TESTER, (PROGRAMMER, "Mind the tests."), (MANAGER, "Tested."))
+    played.says(PROGRAMMER, (MANAGER, "Coded."))
+    assert played.ready == [MANAGER, PROGRAMMER]
+
+
+# Who may say what to whom
+
+
+def test_the_manager_alone_speaks_with_the_end_user() -> None:
+    played = team()
+    assert played.work.allowed(MANAGER) == (0, PROGRAMMER, TESTER, DESIGNER)
+    assert played.work.allowed(PROGRAMMER) == (MANAGER, TESTER, DESIGNER)
+    played.says(MANAGER, (PROGRAMMER, "Code?"))
+    said = played.says(PROGRAMMER, (0, "Hello user!"))
+    assert said == Deliver((Delivery(PROGRAMMER, MANAGER, "Hello user!"),))
+
+
+def test_the_first_envelope_to_the_end_user_ends_the_turn_and_its_siblings_are_not_delivered() -> (
+    None
+):
+    said = team().says(MANAGER, (PROGRAMMER, "Code?"), (0, "Done."), (0, "Really."))
+    assert said == Answer("Done.")
+
+
+def test_an_unknown_address_goes_back_to_the_sender_with_the_known_ones() -> None:
+    played = team()
+    said = played.says(MANAGER, (99, "Hello?"), (PROGRAMMER, "Code?"))
+    assert said == Deliver(
+        (
+            Delivery(MANAGER, PROGRAMMER, "Code?"),
+            Delivery(
+                -2,
+                MANAGER,
+                "Your message to 99 was not delivered. You can write to: 0, 2, 3, 4.",
+            ),
+        )
+    )
+
+
+def test_nobody_can_write_to_itself() -> None:
+    played = team()
+    played.says(MANAGER, (PROGRAMMER, "Code?"))
+    said = played.says(PROGRAMMER, (PROGRAMMER, "Think!"))
+    assert said == Deliver(
+        (
+            Delivery(
+                -2,
+                PROGRAMMER,
+                "Your message to 2 was not delivered. You can write to: 1, 3, 4.",
+            ),
+        )
+    )
+    assert played.ready == [PROGRAMMER]
+
+
+def test_an_agent_that_keeps_writing_to_nobody_is_heard_by_who_asked_it() -> None:
+    played = team()
+    played.says(MANAGER, (TESTER, "Tests?"))
+    played.says(TESTER, (PROGRAMMER, "Code?"))
+    for _ in range(RETURNS):
+        played.says(PROGRAMMER, (99, "Here it is."))
+    assert played.says(PROGRAMMER, (99, "Here it is.")) == Deliver(
+        (Delivery(PROGRAMMER, TESTER, "Here it is."),)
+    )
+
+
+def test_a_manager_that_keeps_writing_to_nobody_must_answer_now() -> None:
+    played = team()
+    for _ in range(RETURNS):
+        said = played.says(MANAGER, (99, "Hello?"))
+        assert isinstance(said, Deliver)
+        assert "was not delivered" in said.deliveries[0].text
+    played.says(MANAGER, (99, "Hello?"))
+    assert played.work.allowed(MANAGER) == (0,)
+    assert isinstance(played.says(MANAGER, (99, "Hello?")), GiveUp)
+
+
+# What is no envelope
+
+
+def test_what_is_no_envelope_goes_back_three_times_with_the_reason() -> None:
+    played = team()
+    for _ in range(RETURNS):
+        said = played.answers(MANAGER, BROKEN)
+        assert isinstance(said, Deliver)
+        (back,) = said.deliveries
+        assert (back.sender, back.recipient) == (-2, MANAGER)
+        assert BROKEN.reason in back.text
+        assert played.ready == [MANAGER]
+
+
+def test_a_manager_that_then_still_answers_in_prose_is_taken_at_its_word() -> None:
+    played = team()
+    for _ in range(RETURNS):
+        assert isinstance(played.answers(MANAGER, prose("Hi!")), Deliver)
+    assert played.answers(MANAGER, prose("Hi!")) == Answer("Hi!", prose=True)
+
+
+def test_a_broken_envelope_is_never_taken_for_prose() -> None:
+    played = team()
+    for _ in range(RETURNS):
+        played.answers(MANAGER, BROKEN, '{"to": 143}')
+    told = played.answers(MANAGER, BROKEN, '{"to": 143}')
+    assert isinstance(told, Deliver)
+    assert told.deliveries[0].text.startswith(ANSWER_NOW)
+    assert isinstance(played.answers(MANAGER, BROKEN, '{"to": 143}'), GiveUp)
+
+
+def test_an_envelope_in_between_starts_the_count_again() -> None:
+    played = team()
+    for _ in range(RETURNS):
+        played.answers(MANAGER, prose("Hi!"))
+    played.says(MANAGER, (PROGRAMMER, "Code?"))
+    played.says(PROGRAMMER, (MANAGER, "Coded."))
+    assert isinstance(played.answers(MANAGER, prose("Hi!")), Deliver)
+
+
+def test_the_prose_of_another_agent_goes_to_who_asked_it() -> None:
+    played = team()
+    played.says(MANAGER, (PROGRAMMER, "Code?"))
+    for _ in range(RETURNS):
+        played.answers(PROGRAMMER, prose("Well."), "Well.")
+    assert played.answers(PROGRAMMER, prose("Well."), " Well. ") == Deliver(
+        (Delivery(PROGRAMMER, MANAGER, "Well."),)
+    )
+    assert played.ready == [MANAGER]
+
+
+def test_an_agent_that_says_nothing_at_all_does_not_hold_up_who_asked_it() -> None:
+    played = team()
+    played.says(MANAGER, (PROGRAMMER, "Code?"))
+    for _ in range(RETURNS + 1):
+        played.answers(PROGRAMMER, prose(""), "")
+    assert played.ready == [MANAGER]
+    assert played.events[-1].deliveries == (Delivery(PROGRAMMER, MANAGER, "(no answer)"),)
+
+
+def test_a_manager_that_says_nothing_at_all_is_asked_once_more_and_then_given_up() -> None:
+    played = team()
+    for _ in range(RETURNS + 1):
+        played.answers(MANAGER, prose(""))
+    assert played.work.closing is not None
+    assert isinstance(played.answers(MANAGER, prose("")), GiveUp)
+
+
+def test_an_answer_in_the_wrong_format_goes_back_three_times_and_then_fails() -> None:
+    played = team()
+    for _ in range(RETURNS):
+        verdict = played.work.unfit(MANAGER, "No JSON.", read=played.version)
+        assert isinstance(verdict, Deliver)
+        played.write(Event(played.version + 1, verdict.deliveries, MANAGER, played.version))
+    assert isinstance(played.work.unfit(MANAGER, "No JSON.", read=played.version), GiveUp)
+
+
+# Failures
+
+
+def test_a_failure_is_told_to_whoever_asked() -> None:
+    played = team()
+    played.says(MANAGER, (TESTER, "Tests?"))
+    played.says(TESTER, (PROGRAMMER, "Code?"))
+    told = played.fails(PROGRAMMER, "It is down.")
+    assert told == (Delivery(-2, TESTER, "#2 (programmer) can't answer: It is down."),)
+    assert played.ready == [TESTER]
+
+
+def test_a_failure_of_one_of_several_lets_the_others_go_on() -> None:
+    played = team()
+    played.says(MANAGER, (PROGRAMMER, "Code?"), (TESTER, "Tests?"))
+    played.call(PROGRAMMER, TESTER)
+    played.fails(PROGRAMMER, "It is down.")
+    assert played.work.ready(busy={TESTER}) == []
+    played.says(TESTER, (MANAGER, "Tested."))
+    assert played.ready == [MANAGER]
+
+
+def test_an_agent_that_left_the_team_can_still_be_told_of() -> None:
+    played = scene(PROGRAMMER)
+    played.write(Event(3, (Delivery(MANAGER, TESTER, "Tests?"),), MANAGER, 2))
+    assert played.ready == [TESTER]
+    assert played.fails(TESTER, "It is gone.") == (
+        Delivery(-2, MANAGER, "#3 can't answer: It is gone."),
+    )
+    assert played.ready == [MANAGER]
+
+
+# Limits
+
+
+def test_two_agents_that_thank_each_other_for_ever_are_stopped() -> None:
+    played = team(repeats=2)
+    for _ in range(2):
+        played.says(MANAGER, (PROGRAMMER, "Thanks!"))
+        played.says(PROGRAMMER, (MANAGER, "Thank you!"))
+    said = played.says(MANAGER, (PROGRAMMER, "Thanks!"))
+    assert isinstance(said, Deliver)
+    assert [d.sender for d in said.deliveries] == [-2]
+    assert played.work.allowed(MANAGER) == (0,)
+    assert played.ready == [MANAGER]
+
+
+def test_each_limit_is_named_when_it_is_reached() -> None:
+    work = scene(model_calls=3, seconds=10, tokens=100).work
+    assert work.exhausted(calls=3, tokens=99, seconds=9.9) is None
+    assert "3 model calls" in (work.exhausted(calls=4, tokens=0, seconds=0) or "")
+    assert "10 seconds" in (work.exhausted(calls=1, tokens=0, seconds=10) or "")
+    assert "100 tokens" in (work.exhausted(calls=1, tokens=100, seconds=0) or "")
+
+
+def test_at_the_end_only_the_manager_is_called_and_only_the_end_user_may_be_addressed() -> None:
+    played = team()
+    played.says(MANAGER, (PROGRAMMER, "Code?"), (TESTER, "Tests?"))
+    played.close()
+    assert played.ready == [MANAGER]
+    assert played.work.allowed(MANAGER) == (0,)
+    assert played.work.exhausted(calls=999, tokens=0, seconds=999) is None
+    assert played.hears(MANAGER, (Envelope(0, "That much."),)) == Answer("That much.")
+    assert isinstance(played.hears(MANAGER, (Envelope(PROGRAMMER, "More?"),)), GiveUp)
+
+
+def test_who_was_called_before_the_end_was_told_is_not_blamed_for_it() -> None:
+    played = team()
+    played.call(MANAGER)
+    played.close()
+    assert played.says(MANAGER, (PROGRAMMER, "Code?")) == Deliver(())
+    assert played.ready == [MANAGER]
+    assert isinstance(played.says(MANAGER, (PROGRAMMER, "Code?")), GiveUp)
+
+
+def test_prose_is_taken_at_once_when_there_is_no_time_to_send_it_back() -> None:
+    played = team()
+    played.close()
+    assert played.answers(MANAGER, prose("So far so good.")) == Answer("So far so good.", True)
+
+
+# Whatever they say
+
+
+RECIPIENTS = st.sampled_from([0, 1, 2, 3, 4, 99])
+ENVELOPES = st.builds(Envelope, RECIPIENTS, st.sampled_from(["a", "b", "thanks"]))
+SAID: st.SearchStrategy[Said | None] = st.one_of(
+    st.lists(ENVELOPES, min_size=1, max_size=3).map(tuple),
+    st.lists(ENVELOPES.filter(lambda e: e.to != 0), min_size=1, max_size=3).map(tuple),
+    st.sampled_from([BROKEN, prose(""), prose("Well."), None]),  # None: the model call failed
+)
+TEAMS = st.sampled_from([(), (PROGRAMMER,), (PROGRAMMER, TESTER), (PROGRAMMER, TESTER, DESIGNER)])
+
+
+@dataclass
+class Simulation:
+    """Plays a turn as `Turn` does, with answers that hypothesis thinks of."""
+
+    played: Scene
+    data: st.DataObject
+    busy: set[int] = field(default_factory=set)
+    ended: bool = False
+
+    def run(self) -> None:
+        while not self.ended:
+            self.round()
+
+    def round(self) -> None:
+        work = self.played.work
+        ready = work.ready(self.busy)
+        assert not set(ready) & self.busy
+        calls = work.steps + len(self.busy) + len(ready)
+        if work.exhausted(calls=calls, tokens=0, seconds=0):
+            self.busy &= {MANAGER}
+            self.played.close()
+        elif ready or self.busy:
+            self.call(ready)
+            done = self.data.draw(st.sets(st.sampled_from(sorted(self.busy)), min_size=1))
+            self.settle(sorted(done))
+        else:
+            self.played.note(NOBODY)
+
+    def call(self, ready: Sequence[int]) -> None:
+        self.played.call(*ready)
+        self.busy |= set(ready)
+
+    def settle(self, done: Sequence[int]) -> None:
+        for agent in done:
+            self.busy.discard(agent)
+            said = self.data.draw(SAID)
+            if said is None and agent != MANAGER:
+                self.played.fails(agent, "It is down.")
+            elif said is None or not isinstance(self.played.answers(agent, said, "raw"), Deliver):
+                self.ended = True
+                return
+
+
+@settings(max_examples=400, deadline=None)
+@given(TEAMS, st.integers(1, 12), st.integers(1, 3), st.data())
+def test_a_turn_always_ends_within_its_limits_whatever_is_said(
+    others: tuple[int, ...], model_calls: int, repeats: int, data: st.DataObject
+) -> None:
+    played = scene(*others, model_calls=model_calls, repeats=repeats)
+    Simulation(played, data).run()
+    # One last answer, and the one that was under way when the end was told.
+    assert played.work.steps <= model_calls + 2
+    assert len(played.events) <= 2 * (model_calls + 2) + 2
+
+
+@settings(max_examples=200, deadline=None)
+@given(TEAMS, st.data())
+def test_work_that_is_rebuilt_from_any_prefix_of_its_events_equals_the_live_one(
+    others: tuple[int, ...], data: st.DataObject
+) -> None:
+    played = scene(*others, model_calls=12)
+    blank = Work(MANAGER, played.work.names, played.work.limits)
+    Simulation(played, data).run()
+    whole = deepcopy(blank)
+    for count, event in enumerate(played.events, 1):
+        whole.apply(event)
+        again = deepcopy(blank)
+        for earlier in played.events[:count]:
+            # As the rows give it: lists in place of tuples.
+            again.apply(replace(earlier, deliveries=list(earlier.deliveries)))
+        assert again == whole
+    assert whole == played.work
