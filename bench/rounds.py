@@ -1,4 +1,4 @@
-"""The contenders, measured in rounds: each in turn does everything once, and then again."""
+"""The contenders, measured in rounds: each does one thing, then each the next, then all again."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ async def play(servers: Servers, rounds: int, seconds: float) -> Samples:
     """`seconds` is the time of a contender in a round."""
     samples: Samples = {name: {s.name: [] for s in SERIES} for name in contenders(servers)}
     for _ in range(rounds):
-        for name, target in contenders(servers).items():
-            for series in SERIES:
+        for series in SERIES:
+            for name, target in contenders(servers).items():
                 sample = await _measure(servers, target, series, seconds * series.share)
                 samples[name][series.name].append(sample)
     return samples

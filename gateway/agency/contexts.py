@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TypeAlias
 from uuid import UUID
 
+from gateway.agency.memory import Remembered
 from gateway.agency.prompt import Entry
 from gateway.agency.step import Delivery, Event
 
@@ -41,12 +42,23 @@ class Contexts:
         """What was written, for those whose contexts are here; others read it when they need it."""
         self.version = event.version
         for delivery in event.deliveries:
-            heard = self._heard(delivery)
+            heard = self._heard(delivery, step_id)
             self._add(delivery.recipient, heard)
             if delivery.sender == event.agent:
-                self._add(delivery.sender, replace(heard, role="assistant", step_id=step_id))
+                self._add(delivery.sender, replace(heard, role="assistant"))
 
-    def _heard(self, delivery: Delivery) -> Entry:
+    def answered(self, entry: Entry) -> None:
+        """The answer, which ends the turn. `entry` has the version that it was written at."""
+        self.version = entry.version
+        if entry.from_id is not None:
+            self._add(entry.from_id, replace(entry, turn_id=self._turn_id))
+
+    def remembered(self, rows: int) -> Remembered:
+        """What is here, for the next turn: the newest `rows` of each context."""
+        newest = {agent: entries[-rows:] for agent, entries in self._known.items()}
+        return Remembered(self.version, newest, self._fresh)
+
+    def _heard(self, delivery: Delivery, step_id: UUID | None) -> Entry:
         return Entry(
             role="user",
             from_id=delivery.sender,
@@ -54,6 +66,7 @@ class Contexts:
             text=delivery.text,
             version=self.version,
             turn_id=self._turn_id,
+            step_id=step_id,
         )
 
     def _add(self, agent: int, entry: Entry) -> None:

@@ -20,6 +20,7 @@ from gateway.agency import lineage, replay
 from gateway.agency.accept import Asked, entries, inbound
 from gateway.agency.catalog import Catalog
 from gateway.agency.ledger import Fenced, Lease, Ledger, StoredTurn
+from gateway.agency.memory import Memory
 from gateway.agency.model import Model
 from gateway.agency.reception import OPEN, POLL, Accepted, Queues, Reception
 from gateway.agency.reply import Reply
@@ -65,11 +66,13 @@ class Engine:
         self,
         ledger: Ledger,
         reception: Reception,
+        memory: Memory,
         catalog: Catalog,
         model: Model,
         *,
         default_model: str,
     ) -> None:
+        self._memory = memory
         self._ledger = ledger
         self._reception = reception
         self._catalog = catalog
@@ -117,6 +120,8 @@ class Engine:
         turn, lease, agency = accepted.turn, accepted.lease, accepted.asked.agency
         work = begin(agency, _limits(agency, turn.ask))
         work.apply(Event(lease.version, inbound(turn)))
+        contexts = dict(accepted.contexts)
+        contexts[turn.entry] = [*contexts.get(turn.entry, ()), *entries(turn, lease.version)]
         plan = Plan(
             lease=lease,
             agency=agency,
@@ -124,7 +129,7 @@ class Engine:
             work=work,
             system=accepted.asked.request.dialogue.system,
             chain=turn.history_hash,
-            contexts={turn.entry: [*accepted.context, *entries(turn, lease.version)]},
+            contexts=contexts,
             fresh=accepted.fresh,
         )
         return self._start(plan, int(time.time()))
@@ -198,6 +203,8 @@ class Engine:
     async def _run(self, turn: Turn, reply: Reply) -> None:
         try:
             await turn.run()
+            if (remembered := turn.remembered) is not None:
+                self._memory.keep(reply.conversation_id, remembered)
         except Fenced:
             await self._tell_why_lost(reply)
         except GatewayError as error:

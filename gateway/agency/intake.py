@@ -111,11 +111,15 @@ class Intake:
         )
         return None if row is None else self._leased(turn, row["version"])
 
-    async def continue_(self, turn: NewTurn, version: int) -> tuple[Lease, list[Entry]] | None:
+    async def continue_(
+        self, turn: NewTurn, version: int, *, read: bool
+    ) -> tuple[Lease, list[Entry]] | None:
         """The next turn of a conversation found at `version`, and the entry agent's context before
-        it. None if the conversation has moved on, or what the turn rests on is no longer true."""
+        it (empty unless it is to be `read`). None if the conversation has moved on, or what the
+        turn rests on is no longer true."""
+        most = CONTEXT_ROWS if read else 0
         rows = await self._database.fetch(
-            sql.CONTINUE, turn.conversation_id, version, *self._accepted(turn), CONTEXT_ROWS
+            sql.CONTINUE, turn.conversation_id, version, *self._accepted(turn), most
         )
         if not rows:
             return None

@@ -21,9 +21,9 @@ from gateway.agency.step import Delivery, Event
 from gateway.database import Database, Row
 from gateway.ids import TurnId
 
-CONTEXT_ROWS = 400
-"""The newest messages of a context that a prompt is made from. The window keeps the cost of a turn
-the same, however long its conversation; `docs/decisions/` says how the number was found."""
+CONTEXT_ROWS = 1000
+"""The newest messages of a context that a prompt is made from. What bounds a prompt is the agent's
+budget; this bounds what is read for it: see `docs/decisions/0005`."""
 
 
 class Fenced(Exception):
@@ -116,9 +116,9 @@ class Ledger:
         text: str,
         finish_reason: str,
         history_hash: bytes | None,
-    ) -> None:
-        """Write the answer and end the turn."""
-        await self._written(
+    ) -> int:
+        """Write the answer and end the turn. The version that this made."""
+        return await self._written(
             sql.COMPLETE, *_step(lease, step), ids.new(), text, finish_reason, history_hash
         )
 

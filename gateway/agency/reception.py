@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 from weakref import WeakValueDictionary
 
@@ -14,6 +14,7 @@ from gateway.agency.accept import Asked, Place, draft
 from gateway.agency.intake import Head, Intake, NewTurn
 from gateway.agency.ledger import Lease, Ledger
 from gateway.agency.lineage import PROBED_FIRST, Begin, Chain, Continue, Decision, Fork, Match
+from gateway.agency.memory import Memory
 from gateway.agency.prompt import Entry
 from gateway.agency.request import Public
 from gateway.agency.turn import describe
@@ -43,13 +44,13 @@ class Queues:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A turn that is ours to run. `context` is the entry agent's before it; `fresh` if its
-    conversation was made for it, so that nobody has one."""
+    """A turn that is ours to run. `contexts` are those that are known, the entry agent's among
+    them; if `fresh`, who has none has said and heard nothing."""
 
     asked: Asked
     turn: NewTurn
     lease: Lease
-    context: Sequence[Entry] = ()
+    contexts: Mapping[int, list[Entry]] = field(default_factory=dict)
     fresh: bool = False
 
 
@@ -57,8 +58,9 @@ class Reception:
     """Accepts chat completions. None from any of its methods: what the request rested on (key,
     agency, place in the conversation) has changed meanwhile, or it is suspended already."""
 
-    def __init__(self, intake: Intake, ledger: Ledger) -> None:
+    def __init__(self, intake: Intake, ledger: Ledger, memory: Memory) -> None:
         self._intake = intake
+        self._memory = memory
         self._ledger = ledger
         self._queues = Queues()
 
@@ -106,8 +108,16 @@ class Reception:
             asked,
             Place(match.conversation_id, chain, unknown, match.system, match.system_message_id),
         )
-        accepted = await self._intake.continue_(turn, match.version)
-        return None if accepted is None else Accepted(asked, turn, *accepted)
+        entry = turn.entry
+        known = self._memory.recall(match.conversation_id, match.version)
+        unread = known is None or not (known.all or entry in known.contexts)
+        accepted = await self._intake.continue_(turn, match.version, read=unread)
+        if accepted is None:
+            return None
+        lease, context = accepted
+        contexts = {} if known is None else dict(known.contexts)
+        contexts.setdefault(entry, context)
+        return Accepted(asked, turn, lease, contexts, fresh=known is not None and known.all)
 
     async def _fork(
         self, asked: Asked, fork: Fork, chain: bytes, unknown: Sequence[Public]

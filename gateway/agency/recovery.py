@@ -14,6 +14,7 @@ from gateway.agency.catalog import Catalog
 from gateway.agency.engine import Engine
 from gateway.agency.intake import Intake
 from gateway.agency.ledger import Ledger
+from gateway.agency.memory import Memory
 from gateway.agency.model import Model
 from gateway.agency.reception import Reception
 from gateway.database import Database
@@ -37,8 +38,9 @@ async def open_engine(
     those left are suspended for their clients' next try."""
     node = f"{socket.gethostname()}:{os.getpid()}:{ids.new().hex[-8:]}"
     ledger = Ledger(database, node, settings.lease)
-    reception = Reception(Intake(database, node, settings.lease), ledger)
-    engine = Engine(ledger, reception, catalog, model, default_model=settings.default_model)
+    memory = Memory()
+    reception = Reception(Intake(database, node, settings.lease), ledger, memory)
+    engine = Engine(ledger, reception, memory, catalog, model, default_model=settings.default_model)
     period = settings.lease / RENEWALS
     keepers = [
         asyncio.create_task(_regularly(engine.renew, period), name="renew leases"),

@@ -1,7 +1,7 @@
 """The statements that accept a turn: where a history was seen before, and the rows of a new turn.
 
 Each is one round trip and one transaction of its own; the lock order stands in `sql`. Indexes:
-turn_history for MATCHES, turn_request for SEEN, turn_order for whatever follows or belongs.
+turn_history for MATCHES, turn_request and turn_suspended for SEEN, turn_order for what follows.
 """
 
 from gateway.agency.sql import CONTEXT
@@ -55,11 +55,16 @@ HEAD = """
 # $1 request hash, $2 whether the caller says that it comes again, $3 to $5 what is believed. A
 # suspended turn has lost its client, so the same request takes it up even if it does not say so.
 SEEN = f"""
-    SELECT id FROM turn
-    WHERE request_hash = $1 AND EXISTS ({_BELIEVED})
-      AND (state = 'suspended' OR ($2 AND (
-           state IN ('queued', 'running', 'waiting')
-           OR (state = 'completed' AND completed_at > now() - interval '15 minutes'))))
+    SELECT id FROM (
+        SELECT id FROM turn WHERE request_hash = $1 AND state = 'suspended'
+        UNION ALL (
+            SELECT id FROM turn
+            WHERE $2 AND request_hash = $1
+              AND (state IN ('queued', 'running', 'waiting')
+                   OR (state = 'completed' AND completed_at > now() - interval '15 minutes'))
+            ORDER BY id DESC LIMIT 1)
+    ) t
+    WHERE EXISTS ({_BELIEVED})
     ORDER BY id DESC LIMIT 1
 """  # noqa: S608
 

@@ -16,7 +16,8 @@ from gateway.agency import lineage
 from gateway.agency.contexts import Contexts
 from gateway.agency.decoder import Decoder
 from gateway.agency.envelope import Envelope, Malformed, Said, storable, tells
-from gateway.agency.ledger import Lease, Ledger, StepRecord
+from gateway.agency.ledger import CONTEXT_ROWS, Lease, Ledger, StepRecord
+from gateway.agency.memory import Remembered
 from gateway.agency.model import (
     ChatMessage,
     Completion,
@@ -113,6 +114,8 @@ class Turn:
             version=plan.lease.version,
             fresh=plan.fresh,
         )
+        self.remembered: Remembered | None = None
+        """The contexts after an answer, for the turn that comes next."""
         self._began = perf_counter()
         self._calls: dict[int, asyncio.Task[Spoken]] = {}
 
@@ -315,7 +318,10 @@ class Turn:
         if chain is not None:
             chain = lineage.extend(chain, (Public("assistant", text),))
         step = _without_what_is_told(spoken.step, [(END_USER, text)])
-        await self._ledger.complete(self._lease, step, text, reason, chain)
+        version = await self._ledger.complete(self._lease, step, text, reason, chain)
+        answer = Entry("assistant", spoken.agent, None, text, version, step_id=step.id)
+        self._contexts.answered(answer)
+        self.remembered = self._contexts.remembered(CONTEXT_ROWS)
         if rest := text[len(self._reply.said) :]:
             self._reply.publish(rest)
         self._reply.end(Outcome(text, reason, self._usage))

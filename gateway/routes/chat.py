@@ -13,7 +13,6 @@ from typing import cast
 
 from litestar import Request, Response, post
 from litestar.datastructures import State
-from litestar.di import NamedDependency
 from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, JSONBody
 from litestar.types import ASGIApp, Receive, Scope, Send
@@ -25,7 +24,6 @@ from gateway.agency.catalog import Catalog
 from gateway.agency.engine import Engine, Stale
 from gateway.agency.reply import Reply
 from gateway.agency.request import ChatRequest
-from gateway.agency.team import AgencySpec
 from gateway.auth import Callers, Principal
 from gateway.auth import Scope as Right
 from gateway.errors import Conflict, GatewayError, NotFound
@@ -62,6 +60,8 @@ class Exchange:
     request: Asking
     body: ChatCompletionRequest
     asked: ChatRequest
+    agency_id: int
+    engine: Engine
     settings: Settings
     started: float = field(default_factory=perf_counter)
 
@@ -97,14 +97,9 @@ async def create_agency_completion(
     request: Asking,
     agency_id: FromPath[int],
     data: JSONBody[ChatCompletionRequest],
-    catalog: NamedDependency[Catalog],
-    callers: NamedDependency[Callers],
-    engine: NamedDependency[Engine],
-    settings: NamedDependency[Settings],
 ) -> ASGIApp:
     """The manager answers; the team works behind it. `model` may be anything and is echoed."""
-    exchange = await _exchange(request, data, agency_id, settings)
-    return await _answer(exchange, agency_id, catalog, callers, engine)
+    return await _answer(await _exchange(request, data, agency_id))
 
 
 @post(
@@ -118,15 +113,9 @@ async def create_agency_completion(
 async def create_completion(
     request: Asking,
     data: JSONBody[ChatCompletionRequest],
-    catalog: NamedDependency[Catalog],
-    callers: NamedDependency[Callers],
-    engine: NamedDependency[Engine],
-    settings: NamedDependency[Settings],
 ) -> ASGIApp:
     """`model` is `agency/<id>`."""
-    agency_id = agency_of(data.model)
-    exchange = await _exchange(request, data, agency_id, settings)
-    return await _answer(exchange, agency_id, catalog, callers, engine)
+    return await _answer(await _exchange(request, data, agency_of(data.model)))
 
 
 def agency_of(model: str) -> int:
@@ -141,9 +130,7 @@ def agency_of(model: str) -> int:
     return int(number)
 
 
-async def _exchange(
-    request: Asking, data: ChatCompletionRequest, agency_id: int, settings: Settings
-) -> Exchange:
+async def _exchange(request: Asking, data: ChatCompletionRequest, agency_id: int) -> Exchange:
     request.user.require(Right.CHAT)
     asked = read_request(
         data,
@@ -153,49 +140,49 @@ async def _exchange(
         retry=bool(_number(request, "x-stainless-retry-count")),
         read_timeout=_number(request, "x-stainless-read-timeout"),
     )
-    return Exchange(request, data, asked, settings)
+    # Asked for by name, each of these would cost a request 20 µs: see `app.INJECTED`.
+    state = request.app.state
+    engine: Engine = state.engine
+    settings: Settings = state.settings
+    return Exchange(request, data, asked, agency_id, engine, settings)
 
 
-async def _answer(
-    exchange: Exchange, agency_id: int, catalog: Catalog, callers: Callers, engine: Engine
-) -> ASGIApp:
-    reply = await _accepted(exchange, agency_id, catalog, callers, engine)
+async def _answer(exchange: Exchange) -> ASGIApp:
+    reply = await _accepted(exchange)
     if exchange.body.stream:
-        reply.streamed = (
-            True  # the turn's task has not begun: nothing was awaited since it was made
-        )
-        return _Streamed(exchange, reply, engine)
-    return await _whole(exchange, reply, engine)
+        # The turn's task has not begun: nothing was awaited since it was made.
+        reply.streamed = True
+        return _Streamed(exchange, reply)
+    return await _whole(exchange, reply)
 
 
-async def _accepted(
-    exchange: Exchange, agency_id: int, catalog: Catalog, callers: Callers, engine: Engine
-) -> Reply:
+async def _accepted(exchange: Exchange) -> Reply:
     """Believe what is remembered of the key and the agency; if it has changed, look again."""
     request = exchange.request
+    catalog: Catalog = request.app.state.catalog
     named = request.headers.get("x-conversation-id")
     conversation_id = ids.read(ids.CONVERSATION, named) if named else None
-    principal, agency = request.user, await catalog.recall(agency_id, request.user)
+    principal, agency = request.user, await catalog.recall(exchange.agency_id, request.user)
     for _ in range(TRIES):
         try:
-            return await engine.chat(
+            return await exchange.engine.chat(
                 exchange.asked, agency, principal, conversation_id=conversation_id
             )
         except Stale:
-            principal, agency = await _afresh(request, agency_id, catalog, callers)
+            principal = await _afresh(request)
+            agency = await catalog.read(exchange.agency_id, principal)
     raise Conflict("The conversation keeps changing; try again.")
 
 
-async def _afresh(
-    request: Asking, agency_id: int, catalog: Catalog, callers: Callers
-) -> tuple[Principal, AgencySpec]:
+async def _afresh(request: Asking) -> Principal:
+    callers: Callers = request.app.state.callers
     principal = await callers.identify(request.auth)
     principal.require(Right.CHAT)
-    return principal, await catalog.read(agency_id, principal)
+    return principal
 
 
-async def _whole(exchange: Exchange, reply: Reply, engine: Engine) -> ASGIApp:
-    async with engine.listening(reply):
+async def _whole(exchange: Exchange, reply: Reply) -> ASGIApp:
+    async with exchange.engine.listening(reply):
         try:
             async with _connected(exchange.request.receive):
                 outcome = await reply.outcome()
@@ -254,10 +241,9 @@ class _Streamed:
 
     exchange: Exchange
     reply: Reply
-    engine: Engine
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with self.engine.listening(self.reply):
+        async with self.exchange.engine.listening(self.reply):
             try:
                 response = await self._begin(receive)
             except ClientGone:

@@ -94,5 +94,5 @@ async def test_who_speaks_remembers_it_as_said_and_who_listens_as_heard() -> Non
     known.take_in(Event(6, (Delivery(MANAGER, PROGRAMMER, "Code?"),), MANAGER), STEP)
     (said,), (heard,) = await known.of(MANAGER), await known.of(PROGRAMMER)
     assert (said.role, said.step_id, said.to_id) == ("assistant", STEP, PROGRAMMER)
-    assert (heard.role, heard.step_id, heard.from_id) == ("user", None, MANAGER)
+    assert (heard.role, heard.step_id, heard.from_id) == ("user", STEP, MANAGER)
     assert known.version == 6
