@@ -6,8 +6,10 @@ The hot path hands SQL to `fetch` and `fetchrow`; Piccolo's queries run on the s
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from types import TracebackType
 from typing import Literal, Protocol, TypeAlias
 
 import asyncpg
@@ -17,6 +19,7 @@ from piccolo.querystring import QueryString
 from gateway.errors import Unavailable
 
 Row: TypeAlias = asyncpg.Record
+Connection: TypeAlias = asyncpg.pool.PoolConnectionProxy
 POOL_SIZE = 16
 """Connections a process. Statements are short; more connections only add contention."""
 STATEMENT_TIMEOUT = 10.0
@@ -52,47 +55,79 @@ _AWAY = (
 )
 
 
+def _away() -> Unavailable:
+    return Unavailable("The database can't be reached; try again.")
+
+
 @contextmanager
 def _unavailable() -> Iterator[None]:
     try:
         yield
     except _AWAY as error:
-        raise Unavailable("The database can't be reached; try again.") from error
+        raise _away() from error
 
 
 class Transaction(PostgresTransaction):
     """Piccolo's transaction, which keeps its connection if BEGIN, COMMIT or ROLLBACK fails."""
 
+    engine: Database
+
     async def __aenter__(self) -> Transaction:
         with _unavailable():
-            try:
-                await super().__aenter__()
-            except BaseException:
-                await self._give_back()
-                raise
+            await super().__aenter__()
         return self
 
-    async def __aexit__(self, *exception: object) -> Literal[False]:
+    async def get_connection(self) -> Connection:
+        return await self.engine.lend()
+
+    async def begin(self) -> None:
+        try:
+            await self.transaction.start()
+        except BaseException:
+            await self.engine.mend(self.connection)
+            raise
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> Literal[False]:
+        """In Piccolo's stead, which gives the connection back only if nothing fails on the way."""
+        self.engine.current_transaction.reset(self.context)
         with _unavailable():
             try:
-                await super().__aexit__(*exception)
+                if error is None:
+                    await self.transaction.commit()
+                else:
+                    await self.transaction.rollback()
             except BaseException:
-                await self._give_back()
-                if self.engine.current_transaction.get() is self:
-                    self.engine.current_transaction.set(None)
+                await self.engine.mend(self.connection)
                 raise
+        if self.engine.pool is None:
+            await self.engine.mend(self.connection)
+        else:
+            self.engine.take_back(self.connection)
         return False
-
-    async def _give_back(self) -> None:
-        connection = getattr(self, "connection", None)
-        if connection is not None and self.engine.pool is not None:
-            await self.engine.pool.release(connection)
 
 
 class Database(PostgresEngine):
-    """The pool of one process. Piccolo connects in its constructor; this one does not."""
+    """The pool of one process. Piccolo connects in its constructor; this one does not.
+
+    asyncpg's pool starts a task for each connection that is given back to it, which takes longer
+    than a short statement does. So connections are lent from a list of our own; what has failed
+    goes back to the pool, which mends or replaces it.
+    """
 
     pool: asyncpg.Pool | None
+
+    def __init__(self, config: Mapping[str, object], size: int = POOL_SIZE) -> None:
+        super().__init__(config=dict(config))
+        self._idle: list[Connection] = []
+        self._closed = False
+        self.lent = 0
+        """How many connections are in use."""
+        self._places = asyncio.Semaphore(size)
 
     async def check_version(self) -> None:
         """Nothing: `open_database` connects, and says so if it can't."""
@@ -101,21 +136,64 @@ class Database(PostgresEngine):
         return Transaction(engine=self, allow_nested=allow_nested)
 
     async def fetch(self, sql: str, *arguments: object) -> list[Row]:
-        with _unavailable():
-            async with self._connection() as connection:
-                rows: list[Row] = await connection.fetch(sql, *arguments)
-                return rows
+        async with self._using() as connection:
+            rows: list[Row] = await connection.fetch(sql, *arguments)
+            return rows
 
     async def fetchrow(self, sql: str, *arguments: object) -> Row | None:
-        with _unavailable():
-            async with self._connection() as connection:
-                row: Row | None = await connection.fetchrow(sql, *arguments)
-                return row
+        async with self._using() as connection:
+            row: Row | None = await connection.fetchrow(sql, *arguments)
+            return row
 
     async def execute(self, sql: str, *arguments: object) -> None:
-        with _unavailable():
-            async with self._connection() as connection:
-                await connection.execute(sql, *arguments)
+        async with self._using() as connection:
+            await connection.execute(sql, *arguments)
+
+    def _using(self) -> _Use:
+        return _Use(self, self.current_transaction.get())
+
+    async def lend(self) -> Connection:
+        """A connection, which must come back by `take_back` or `mend`. Without a pool, as under
+        Piccolo's own commands, it is a new one."""
+        if self._closed:
+            raise Unavailable("The database pool is closed.")
+        await self._places.acquire()
+        self.lent += 1
+        try:
+            if self.pool is None:
+                return await self.get_new_connection()
+            while self._idle:
+                connection = self._idle.pop()
+                if _lives(connection):
+                    return connection
+                await self.pool.release(connection)
+            return await self.pool.acquire()
+        except BaseException:
+            self._give_place()
+            raise
+
+    def take_back(self, connection: Connection) -> None:
+        self._idle.append(connection)
+        self._give_place()
+
+    async def mend(self, connection: Connection) -> None:
+        """Take back a connection that something failed on."""
+        self._give_place()
+        if self.pool is None:
+            await connection.close()
+        else:
+            await self.pool.release(connection)
+
+    def _give_place(self) -> None:
+        self.lent -= 1
+        self._places.release()
+
+    async def close_connection_pool(self) -> None:
+        self._closed = True
+        if self.pool is not None:
+            while self._idle:
+                await self.pool.release(self._idle.pop())
+        await super().close_connection_pool()
 
     async def run(self, query: Query) -> list[Row]:
         """Run one of Piccolo's queries: `await database.run(Agency.select().where(…))`."""
@@ -125,19 +203,46 @@ class Database(PostgresEngine):
     async def ping(self) -> None:
         await self.fetchrow("SELECT 1")
 
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
-        transaction = self.current_transaction.get()
-        if transaction is not None:
-            yield transaction.connection
-            return
-        if self.pool is None:
-            raise Unavailable("The database pool is closed.")
-        connection = await self.pool.acquire()
+
+class _Use:
+    """One statement's use of a connection: the transaction's, or one that is lent."""
+
+    __slots__ = ("_connection", "_database", "_transaction")
+
+    def __init__(self, database: Database, transaction: PostgresTransaction | None) -> None:
+        self._database = database
+        self._transaction = transaction
+        self._connection: Connection | None = None
+
+    async def __aenter__(self) -> Connection:
+        if self._transaction is not None:
+            return self._transaction.connection
         try:
-            yield connection
-        finally:
-            await self.pool.release(connection)
+            self._connection = await self._database.lend()
+        except _AWAY as error:
+            raise _away() from error
+        return self._connection
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._connection is not None:
+            if error is None:
+                self._database.take_back(self._connection)
+            else:
+                await self._database.mend(self._connection)
+        if isinstance(error, _AWAY):
+            raise _away() from error
+
+
+def _lives(connection: Connection) -> bool:
+    try:
+        return not connection.is_closed()
+    except asyncpg.InterfaceError:  # it broke while it was idle, and the pool has dropped it
+        return False
 
 
 def _compiled(query: Query) -> tuple[str, Sequence[object]]:
@@ -155,7 +260,7 @@ async def _keep_session(connection: asyncpg.Connection) -> None:
 @asynccontextmanager
 async def open_database(dsn: str, *, pool_size: int = POOL_SIZE) -> AsyncIterator[Database]:
     """Connect, and close on leaving. Raises Unavailable if Postgres does not answer in 10 s."""
-    database = Database(config={"dsn": dsn})
+    database = Database({"dsn": dsn}, pool_size)
     with _unavailable():
         await database.start_connection_pool(
             min_size=1,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -117,7 +116,8 @@ class Engine:
         return await self._reception.rejoin(asked)
 
     def _begin(self, accepted: Accepted) -> Reply:
-        turn, lease, agency = accepted.turn, accepted.lease, accepted.asked.agency
+        turn, begun, agency = accepted.turn, accepted.begun, accepted.asked.agency
+        lease = begun.lease
         work = begin(agency, _limits(agency, turn.ask))
         work.apply(Event(lease.version, inbound(turn)))
         contexts = dict(accepted.contexts)
@@ -132,7 +132,7 @@ class Engine:
             contexts=contexts,
             fresh=accepted.fresh,
         )
-        return self._start(plan, int(time.time()))
+        return self._start(plan, int(begun.created_at.timestamp()))
 
     # ---- taking up -------------------------------------------------------------------------------
 

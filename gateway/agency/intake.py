@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from uuid import UUID
 
 from gateway.agency import sql_accept as sql
@@ -76,6 +77,15 @@ class Head:
     match: Match
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A turn that was accepted. `context` is what the entry agent had before it."""
+
+    lease: Lease
+    created_at: datetime
+    context: list[Entry]
+
+
 class Intake:
     """Accepts turns for one process, whose name is `node`. `lease` is in seconds."""
 
@@ -104,19 +114,17 @@ class Intake:
         row = await self._database.fetchrow(sql.SEEN, request_hash, retry, *believed)
         return TurnId(row["id"]) if row else None
 
-    async def begin(self, turn: NewTurn) -> Lease | None:
+    async def begin(self, turn: NewTurn) -> Begun | None:
         """The first turn of a new conversation. None if what it rests on is no longer true."""
         row = await self._database.fetchrow(
             sql.BEGIN, turn.conversation_id, turn.title, *self._accepted(turn), turn.principal
         )
-        return None if row is None else self._leased(turn, row["version"])
+        return None if row is None else _begun(turn, row, [])
 
-    async def continue_(
-        self, turn: NewTurn, version: int, *, read: bool
-    ) -> tuple[Lease, list[Entry]] | None:
-        """The next turn of a conversation found at `version`, and the entry agent's context before
-        it (empty unless it is to be `read`). None if the conversation has moved on, or what the
-        turn rests on is no longer true."""
+    async def continue_(self, turn: NewTurn, version: int, *, read: bool) -> Begun | None:
+        """The next turn of a conversation found at `version`; the context is empty unless it is to
+        be `read`. None if the conversation has moved on, or what the turn rests on is no longer
+        true."""
         most = CONTEXT_ROWS if read else 0
         rows = await self._database.fetch(
             sql.CONTINUE, turn.conversation_id, version, *self._accepted(turn), most
@@ -124,7 +132,7 @@ class Intake:
         if not rows:
             return None
         context = entries_of([row for row in rows if row["role"] is not None])
-        return self._leased(turn, rows[0]["now"]), context
+        return _begun(turn, rows[0], context)
 
     async def fork(self, fork: Fork, copy: UUID) -> Match | None:
         """Copy a conversation up to a turn. The same place in the copy; None if it is gone."""
@@ -146,9 +154,6 @@ class Intake:
     def transaction(self) -> Transaction:
         """For a fork, which takes more than one statement."""
         return self._database.transaction()
-
-    def _leased(self, turn: NewTurn, version: int) -> Lease:
-        return Lease(turn.turn_id, turn.conversation_id, 1, version)
 
     def _accepted(self, turn: NewTurn) -> tuple[object, ...]:
         """The parameters $3 to $32 of an accepting statement."""
@@ -179,6 +184,11 @@ class Intake:
             turn.entry,
             *_told(turn),
         )
+
+
+def _begun(turn: NewTurn, row: Row, context: list[Entry]) -> Begun:
+    lease = Lease(turn.turn_id, turn.conversation_id, 1, row["begun_at_version"])
+    return Begun(lease, row["begun_at"], context)
 
 
 def _told(turn: NewTurn) -> tuple[Sequence[object], ...]:

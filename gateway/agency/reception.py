@@ -11,8 +11,8 @@ from weakref import WeakValueDictionary
 from gateway import ids
 from gateway.agency import lineage
 from gateway.agency.accept import Asked, Place, draft
-from gateway.agency.intake import Head, Intake, NewTurn
-from gateway.agency.ledger import Lease, Ledger
+from gateway.agency.intake import Begun, Head, Intake, NewTurn
+from gateway.agency.ledger import Ledger
 from gateway.agency.lineage import PROBED_FIRST, Begin, Chain, Continue, Decision, Fork, Match
 from gateway.agency.memory import Memory
 from gateway.agency.prompt import Entry
@@ -49,7 +49,7 @@ class Accepted:
 
     asked: Asked
     turn: NewTurn
-    lease: Lease
+    begun: Begun
     contexts: Mapping[int, list[Entry]] = field(default_factory=dict)
     fresh: bool = False
 
@@ -98,8 +98,8 @@ class Reception:
 
     async def _begin(self, asked: Asked, place: Place) -> Accepted | None:
         turn = draft(asked, place)
-        lease = await self._intake.begin(turn)
-        return None if lease is None else Accepted(asked, turn, lease, fresh=True)
+        begun = await self._intake.begin(turn)
+        return None if begun is None else Accepted(asked, turn, begun, fresh=True)
 
     async def _continue(
         self, asked: Asked, match: Match, chain: bytes | None, unknown: Sequence[Public] = ()
@@ -111,13 +111,12 @@ class Reception:
         entry = turn.entry
         known = self._memory.recall(match.conversation_id, match.version)
         unread = known is None or not (known.all or entry in known.contexts)
-        accepted = await self._intake.continue_(turn, match.version, read=unread)
-        if accepted is None:
+        begun = await self._intake.continue_(turn, match.version, read=unread)
+        if begun is None:
             return None
-        lease, context = accepted
         contexts = {} if known is None else dict(known.contexts)
-        contexts.setdefault(entry, context)
-        return Accepted(asked, turn, lease, contexts, fresh=known is not None and known.all)
+        contexts.setdefault(entry, begun.context)
+        return Accepted(asked, turn, begun, contexts, fresh=known is not None and known.all)
 
     async def _fork(
         self, asked: Asked, fork: Fork, chain: bytes, unknown: Sequence[Public]

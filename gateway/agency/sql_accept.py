@@ -109,7 +109,7 @@ BEGIN = f"""
         WHERE EXISTS ({_STILL_TRUE})
         RETURNING id, version, 0 AS base
     ), i AS ({_INTERACTIONS}), t AS ({_TURN}), m AS ({_INBOUND})
-    SELECT version FROM c
+    SELECT version AS begun_at_version, now() AS begun_at FROM c
 """  # noqa: S608
 
 # $1 conversation, $2 the version it was found at, $33 rows of context. The next turn; no row if the
@@ -121,7 +121,7 @@ CONTINUE = f"""
         WHERE id = $1 AND version = $2 AND deleted_at IS NULL AND EXISTS ({_STILL_TRUE})
         RETURNING id, version, length - cardinality($6::uuid[]) AS base
     ), i AS ({_INTERACTIONS}), t AS ({_TURN}), m AS ({_INBOUND})
-    SELECT c.version AS now, x.*
+    SELECT c.version AS begun_at_version, now() AS begun_at, x.*
     FROM c LEFT JOIN LATERAL ({CONTEXT.replace("$2", "$25").replace("$3", "$33")}) x ON true
 """  # noqa: S608
 

@@ -77,9 +77,7 @@ async def plan_of(database: Database, statement: str) -> str:
 
 
 @pytest.mark.parametrize("name", STATEMENTS)
-async def test_no_hot_statement_reads_a_table_from_end_to_end(
-    filled: Database, name: str
-) -> None:
+async def test_no_hot_statement_reads_a_table_from_end_to_end(filled: Database, name: str) -> None:
     plan = await plan_of(filled, STATEMENTS[name])
     assert not re.findall(rf"Seq Scan on ({'|'.join(BIG)})\b", plan), plan
     assert "turn_open" not in plan or name == "EXPIRED", plan

@@ -45,8 +45,7 @@ async def nothing_left(gateway: Gateway, upstream: ScriptedUpstream) -> AsyncIte
     for _ in range(2):  # the streams' library keeps a task of its own for ever
         upstream.script("manager", say(0, "Warm."))
         await stream(gateway, warm)
-    pool = gateway.resources.database.pool
-    assert pool is not None
+    database = gateway.resources.database
     before = asyncio.all_tasks()
     yield
 
@@ -54,12 +53,12 @@ async def nothing_left(gateway: Gateway, upstream: ScriptedUpstream) -> AsyncIte
         return [task for task in asyncio.all_tasks() - before if not _of_the_upstream(task)]
 
     def clean() -> bool:
-        return not late() and bool(pool.get_idle_size() == pool.get_size())
+        return not late() and database.lent == 0
 
     try:
         await eventually(clean)
     except TimeoutError:
-        raise AssertionError(f"still there: {late()}, {pool.get_idle_size()} idle") from None
+        raise AssertionError(f"still there: {late()}, {database.lent} lent") from None
 
 
 def _of_the_upstream(task: asyncio.Task[Any]) -> bool:
