@@ -63,7 +63,7 @@ async def open_resources(settings: Settings, dsn: str) -> AsyncIterator[Resource
         open_feed(broker, _source(database), announcer, drain) as feed,
     ):
         catalog = Catalog(database)
-        async with open_engine(database, catalog, model, settings, drain) as engine:
+        async with open_engine(database, catalog, model, settings, drain, announcer) as engine:
             yield Resources(
                 settings=settings,
                 database=database,

@@ -16,6 +16,7 @@ from gateway.agency.team import AgencySpec
 from gateway.auth import Principal
 from gateway.database import Database, Row, Transaction
 from gateway.ids import TurnId
+from gateway.streams.announcer import Announcer
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +78,14 @@ class Head:
 
 
 class Intake:
-    """Accepts turns for one process, whose name is `node`. `lease` is in seconds."""
+    """Accepts turns for one process, whose name is `node`. `lease` is in seconds. What it has
+    committed it announces."""
 
-    def __init__(self, database: Database, node: str, lease: float) -> None:
+    def __init__(self, database: Database, node: str, lease: float, announcer: Announcer) -> None:
         self._database = database
         self._node = node
         self._lease = lease
+        self._announcer = announcer
 
     async def matches(self, hashes: Sequence[bytes]) -> list[Match]:
         """At most `BUSY` for each hash."""
@@ -148,7 +151,9 @@ class Intake:
         return self._database.transaction()
 
     def _leased(self, turn: NewTurn, version: int) -> Lease:
-        return Lease(turn.turn_id, turn.conversation_id, 1, version)
+        self._announcer.changed(turn.conversation_id, version)
+        reply_id = turn.interactions[-1].id
+        return Lease(turn.turn_id, turn.conversation_id, 1, version, reply_id)
 
     def _accepted(self, turn: NewTurn) -> tuple[object, ...]:
         """The parameters $3 to $32 of an accepting statement."""

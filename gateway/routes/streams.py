@@ -85,7 +85,7 @@ async def follow_channel(
     conversation_id, only = read_channel(channel)
     wish = Wish(
         Reader(conversation_id, key_id),
-        position=_position(request.headers.get("last-event-id", last_event_id)),
+        position=_position(_last_event_id(request) or last_event_id),
         only=only,
         full=view == "full" and only is None,
     )
@@ -135,6 +135,14 @@ async def _key_id(request: Asking, channel: str, token: str | None, tokens: Toke
     return request.user.key_id
 
 
+def _last_event_id(request: Asking) -> str | None:
+    """Without `request.headers`, which would stay in memory for as long as the stream."""
+    for name, value in request.scope["headers"]:
+        if name == b"last-event-id":
+            return value.decode("latin-1")
+    return None
+
+
 def _position(text: str | None) -> Position:
     if text is None or not text:
         return None
@@ -159,7 +167,7 @@ class _Stream:
                 if follower is None:
                     await self._answer(Response(b"", status_code=204), scope, receive, send)
                 else:
-                    await respond(self.feed, follower, scope, receive, send)
+                    await respond(self.feed, follower, receive, send)
         except GatewayError as error:
             if begun:
                 raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -39,6 +38,7 @@ class Ending(StrEnum):
     SLOW = "too slow"
     RIGHTS = "no longer allowed"
     OVER = "over"
+    GONE = "gone"
 
 
 class Notice:
@@ -104,8 +104,8 @@ class Follower:
         self._spoken = False
         self._told: dict[UUID, tuple[int, int]] = {}
         self._backlog: Sequence[Moment] = ()
-        self._queue: deque[Moment] = deque()
-        self._wake = asyncio.Event()
+        self._queue: list[Moment] = []
+        self._waiting: asyncio.Future[None] | None = None
 
     # ---- the feed's side -------------------------------------------------------------------------
 
@@ -115,7 +115,7 @@ class Follower:
         self.version = version
         self._spoken = True
         self._notice_end(moments)
-        self._wake.set()
+        self._wake()
 
     def push(self, moment: Moment) -> None:
         self.version = moment.version
@@ -127,12 +127,12 @@ class Follower:
                 return
             self._queue.append(moment)
         self._notice_end((moment,))
-        self._wake.set()
+        self._wake()
 
     def speak(self) -> None:
         """A reply has grown."""
         self._spoken = True
-        self._wake.set()
+        self._wake()
 
     def end(self, ending: Ending) -> None:
         if self.ending is not None:
@@ -141,7 +141,18 @@ class Follower:
         if ending in (Ending.SLOW, Ending.RIGHTS):
             self._backlog = ()
             self._queue.clear()
-        self._wake.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    async def _sleep(self) -> None:
+        """Until something has changed. There are thousands of sleepers: a bare future is a tenth of
+        an event's size."""
+        self._waiting = asyncio.get_running_loop().create_future()
+        await self._waiting
+        self._waiting = None
 
     def _notice_end(self, moments: Sequence[Moment]) -> None:
         for moment in moments:
@@ -177,21 +188,18 @@ class Follower:
             if self._backlog:
                 return self.first()
             if self._queue:
-                moments = list(self._queue)
-                self._queue.clear()
+                moments, self._queue = self._queue, []
                 return moments
             if self.ending is not None:
                 return None
             if deltas := self._deltas():
                 return Deltas(deltas)
-            self._wake.clear()
-            await self._wake.wait()
+            await self._sleep()
 
     async def changed(self, version: int) -> bool:
         """Wait for a later version than this. False at the end, when it was told already."""
         while self.version <= version and self.ending is None:
-            self._wake.clear()
-            await self._wake.wait()
+            await self._sleep()
         return self.version > version
 
     async def ended(self, within: float) -> bool:
@@ -199,8 +207,7 @@ class Follower:
         try:
             async with asyncio.timeout(within):
                 while self.ending is None:
-                    self._wake.clear()
-                    await self._wake.wait()
+                    await self._sleep()
         except TimeoutError:
             return False
         return True
