@@ -34,6 +34,7 @@ from gateway.streams.events import (
 from gateway.streams.follower import Ending, Follower, Lens, Moment, Notice
 from gateway.streams.signals import channel_of
 from gateway.streams.source import Access, Changes, Reader, Source
+from gateway.telemetry import causes
 
 log = logging.getLogger(__name__)
 
@@ -251,6 +252,8 @@ class Feed:
                     self._announcer.ask((channel.conversation_id,))
         except GatewayError as error:
             log.warning("a channel can't be read", extra={"reason": error.message})
+        except Exception as error:
+            _log_fault(error)
         finally:
             del self._readers[name]
 
@@ -265,6 +268,8 @@ class Feed:
                 await self._poll()
             except GatewayError as error:
                 log.warning("channels can't be polled", extra={"reason": error.message})
+            except Exception as error:  # the poll is what makes up for everything else
+                _log_fault(error)
             await asyncio.sleep(PATIENCE_S)
 
     async def _poll(self) -> None:
@@ -308,6 +313,10 @@ class Feed:
         await self._drain.wait()
         for follower in self.followers:
             follower.end(Ending.DRAIN)
+
+
+def _log_fault(error: Exception) -> None:
+    log.error("a feed broke", extra={"causes": causes(error)})
 
 
 def no_channel() -> NotFound:
