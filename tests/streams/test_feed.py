@@ -426,3 +426,31 @@ async def test_nobody_is_taken_in_any_more_when_the_process_ends(standing: Stand
     with pytest.raises(Unavailable):
         async with standing.feed.follow(standing.wish()):
             pass
+
+
+async def test_what_changes_while_a_reader_is_brought_up_is_merged_in(standing: Standing) -> None:
+    """Another reader's channel has moved on by the time that its snapshot has been read."""
+    rows, read, go_on = standing.rows, asyncio.Event(), asyncio.Event()
+    go_on.set()
+
+    async def slow(conversation_id: UUID, newest: int | None) -> WholeConversation | None:
+        whole = await rows.whole(conversation_id, newest)
+        read.set()
+        await go_on.wait()
+        return whole
+
+    source = rows.source()
+    slowly = Source(source.changes, slow, source.one, source.versions, source.access)
+    feed = Feed(standing.broker, slowly, Announcer(standing.broker), standing.drain)
+    async with feed.follow(standing.wish()), AsyncExitStack() as late:
+        read.clear()
+        go_on.clear()
+        joining = asyncio.create_task(late.enter_async_context(feed.follow(standing.wish())))
+        await read.wait()
+        rows.write({1: "Apples"})
+        await feed._poll()
+        await settled(feed)
+        go_on.set()
+        follower = await joining
+        assert follower is not None
+        assert [moment.version for moment in follower.first()] == [1, 2]
