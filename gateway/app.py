@@ -31,6 +31,7 @@ from gateway.routes import (
     keys,
     messages,
     models,
+    streams,
     turns,
 )
 from gateway.routes.entrance import Entrance
@@ -47,13 +48,24 @@ ROUTES: list[ControllerRouterHandler] = [
     *chat.ROUTES,
     *messages.ROUTES,
     *models.ROUTES,
+    *streams.ROUTES,
     *turns.ROUTES,
 ]
 
 ORPHAN_S = 0.5
 """Seconds between a worker's looks at its parent."""
 
-INJECTED = ("callers", "catalog", "checks", "database", "drain", "engine", "settings")
+INJECTED = (
+    "callers",
+    "catalog",
+    "checks",
+    "database",
+    "drain",
+    "engine",
+    "feed",
+    "settings",
+    "tokens",
+)
 """What handlers may ask for by name, beside `principal`: members of `Resources`.
 
 More than one name costs 20 µs each, since Litestar starts a task for it; a handler that counts them

@@ -12,17 +12,25 @@ from functools import partial
 
 from gateway.agency.catalog import Catalog
 from gateway.agency.engine import Engine
+from gateway.agency.hearing import Hearing
 from gateway.agency.model import Model
 from gateway.agency.recovery import open_engine
 from gateway.agency.rehearsal import Rehearsal
 from gateway.agency.upstream import Upstream
 from gateway.auth import Callers
+from gateway.conversation.changes import ConversationChanges
 from gateway.database import Database, open_database
 from gateway.drain import Drain
 from gateway.health import Check, Checks, Ping
 from gateway.retrieval import index
 from gateway.settings import Settings
 from gateway.streams import redis
+from gateway.streams.announcer import Announcer, open_announcer
+from gateway.streams.broker import Broker
+from gateway.streams.feed import Feed, open_feed
+from gateway.streams.memory import MemoryBroker
+from gateway.streams.source import Source
+from gateway.streams.tokens import Tokens
 
 UPSTREAM_KEEP = 10.0
 """Seconds. Probes come every few seconds, from several places, and upstreams count requests."""
@@ -38,15 +46,24 @@ class Resources:
     engine: Engine
     checks: Checks
     drain: Drain
+    announcer: Announcer
+    feed: Feed
+    tokens: Tokens
 
 
 @asynccontextmanager
 async def open_resources(settings: Settings, dsn: str) -> AsyncIterator[Resources]:
     """Raises Unavailable if Postgres does not answer."""
     drain = Drain()
-    async with open_database(dsn) as database, open_model(settings) as model:
+    async with (
+        open_database(dsn) as database,
+        open_model(settings) as model,
+        open_broker(settings) as broker,
+        open_announcer(broker) as announcer,
+        open_feed(broker, _source(database), announcer, drain) as feed,
+    ):
         catalog = Catalog(database)
-        async with open_engine(database, catalog, model, settings, drain) as engine:
+        async with open_engine(database, catalog, model, settings, drain, announcer) as engine:
             yield Resources(
                 settings=settings,
                 database=database,
@@ -56,7 +73,21 @@ async def open_resources(settings: Settings, dsn: str) -> AsyncIterator[Resource
                 engine=engine,
                 checks=Checks(list_checks(settings, database.ping, model.ping)),
                 drain=drain,
+                announcer=announcer,
+                feed=feed,
+                tokens=Tokens(database),
             )
+
+
+def open_broker(settings: Settings) -> AbstractAsyncContextManager[Broker]:
+    if settings.redis_url is None:
+        return nullcontext(MemoryBroker())
+    return redis.open_redis(settings.redis_url)
+
+
+def _source(database: Database) -> Source:
+    rows = ConversationChanges(database)
+    return Source(rows.changes, rows.whole, rows.one, rows.versions, Hearing(database).access)
 
 
 def open_model(settings: Settings) -> AbstractAsyncContextManager[Model]:

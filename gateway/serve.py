@@ -26,6 +26,8 @@ from gateway.errors import Conflict, InvalidRequest
 from gateway.first_start import prepare
 from gateway.settings import Settings, read
 
+CONNECTIONS = 10_000
+"""At once, in each worker. An open stream is one, and Granian's own bound is 1024 for all."""
 KILL_S = 15
 """Seconds that a worker may take to end. Its turns get 5 of them."""
 LOGS = {
@@ -64,6 +66,7 @@ def _serve(settings: Settings, dsn: str) -> None:
         workers=settings.workers,
         websockets=False,
         workers_kill_timeout=KILL_S,
+        backpressure=CONNECTIONS,
         respawn_failed_workers=True,
         log_level=LogLevels.warning,
         log_dictconfig=LOGS,

@@ -17,6 +17,7 @@ from openai import AsyncOpenAI
 from gateway.app import create_app
 from gateway.auth import Callers, Scope
 from gateway.resources import Resources, open_resources
+from gateway.serve import CONNECTIONS
 from gateway.settings import Settings
 
 ROOT_KEY = "agw_root_test"
@@ -67,7 +68,11 @@ async def running_gateway(dsn: str, settings: Settings) -> AsyncIterator[Gateway
     with _reserved_port() as holder:
         port = holder.getsockname()[1]
         server = Server(
-            create_app(opening), port=port, interface=Interfaces.ASGI, log_enabled=False
+            create_app(opening),
+            port=port,
+            interface=Interfaces.ASGI,
+            log_enabled=False,
+            backpressure=CONNECTIONS,
         )
         serving = asyncio.create_task(server.serve())
         try:

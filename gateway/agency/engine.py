@@ -31,6 +31,7 @@ from gateway.auth import Principal
 from gateway.database import Row
 from gateway.errors import GatewayError, NotFound, TurnCancelled, TurnFailed, Unavailable
 from gateway.ids import TurnId
+from gateway.streams.announcer import Announcer, Voice
 from gateway.telemetry import causes
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ class Engine:
         memory: Memory,
         catalog: Catalog,
         model: Model,
+        announcer: Announcer,
         *,
         default_model: str,
     ) -> None:
@@ -76,6 +78,7 @@ class Engine:
         self._reception = reception
         self._catalog = catalog
         self._model = model
+        self._announcer = announcer
         self._default_model = default_model
         self._requests = Queues()
         self._running: dict[UUID, _Running] = {}
@@ -171,7 +174,9 @@ class Engine:
     async def _resume(self, stored: StoredTurn) -> Reply:
         events = await self._ledger.events(stored.id)
         agency = await self._catalog.working(int(stored.responder.removeprefix("agency/")))
-        lease = Lease(stored.id, stored.conversation_id, stored.fence, stored.version)
+        lease = Lease(
+            stored.id, stored.conversation_id, stored.fence, stored.version, stored.reply_id
+        )
         if agency is None:
             error = TurnFailed("The agency was deleted.", code="agency_deleted")
             await self._ledger.fail(lease, None, describe(error), "")
@@ -196,11 +201,20 @@ class Engine:
         lease = plan.lease
         reply = Reply(lease.turn_id, lease.conversation_id, created)
         turn = Turn(plan, self._ledger, self._model, reply, default_model=self._default_model)
-        task = asyncio.create_task(self._run(turn, reply), name=f"turn {lease.turn_id}")
+        task = asyncio.create_task(self._run(turn, reply, lease), name=f"turn {lease.turn_id}")
         self._running[lease.turn_id] = _Running(lease, reply, task)
+        self._announcer.speak(
+            Voice(
+                lease.conversation_id,
+                lease.reply_id,
+                lease.fence,
+                said=lambda: reply.said,
+                wanted=reply.stream,
+            )
+        )
         return reply
 
-    async def _run(self, turn: Turn, reply: Reply) -> None:
+    async def _run(self, turn: Turn, reply: Reply, lease: Lease) -> None:
         try:
             await turn.run()
             if (remembered := turn.remembered) is not None:
@@ -215,6 +229,7 @@ class Engine:
             log.error("turn broke", extra=broken)  # noqa: TRY400  a traceback has words
             reply.end(TurnFailed("The turn broke off because of a fault of the gateway."))
         finally:
+            self._announcer.fall_silent(lease.conversation_id, lease.reply_id, lease.fence)
             self._let_go(reply)
 
     def _let_go(self, reply: Reply) -> _Running | None:
@@ -290,6 +305,16 @@ class Engine:
             if running.lease.turn_id in lost and self._let_go(running.reply):
                 running.task.cancel()
                 await self._tell_why_lost(running.reply)
+
+    async def save(self) -> None:
+        """Keep what growing replies say so far, for whoever reads the rows meanwhile."""
+        growing = [
+            (running.lease, running.reply.said)
+            for running in self._running.values()
+            if running.reply.spoken and not running.reply.ended
+        ]
+        if growing:
+            await self._ledger.save(growing)
 
     async def sweep(self) -> None:
         """Take up what a lost process left, and end what waited too long."""

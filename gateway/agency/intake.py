@@ -17,6 +17,7 @@ from gateway.agency.team import AgencySpec
 from gateway.auth import Principal
 from gateway.database import Database, Row, Transaction
 from gateway.ids import TurnId
+from gateway.streams.announcer import Announcer
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +88,14 @@ class Begun:
 
 
 class Intake:
-    """Accepts turns for one process, whose name is `node`. `lease` is in seconds."""
+    """Accepts turns for one process, whose name is `node`. `lease` is in seconds. What it has
+    committed it announces."""
 
-    def __init__(self, database: Database, node: str, lease: float) -> None:
+    def __init__(self, database: Database, node: str, lease: float, announcer: Announcer) -> None:
         self._database = database
         self._node = node
         self._lease = lease
+        self._announcer = announcer
 
     async def matches(self, hashes: Sequence[bytes]) -> list[Match]:
         """At most `BUSY` for each hash."""
@@ -119,7 +122,7 @@ class Intake:
         row = await self._database.fetchrow(
             sql.BEGIN, turn.conversation_id, turn.title, *self._accepted(turn), turn.principal
         )
-        return None if row is None else _begun(turn, row, [])
+        return None if row is None else self._begun(turn, row, [])
 
     async def continue_(self, turn: NewTurn, version: int, *, read: bool) -> Begun | None:
         """The next turn of a conversation found at `version`; the context is empty unless it is to
@@ -132,7 +135,7 @@ class Intake:
         if not rows:
             return None
         context = entries_of([row for row in rows if row["role"] is not None])
-        return _begun(turn, rows[0], context)
+        return self._begun(turn, rows[0], context)
 
     async def fork(self, fork: Fork, copy: UUID) -> Match | None:
         """Copy a conversation up to a turn. The same place in the copy; None if it is gone."""
@@ -154,6 +157,13 @@ class Intake:
     def transaction(self) -> Transaction:
         """For a fork, which takes more than one statement."""
         return self._database.transaction()
+
+    def _begun(self, turn: NewTurn, row: Row, context: list[Entry]) -> Begun:
+        version = row["begun_at_version"]
+        self._announcer.changed(turn.conversation_id, version)
+        reply_id = turn.interactions[-1].id
+        lease = Lease(turn.turn_id, turn.conversation_id, 1, version, reply_id)
+        return Begun(lease, row["begun_at"], context)
 
     def _accepted(self, turn: NewTurn) -> tuple[object, ...]:
         """The parameters $3 to $32 of an accepting statement."""
@@ -184,11 +194,6 @@ class Intake:
             turn.entry,
             *_told(turn),
         )
-
-
-def _begun(turn: NewTurn, row: Row, context: list[Entry]) -> Begun:
-    lease = Lease(turn.turn_id, turn.conversation_id, 1, row["begun_at_version"])
-    return Begun(lease, row["begun_at"], context)
 
 
 def _told(turn: NewTurn) -> tuple[Sequence[object], ...]:

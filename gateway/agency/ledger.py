@@ -20,6 +20,7 @@ from gateway.agency.request import Ask
 from gateway.agency.step import Delivery, Event
 from gateway.database import Database, Row
 from gateway.ids import TurnId
+from gateway.streams.announcer import Announcer
 
 CONTEXT_ROWS = 1000
 """The newest messages of a context that a prompt is made from. What bounds a prompt is the agent's
@@ -32,12 +33,14 @@ class Fenced(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to write a turn's rows. `version` is the one the turn was accepted or taken at."""
+    """The right to write a turn's rows. `version` is the one the turn was accepted or taken at,
+    `reply_id` the interaction that its answer is."""
 
     turn_id: TurnId
     conversation_id: UUID
     fence: int
     version: int
+    reply_id: UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ class StoredTurn:
 
     id: TurnId
     conversation_id: UUID
+    reply_id: UUID
     responder: str
     state: str
     fence: int
@@ -77,12 +81,14 @@ class StoredTurn:
 
 
 class Ledger:
-    """Reads and writes turns for one process, whose name is `node`. `lease` is in seconds."""
+    """Reads and writes turns for one process, whose name is `node`. `lease` is in seconds. What it
+    has committed it announces."""
 
-    def __init__(self, database: Database, node: str, lease: float) -> None:
+    def __init__(self, database: Database, node: str, lease: float, announcer: Announcer) -> None:
         self._database = database
         self._node = node
         self._lease = lease
+        self._announcer = announcer
 
     # ---- during a turn ---------------------------------------------------------------------------
 
@@ -98,6 +104,7 @@ class Ledger:
         """Write a step and what it caused, or notes alone. The version that this made."""
         rows = _delivered(deliveries)
         return await self._written(
+            lease,
             sql.ADVANCE,
             *_step(lease, step),
             [row[0] for row in rows],
@@ -119,14 +126,14 @@ class Ledger:
     ) -> int:
         """Write the answer and end the turn. The version that this made."""
         return await self._written(
-            sql.COMPLETE, *_step(lease, step), ids.new(), text, finish_reason, history_hash
+            lease, sql.COMPLETE, *_step(lease, step), ids.new(), text, finish_reason, history_hash
         )
 
     async def fail(
         self, lease: Lease, step: StepRecord | None, error: Mapping[str, Json], text: str
     ) -> None:
         """End the turn without an answer; `text` is what had been said of it."""
-        await self._written(sql.FAIL, *_step(lease, step), encoded(error), text)
+        await self._written(lease, sql.FAIL, *_step(lease, step), encoded(error), text)
 
     async def suspend(self, turn_id: TurnId, fence: int, seconds: float) -> None:
         """Nobody listens any more: keep the turn for a client that comes back."""
@@ -138,11 +145,23 @@ class Ledger:
         rows = await self._database.fetch(sql.RENEW, turns, fences, self._lease)
         return {row["id"] for row in rows}
 
-    async def _written(self, statement: str, *parameters: object) -> int:
+    async def save(self, texts: Sequence[tuple[Lease, str]]) -> None:
+        """Keep what replies say so far. It makes no version: those who follow are told the words
+        themselves."""
+        leases = [lease for lease, _ in texts]
+        await self._database.execute(
+            sql.SAVE,
+            [lease.turn_id for lease in leases],
+            [lease.fence for lease in leases],
+            [text for _, text in texts],
+        )
+
+    async def _written(self, lease: Lease, statement: str, *parameters: object) -> int:
         row = await self._database.fetchrow(statement, *parameters)
         if row is None:
             raise Fenced
         version: int = row["version"]
+        self._announcer.changed(lease.conversation_id, version)
         return version
 
     # ---- taking up a turn ------------------------------------------------------------------------
@@ -179,7 +198,10 @@ class Ledger:
         row = await self._database.fetchrow(
             sql.END, turn_id, encoded(error), list(among), state, expired
         )
-        return row is not None
+        if row is None:
+            return False
+        self._announcer.changed(row["conversation_id"], row["version"])
+        return True
 
 
 def encoded(value: object) -> str:
@@ -244,6 +266,7 @@ def _stored(row: Row) -> StoredTurn:
     return StoredTurn(
         id=row["id"],
         conversation_id=row["conversation_id"],
+        reply_id=row["reply_interaction_id"],
         responder=row["responder"],
         state=row["state"],
         fence=row["fence"],

@@ -20,31 +20,42 @@ from gateway.agency.reception import Reception
 from gateway.database import Database
 from gateway.drain import Drain
 from gateway.settings import Settings
+from gateway.streams.announcer import Announcer
 from gateway.telemetry import causes
 
 log = logging.getLogger(__name__)
 
 RENEWALS = 3
 """Renewals within a lease: two may fail before the turn is lost."""
+SAVE_S = 1.0
+"""How often the text of replies is kept while they grow."""
 LAST_SECONDS = 5.0
 """What a turn that runs when the process is told to end may still take."""
 
 
 @asynccontextmanager
 async def open_engine(
-    database: Database, catalog: Catalog, model: Model, settings: Settings, drain: Drain
+    database: Database,
+    catalog: Catalog,
+    model: Model,
+    settings: Settings,
+    drain: Drain,
+    announcer: Announcer,
 ) -> AsyncIterator[Engine]:
     """An engine with its keepers. When the process drains, its turns have a few seconds to end;
     those left are suspended for their clients' next try."""
     node = f"{socket.gethostname()}:{os.getpid()}:{ids.new().hex[-8:]}"
-    ledger = Ledger(database, node, settings.lease)
+    ledger = Ledger(database, node, settings.lease, announcer)
     memory = Memory()
-    reception = Reception(Intake(database, node, settings.lease), ledger, memory)
-    engine = Engine(ledger, reception, memory, catalog, model, default_model=settings.default_model)
+    reception = Reception(Intake(database, node, settings.lease, announcer), ledger, memory)
+    engine = Engine(
+        ledger, reception, memory, catalog, model, announcer, default_model=settings.default_model
+    )
     period = settings.lease / RENEWALS
     keepers = [
         asyncio.create_task(_regularly(engine.renew, period), name="renew leases"),
         asyncio.create_task(_regularly(engine.sweep, min(period, 1.0)), name="sweep turns"),
+        asyncio.create_task(_regularly(engine.save, SAVE_S), name="save replies"),
         asyncio.create_task(_wind_down(engine, drain), name="wind turns down"),
     ]
     try:

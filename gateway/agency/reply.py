@@ -44,6 +44,10 @@ class Reply:
 
     # ---- the turn's side -------------------------------------------------------------------------
 
+    def stream(self) -> None:
+        """Somebody wants the text as it comes."""
+        self.streamed = True
+
     def publish(self, text: str) -> None:
         self._pieces.append(text)
         self._wake()

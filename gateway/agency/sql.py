@@ -144,6 +144,14 @@ TAKE = """
     RETURNING fence
 """
 
+# $1 turns, $2 their fences, $3 what their replies say so far.
+SAVE = """
+    UPDATE interaction SET content = told.text
+    FROM unnest($1::uuid[], $2::bigint[], $3::text[]) AS told (turn_id, fence, text), turn
+    WHERE turn.id = told.turn_id AND turn.fence = told.fence AND turn.state = 'running'
+      AND interaction.id = turn.reply_interaction_id AND interaction.completed_at IS NULL
+"""
+
 # $1 turns, $2 their fences, $3 lease. Those that another process has taken, or somebody has ended:
 # either raises the fence.
 RENEW = """

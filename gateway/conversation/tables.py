@@ -17,6 +17,7 @@ class Conversation(Table):
 
     `version` rises by one with every transaction that changes the conversation; `length` counts
     the interactions ever made in it. `root_id` is shared by a conversation and all its forks.
+    `described_version` is that of the last change of its own columns; a trigger keeps it.
     """
 
     id = UUID(primary_key=True)
@@ -27,6 +28,7 @@ class Conversation(Table):
     model_id = Text(null=True, default=None)
     drive = Text()
     version = BigInt()
+    described_version = BigInt()
     length = BigInt()
     root_id = UUID()
     parent_id = UUID(null=True, default=None)

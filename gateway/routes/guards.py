@@ -15,6 +15,10 @@ RECALLED = "recalled"
 """Set as a route's `opt`: a key that was proven before is believed. The route's first statement
 checks that it still lives."""
 
+TOKENED = "tokened"
+"""Set as a route's `opt`: a caller without a key may come in with `?token=`, which the route itself
+checks."""
+
 _PUBLIC = ("/health/", "/schema")
 
 
@@ -43,6 +47,8 @@ async def authenticate(
     if is_public(scope["path"]):
         return
     token = token_of(scope["headers"])
+    if token is None and TOKENED in handler.opt and b"token=" in scope["query_string"]:
+        return
     callers: Callers = connection.app.state.callers
     identify = callers.recall if RECALLED in handler.opt else callers.identify
     scope["user"] = await identify(token)

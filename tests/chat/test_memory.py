@@ -71,7 +71,7 @@ async def test_memory_and_rows_tell_the_same(
     upstream.always("programmer", follow)
     upstream.always("tester", follow)
     talks = [Talk(gateway, team) for _ in range(3)]
-    ledger = Ledger(database, "test", 15)
+    ledger = Ledger(database, "test", 15, gateway.resources.announcer)
     compared = 0
     for turn in range(24):
         talk = dice.choice(talks)

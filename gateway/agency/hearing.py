@@ -1,0 +1,55 @@
+"""Who may read a conversation's channel, and whose agents they may hear.
+
+As in `sql_records`: a conversation is for its owner, for the owner of an agency that works in it,
+and for admins; what agents say among themselves is for the latter two. A key that may act as
+anybody may read what anybody owns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from gateway.database import Database
+from gateway.streams.source import Access, Reader
+
+# $1 conversations, $2 the key of each one's reader. A row for every reader who may read. Whether a
+# conversation is deleted is not looked at: its readers are told.
+_ACCESS = """
+    WITH readers AS (
+        SELECT r.conversation_id, k.id AS key_id, k."user", k.scopes,
+               'admin' = ANY(k.scopes) AS admin
+        FROM unnest($1::uuid[], $2::text[]) AS r (conversation_id, key_id)
+        JOIN api_key k ON k.id = r.key_id AND k.revoked_at IS NULL
+        WHERE k.scopes && ARRAY['chat', 'conversations', 'act_as', 'admin']
+    ), owned AS (
+        SELECT owner, array_agg('agency/' || id) AS responders
+        FROM agency WHERE owner IN (SELECT "user" FROM readers) AND deleted_at IS NULL
+        GROUP BY owner
+    )
+    SELECT r.conversation_id, r.key_id, r.admin, coalesce(o.responders, '{}') AS responders
+    FROM readers r
+    JOIN conversation c ON c.id = r.conversation_id
+    LEFT JOIN owned o ON o.owner = r."user"
+    WHERE CASE
+        WHEN r.admin OR 'act_as' = ANY(r.scopes) THEN true
+        WHEN c.owner_type = 'user' AND c.owner_identifier = r."user" THEN true
+        ELSE EXISTS (SELECT FROM turn t WHERE t.conversation_id = c.id
+                     AND t.responder = ANY(o.responders))
+    END
+"""
+
+
+class Hearing:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def access(self, readers: Sequence[Reader]) -> Mapping[Reader, Access]:
+        rows = await self._database.fetch(
+            _ACCESS, [one.conversation_id for one in readers], [one.key_id for one in readers]
+        )
+        return {
+            Reader(row["conversation_id"], row["key_id"]): Access(
+                row["admin"], frozenset(row["responders"])
+            )
+            for row in rows
+        }

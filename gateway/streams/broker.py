@@ -1,0 +1,38 @@
+"""What carries signals between the processes of one gateway.
+
+A broker may lose a message; it must say so when it may have. Nothing here waits for long, and
+nothing fails: a broker that is away makes streams slower, not wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+
+class Message(NamedTuple):
+    channel: str
+    payload: bytes
+
+
+class Listener(Protocol):
+    """Called in the loop's thread; neither method may block or raise."""
+
+    def hear(self, channel: str, payload: bytes) -> None: ...
+
+    def lost(self) -> None:
+        """What this listener follows may have had messages that it did not hear."""
+
+
+class Broker(Protocol):
+    async def publish(self, messages: Sequence[Message]) -> None:
+        """Send them in order, if that is possible within a moment; else they are lost."""
+
+    async def subscribe(self, channel: str, listener: Listener) -> bool:
+        """True once every later message will be heard. False if that is not known yet: it will
+        be made up for, and the listener is then told `lost`."""
+
+    async def unsubscribe(self, channel: str, listener: Listener) -> None: ...
+
+    async def ping(self) -> None:
+        """Raises Unavailable."""

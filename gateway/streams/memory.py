@@ -1,0 +1,33 @@
+"""The broker of a single process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gateway.streams.broker import Listener, Message
+
+
+class MemoryBroker:
+    def __init__(self) -> None:
+        self._listeners: dict[str, list[Listener]] = {}
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        for channel, payload in messages:
+            for listener in tuple(self._listeners.get(channel, ())):
+                listener.hear(channel, payload)
+
+    async def subscribe(self, channel: str, listener: Listener) -> bool:
+        listeners = self._listeners.setdefault(channel, [])
+        if listener not in listeners:
+            listeners.append(listener)
+        return True
+
+    async def unsubscribe(self, channel: str, listener: Listener) -> None:
+        listeners = self._listeners.get(channel, [])
+        if listener in listeners:
+            listeners.remove(listener)
+        if not listeners:
+            self._listeners.pop(channel, None)
+
+    async def ping(self) -> None:
+        pass

@@ -1,0 +1,168 @@
+"""A channel as Server-Sent Events: the only file of this room that knows HTTP.
+
+The `id` is the version, and stands on the last event of a version: a reader that is cut in between
+comes back with the version before and is told all of it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncGenerator, Iterator, Sequence
+
+from litestar.types import Receive, Send
+
+from gateway.streams.feed import Feed
+from gateway.streams.follower import Deltas, Ending, Follower, Moment
+
+log = logging.getLogger(__name__)
+
+PING_S = 15.0
+SEND_S = 5.0
+"""A reader that takes nothing for so long is cut off."""
+RETRY_MS = 1000, 3000
+"""When a reader should come back. They are spread, or all would come back at once."""
+CHUNK = 64 * 1024
+"""Bytes. Versions that are told one after the other share a chunk up to this size."""
+HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+async def respond(feed: Feed, follower: Follower, receive: Receive, send: Send) -> None:
+    """Send what the follower is told until one of the two ends.
+
+    Thousands of these wait at the same time, so one is a coroutine, a task that waits for the
+    reader to leave, and a timer: `EventSourceResponse` with its four tasks takes 25 KB more.
+    """
+    watching = asyncio.create_task(_watch(follower, receive))
+    line = _Line(send, follower)
+    try:
+        await line.open()
+        stream = _stream(feed, follower)
+        try:
+            while await line.say(await anext(stream, b"")):
+                pass
+        finally:
+            await stream.aclose()
+        await line.close()
+    except TimeoutError:
+        log.info("a reader stopped reading and was cut off")
+    finally:
+        line.hang_up()
+        watching.cancel()
+
+
+async def _watch(follower: Follower, receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    follower.end(Ending.GONE)
+
+
+class _Line:
+    """The way to one reader. It is pinged, so that neither a proxy on the way nor the reader takes
+    it for dead, and so that a reader that is gone is noticed. Raises TimeoutError."""
+
+    __slots__ = ("_follower", "_pinging", "_send", "_timer")
+
+    def __init__(self, send: Send, follower: Follower) -> None:
+        self._send = send
+        self._follower = follower
+        self._pinging: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def open(self) -> None:
+        async with asyncio.timeout(SEND_S):
+            await self._send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+        self._arm()
+
+    async def say(self, chunk: bytes) -> bool:
+        """False if there was nothing to say."""
+        if chunk and self._follower.ending is not Ending.GONE:
+            async with asyncio.timeout(SEND_S):
+                await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+        return bool(chunk)
+
+    async def close(self) -> None:
+        async with asyncio.timeout(SEND_S):
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def hang_up(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._pinging is not None:
+            self._pinging.cancel()
+
+    def _arm(self) -> None:
+        self._pinging = None
+        self._timer = asyncio.get_running_loop().call_later(PING_S, self._begin_ping)
+
+    def _begin_ping(self) -> None:
+        self._pinging = asyncio.create_task(self._ping(), name="ping a reader")
+
+    async def _ping(self) -> None:
+        try:
+            await self.say(b": ping\n\n")
+        except TimeoutError:
+            self._follower.end(Ending.SLOW)
+        else:
+            self._arm()
+
+
+async def _stream(feed: Feed, follower: Follower) -> AsyncGenerator[bytes, None]:
+    """Nothing is kept while it waits: what was said last may be a large snapshot."""
+    yield b"retry: %d\n\n" % random.randint(*RETRY_MS)  # noqa: S311  no secret
+    if follower.full:
+        yield b"".join(map(frame, follower.first()))
+        async for moment in feed.wholes(follower):
+            yield frame(moment)
+    else:
+        while (chunks := _chunks(await follower.next())) is not None:
+            while chunks:
+                yield chunks.pop()
+    ending = follower.ending or Ending.OVER
+    yield f": goodbye, {ending.value}\n\n".encode()
+
+
+def frame(moment: Moment) -> bytes:
+    if not moment.frame:
+        moment.frame = b"".join(_lines(moment))
+    return moment.frame
+
+
+def _lines(moment: Moment) -> Iterator[bytes]:
+    """JSON holds no line breaks, so nothing that was said can end its event."""
+    place = b"id: %d\n" % moment.version
+    if not moment.notices:
+        yield place + b"\n"
+    last = len(moment.notices) - 1
+    for number, notice in enumerate(moment.notices):
+        head = place if number == last else b""
+        yield b"%bevent: %b\ndata: %b\n\n" % (head, notice.name.encode(), notice.data)
+
+
+def _chunks(told: Sequence[Moment] | Deltas | None) -> list[bytes] | None:
+    """What there is to send, the first piece last. None at the end."""
+    match told:
+        case None:
+            return None
+        case Deltas(data):
+            return [b"".join(b"event: interaction.delta\ndata: %b\n\n" % one for one in data)]
+        case moments:
+            return list(_gathered(moments))[::-1]
+
+
+def _gathered(moments: Sequence[Moment]) -> Iterator[bytes]:
+    pieces: list[bytes] = []
+    size = 0
+    for moment in moments:
+        pieces.append(frame(moment))
+        size += len(pieces[-1])
+        if size >= CHUNK:
+            yield b"".join(pieces)
+            pieces, size = [], 0
+    if pieces:
+        yield b"".join(pieces)
