@@ -12,7 +12,7 @@ from typing import Protocol
 import pytest
 
 from gateway.database import Database, open_database
-from tests import postgres
+from tests import integrity, postgres
 from tests.running import Gateway, running_gateway, settings_for
 from tests.scripted import ScriptedUpstream
 
@@ -76,6 +76,8 @@ async def start_gateway(
 
         own = dsn
         yield start
+    async with open_database(own, pool_size=1) as database:
+        await integrity.check(database)
 
 
 @pytest.fixture

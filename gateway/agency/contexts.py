@@ -17,12 +17,14 @@ Load: TypeAlias = Callable[[int], Awaitable[list[Entry]]]
 
 class Contexts:
     """The contexts that were read so far. In a `fresh` conversation nothing was said before, so
-    none is ever read. `version` is the newest that was taken in."""
+    none is ever read. `version` is the newest that was taken in; where one is missing somebody else
+    has changed the conversation, maybe what was said in it."""
 
     def __init__(
         self, known: dict[int, list[Entry]], load: Load, *, turn_id: UUID, version: int, fresh: bool
     ) -> None:
         self.version = version
+        self._alone = True
         self._known = known
         self._load = load
         self._turn_id = turn_id
@@ -40,7 +42,7 @@ class Contexts:
 
     def take_in(self, event: Event, step_id: UUID | None) -> None:
         """What was written, for those whose contexts are here; others read it when they need it."""
-        self.version = event.version
+        self._move_on(event.version)
         for delivery in event.deliveries:
             heard = self._heard(delivery, step_id)
             self._add(delivery.recipient, heard)
@@ -49,14 +51,21 @@ class Contexts:
 
     def answered(self, entry: Entry) -> None:
         """The answer, which ends the turn. `entry` has the version that it was written at."""
-        self.version = entry.version
+        self._move_on(entry.version)
         if entry.from_id is not None:
             self._add(entry.from_id, replace(entry, turn_id=self._turn_id))
 
-    def remembered(self, rows: int) -> Remembered:
-        """What is here, for the next turn: the newest `rows` of each context."""
+    def remembered(self, rows: int) -> Remembered | None:
+        """What is here, for the next turn: the newest `rows` of each context. None if somebody else
+        may have changed it."""
+        if not self._alone:
+            return None
         newest = {agent: entries[-rows:] for agent, entries in self._known.items()}
         return Remembered(self.version, newest, self._fresh)
+
+    def _move_on(self, version: int) -> None:
+        self._alone = self._alone and version == self.version + 1
+        self.version = version
 
     def _heard(self, delivery: Delivery, step_id: UUID | None) -> Entry:
         return Entry(

@@ -23,9 +23,9 @@ from gateway.agency.memory import Memory
 from gateway.agency.model import Model
 from gateway.agency.reception import OPEN, POLL, Accepted, Queues, Reception
 from gateway.agency.reply import Reply
-from gateway.agency.request import Ask, ChatRequest
+from gateway.agency.request import ChatRequest
 from gateway.agency.step import Event, begin
-from gateway.agency.team import AgencySpec, Limits
+from gateway.agency.team import AgencySpec
 from gateway.agency.turn import Plan, Turn, describe
 from gateway.auth import Principal
 from gateway.database import Row
@@ -121,7 +121,7 @@ class Engine:
     def _begin(self, accepted: Accepted) -> Reply:
         turn, begun, agency = accepted.turn, accepted.begun, accepted.asked.agency
         lease = begun.lease
-        work = begin(agency, _limits(agency, turn.ask))
+        work = begin(agency, turn.ask.within(agency.limits))
         work.apply(Event(lease.version, inbound(turn)))
         contexts = dict(accepted.contexts)
         contexts[turn.entry] = [*contexts.get(turn.entry, ()), *entries(turn, lease.version)]
@@ -174,14 +174,12 @@ class Engine:
     async def _resume(self, stored: StoredTurn) -> Reply:
         events = await self._ledger.events(stored.id)
         agency = await self._catalog.working(int(stored.responder.removeprefix("agency/")))
-        lease = Lease(
-            stored.id, stored.conversation_id, stored.fence, stored.version, stored.reply_id
-        )
+        lease = stored.lease
         if agency is None:
             error = TurnFailed("The agency was deleted.", code="agency_deleted")
             await self._ledger.fail(lease, None, describe(error), "")
             return replay.failed(stored, error)
-        work = begin(agency, _limits(agency, stored.ask))
+        work = begin(agency, stored.ask.within(agency.limits))
         for event in events:
             work.apply(event)
         plan = Plan(
@@ -203,15 +201,8 @@ class Engine:
         turn = Turn(plan, self._ledger, self._model, reply, default_model=self._default_model)
         task = asyncio.create_task(self._run(turn, reply, lease), name=f"turn {lease.turn_id}")
         self._running[lease.turn_id] = _Running(lease, reply, task)
-        self._announcer.speak(
-            Voice(
-                lease.conversation_id,
-                lease.reply_id,
-                lease.fence,
-                said=lambda: reply.said,
-                wanted=reply.stream,
-            )
-        )
+        place = lease.conversation_id, lease.reply_id, lease.fence
+        self._announcer.speak(Voice(*place, said=lambda: reply.said, wanted=reply.stream))
         return reply
 
     async def _run(self, turn: Turn, reply: Reply, lease: Lease) -> None:
@@ -354,13 +345,3 @@ class Engine:
             self._see_to(self._suspend(running))
         if self._closing:
             await asyncio.wait(self._closing)
-
-
-def _limits(agency: AgencySpec, ask: Ask) -> Limits:
-    """The agency's limits, which a request can only lower."""
-    limits = agency.limits
-    if ask.seconds is not None:
-        limits = replace(limits, seconds=min(limits.seconds, ask.seconds))
-    if ask.model_calls is not None:
-        limits = replace(limits, model_calls=min(limits.model_calls, ask.model_calls))
-    return limits

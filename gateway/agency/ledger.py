@@ -79,6 +79,11 @@ class StoredTurn:
     error: Mapping[str, Json] | None
     created_at: float
 
+    @property
+    def lease(self) -> Lease:
+        """For whoever has just taken it."""
+        return Lease(self.id, self.conversation_id, self.fence, self.version, self.reply_id)
+
 
 class Ledger:
     """Reads and writes turns for one process, whose name is `node`. `lease` is in seconds. What it

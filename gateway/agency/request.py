@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import msgspec
 
 from gateway.agency.model import Json
+from gateway.agency.team import Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,14 @@ class Ask(msgspec.Struct, frozen=True, omit_defaults=True):
     def wanted(self) -> Mapping[str, Json] | None:
         """`response_format`, if the client wants something other than text."""
         return cast("Mapping[str, Json] | None", self.response_format)
+
+    def within(self, limits: Limits) -> Limits:
+        """An agency's limits, which a request can only lower."""
+        if self.seconds is not None:
+            limits = replace(limits, seconds=min(limits.seconds, self.seconds))
+        if self.model_calls is not None:
+            limits = replace(limits, model_calls=min(limits.model_calls, self.model_calls))
+        return limits
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,9 +94,11 @@ ADVANCE = f"""{_RAISED}, t AS (
     SELECT version FROM t
 """  # noqa: S608
 
-# The answer. $13 its message, $14 its text, $15 finish reason, $16 history hash.
+# The answer. $13 its message, $14 its text, $15 finish reason, $16 history hash: none if what it
+# stands for was changed meanwhile, which took away the hash up to the input.
 COMPLETE = f"""{_RAISED}, t AS (
-        UPDATE turn SET {_USED}, state = 'completed', finish_reason = $15, history_hash = $16,
+        UPDATE turn SET {_USED}, state = 'completed', finish_reason = $15,
+               history_hash = CASE WHEN turn.history_hash IS NOT NULL THEN $16::bytea END,
                completed_at = now(), lease_until = NULL
         FROM raised WHERE {_FENCED}
         RETURNING raised.version, turn.attempt, turn.reply_interaction_id

@@ -138,6 +138,7 @@ async def _exchange(request: Asking, data: ChatCompletionRequest, agency_id: int
         await request.body(),
         responder=f"agency/{agency_id}",
         user=request.user.user,
+        key=request.headers.get("idempotency-key", ""),
         retry=bool(_number(request, "x-stainless-retry-count")),
         read_timeout=_number(request, "x-stainless-read-timeout"),
     )

@@ -59,7 +59,7 @@ READ_SHARE = 0.8
 MAX_STOP = 1000
 """Characters of a stop sequence."""
 
-Tokens = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+Tokens = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 
 
@@ -129,12 +129,14 @@ def read_request(
     *,
     responder: str,
     user: str,
+    key: str = "",
     retry: bool,
     read_timeout: float | None,
 ) -> ChatRequest:
     """What the body asks of the engine. Raises InvalidRequest naming the parameter at fault.
 
-    `raw` is the body as it came: a request that comes again comes byte for byte.
+    `raw` is the body as it came: a request that comes again comes byte for byte. One with an
+    idempotency `key` may always be one that comes again.
     """
     _refuse(body, raw)
     scope = lineage.scope(user, responder, body.user)
@@ -142,7 +144,7 @@ def read_request(
         model=body.model,
         params={k: v for k in PASSED_ON if (v := getattr(body, k)) is not None},
         stop=_stops(body.stop),
-        max_tokens=body.max_completion_tokens or body.max_tokens,
+        max_tokens=body.max_completion_tokens or body.max_tokens or None,  # 0 bounds nothing
         response_format=_wanted(body.response_format),
         seconds=None if read_timeout is None or body.stream else read_timeout * READ_SHARE,
         store=body.store is not False,
@@ -152,8 +154,8 @@ def read_request(
         scope=scope,
         dialogue=dialogue(body.messages),
         ask=ask,
-        digest=hashlib.sha256(scope + raw).digest(),
-        retry=retry,
+        digest=hashlib.sha256(b"\x00".join((scope, key.encode(), raw))).digest(),
+        retry=retry or bool(key),
         metadata=body.metadata or {},
     )
 

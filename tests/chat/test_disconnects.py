@@ -115,7 +115,7 @@ async def test_who_leaves_before_the_first_token_ends_the_call_and_suspends_the_
     streamed: bool,
 ) -> None:
     async with nothing_left(gateway, upstream):
-        await database.execute("DELETE FROM turn")
+        await database.execute("TRUNCATE conversation, interaction, turn, step, message")
         team = await make_team(gateway)
         upstream.script("manager", say(0, "Never heard", hold=asyncio.Event()))
         client = await connect(gateway, team, stream=streamed)
@@ -129,7 +129,7 @@ async def test_who_leaves_inside_the_stream_ends_the_call_and_suspends_the_turn(
     gateway: Gateway, upstream: ScriptedUpstream, database: Database
 ) -> None:
     async with nothing_left(gateway, upstream):
-        await database.execute("DELETE FROM turn")
+        await database.execute("TRUNCATE conversation, interaction, turn, step, message")
         team = await make_team(gateway)
         upstream.script("manager", say(0, "Heard in part", hold=asyncio.Event(), hold_after=5))
         client = await connect(gateway, team, stream=True)
@@ -144,7 +144,7 @@ async def test_who_leaves_a_stream_that_was_only_comments_so_far_is_noticed_too(
 ) -> None:
     gateway = await start_gateway(ping=0.05)
     async with nothing_left(gateway, upstream):
-        await database.execute("DELETE FROM turn")
+        await database.execute("TRUNCATE conversation, interaction, turn, step, message")
         team = await make_team(gateway)
         upstream.script("manager", say(0, "Never heard", hold=asyncio.Event()))
         client = await connect(gateway, team, stream=True)
@@ -162,7 +162,7 @@ async def test_who_leaves_while_two_agents_speak_ends_both_calls(
     streamed: bool,
 ) -> None:
     async with nothing_left(gateway, upstream):
-        await database.execute("DELETE FROM turn")
+        await database.execute("TRUNCATE conversation, interaction, turn, step, message")
         team = await make_team(gateway, "programmer", "tester")
         upstream.script(
             "manager", say_many((team["programmer"], "Code?"), (team["tester"], "Tests?"))
@@ -180,7 +180,7 @@ async def test_the_sdks_own_timeout_is_a_departure_like_any_other(
     gateway: Gateway, upstream: ScriptedUpstream, database: Database
 ) -> None:
     async with nothing_left(gateway, upstream):
-        await database.execute("DELETE FROM turn")
+        await database.execute("TRUNCATE conversation, interaction, turn, step, message")
         team = await make_team(gateway)
         upstream.script("manager", say(0, "Too late", hold=asyncio.Event()))
         asking = asyncio.create_task(ask(gateway, team))
@@ -287,7 +287,7 @@ async def test_a_client_that_stops_reading_is_cut_off_in_time(
 ) -> None:
     gateway = await start_gateway(send_timeout=0.5, ping=0.2)
     async with nothing_left(gateway, upstream):
-        await database.execute("DELETE FROM turn")
+        await database.execute("TRUNCATE conversation, interaction, turn, step, message")
         team = await make_team(gateway)
         upstream.script("manager", say(0, "word " * 2_000_000, chunk=20_000, pace=0.002))
         client = await connect(gateway, team, stream=True, receive_buffer=4096)

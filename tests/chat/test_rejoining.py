@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 from openai import APIStatusError
 
 from gateway.database import Database
-from tests.chat.clients import Chat, letters, public
+from tests.chat.clients import Chat, letters, named, public
 from tests.running import Gateway
 from tests.scripted import ScriptedUpstream, say, status
 from tests.team import Team, make_team
@@ -208,3 +209,24 @@ async def test_what_another_agency_said_is_another_history(
     await ann.say("Q2")
     assert ann.conversation != first
     assert len(public(upstream.calls[-1])) == 3
+
+
+async def test_what_is_deleted_while_a_turn_runs_is_not_told_again(
+    gateway: Gateway, upstream: ScriptedUpstream
+) -> None:
+    ann = Chat(gateway, await make_team(gateway))
+    hold = asyncio.Event()
+    upstream.script("manager", say(0, "A1"), say(0, "A2", hold=hold), say(0, "A3"), say(0, "A4"))
+    await ann.say("Secret", store=True)
+    path = f"/api/agency/{ann.team.id}/chat/completions/{ann.completion}"
+    asking = asyncio.create_task(ann.say("Q2"))
+    await upstream.arrived("manager", 2)
+    assert (await gateway.http.delete(path)).status_code == 200
+    hold.set()
+    await asking
+    first = ann.conversation
+    await ann.branch(0).say("Q3", **named(first))
+    assert [text for _, text in public(upstream.calls[2])] == ["Q2", "A2", "Q3"]
+    # The history that holds it is nobody's any more: what the client sends of it is imported.
+    await ann.say("Q4")
+    assert ann.conversation != first

@@ -154,6 +154,20 @@ async def test_the_same_words_without_a_sign_of_a_retry_are_answered_anew(
     assert ann.completion != again.completion
 
 
+async def test_an_idempotency_key_makes_any_request_a_retry_of_its_first(
+    gateway: Gateway, upstream: ScriptedUpstream, database: Database
+) -> None:
+    ann = Chat(gateway, await make_team(gateway))
+    upstream.script("manager", say(0, "A", delay=0.2), say(0, "B"), say(0, "C"))
+    key, other = ({"extra_headers": {"idempotency-key": name}} for name in ("one", "two"))
+    at_once = [ann.branch() for _ in range(5)]
+    assert set(await asyncio.gather(*(chat.say("Hi", **key) for chat in at_once))) == {"A"}
+    assert len({chat.raw for chat in at_once}) == 1
+    assert await ann.branch().say("Hi", **other) == "B"
+    assert await ann.branch().say("Else", **key) == "C"
+    assert len(await turns(database)) == 3
+
+
 async def test_a_retry_after_a_failure_runs_again(
     gateway: Gateway, upstream: ScriptedUpstream
 ) -> None:
