@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -46,18 +46,8 @@ def draft(asked: Asked, place: Place) -> NewTurn:
     entry = int(agency.manager_id)
     # A history that ends with an answer asks for another one: the input is then empty.
     inputs = request.dialogue.inputs or (Public("user", ""),)
-    said = [(pair, True) for pair in place.unknown] + [(pair, False) for pair in inputs]
-    interactions = [_interaction(pair, request.responder, principal) for pair, _ in said]
-    messages = [
-        _message(pair, interaction.id, entry, imported=imported)
-        for (pair, imported), interaction in zip(said, interactions, strict=True)
-    ]
-    message_ids = [ids.new() for _ in messages]
-    system_message_id = _known_system(request.dialogue.system, place)
-    if request.dialogue.system is not None and system_message_id is None:
-        system_message_id = ids.new()
-        messages.insert(0, NewMessage("system", None, entry, text=request.dialogue.system))
-        message_ids.insert(0, system_message_id)
+    said = [*_said(asked, place.unknown, imported=True), *_said(asked, inputs, imported=False)]
+    system_message_id, told = _system(request.dialogue.system, place, entry)
     return NewTurn(
         turn_id=TurnId(ids.new()),
         conversation_id=place.conversation_id,
@@ -68,9 +58,8 @@ def draft(asked: Asked, place: Place) -> NewTurn:
         key_id=principal.key_id,
         principal=principal.user,
         title=inputs[0].content.strip()[:TITLE],
-        interactions=[*interactions, _reply(request.responder)],
-        messages=messages,
-        message_ids=message_ids,
+        interactions=[*(interaction for interaction, _ in said), _reply(request.responder)],
+        messages=[*told, *(message for _, message in said)],
         system_message_id=system_message_id,
         history_hash=place.chain,
         request_hash=request.digest,
@@ -79,9 +68,23 @@ def draft(asked: Asked, place: Place) -> NewTurn:
     )
 
 
-def _known_system(system: str | None, place: Place) -> UUID | None:
-    """The client's system message, if it is the one in force."""
-    return place.system_message_id if system is not None and system == place.system else None
+def _said(
+    asked: Asked, pairs: Sequence[Public], *, imported: bool
+) -> Iterable[tuple[NewInteraction, NewMessage]]:
+    entry = int(asked.agency.manager_id)
+    for pair in pairs:
+        interaction = _interaction(pair, asked.request.responder, asked.principal)
+        yield interaction, _message(pair, interaction.id, entry, imported=imported)
+
+
+def _system(system: str | None, place: Place, entry: int) -> tuple[UUID | None, list[NewMessage]]:
+    """The client's system message: its id, and its row unless it is the one in force."""
+    if system is None:
+        return None, []
+    if system == place.system and place.system_message_id is not None:
+        return place.system_message_id, []
+    message = NewMessage(ids.new(), "system", None, entry, text=system)
+    return message.id, [message]
 
 
 def inbound(turn: NewTurn) -> list[Delivery]:
@@ -123,5 +126,5 @@ def _reply(responder: str) -> NewInteraction:
 
 def _message(pair: Public, interaction_id: UUID, entry: int, *, imported: bool) -> NewMessage:
     if pair.role == "assistant":
-        return NewMessage("assistant", entry, None, interaction_id, imported=imported)
-    return NewMessage("user", None, entry, interaction_id, imported=imported)
+        return NewMessage(ids.new(), "assistant", entry, None, interaction_id, imported=imported)
+    return NewMessage(ids.new(), "user", None, entry, interaction_id, imported=imported)

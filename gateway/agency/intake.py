@@ -36,6 +36,7 @@ class NewInteraction:
 class NewMessage:
     """A message of the entry agent's context that comes from the API or belongs to its answers."""
 
+    id: UUID
     role: str
     from_id: int | None
     to_id: int | None
@@ -59,7 +60,6 @@ class NewTurn:
     title: str
     interactions: Sequence[NewInteraction]
     messages: Sequence[NewMessage]
-    message_ids: Sequence[UUID]
     system_message_id: UUID | None
     history_hash: bytes | None
     request_hash: bytes
@@ -200,7 +200,7 @@ def _told(turn: NewTurn) -> tuple[Sequence[object], ...]:
     """The columns of a turn's first messages."""
     told = turn.messages
     return (
-        turn.message_ids,
+        [m.id for m in told],
         [None if m.imported else turn.turn_id for m in told],
         [m.interaction_id for m in told],
         [m.role for m in told],

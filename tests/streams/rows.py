@@ -78,12 +78,14 @@ class Writer:
                 INSERT INTO agency (id, name, owner) VALUES (999999, 'Team', 'nobody')
                 ON CONFLICT DO NOTHING
             ), e AS (
-                INSERT INTO agent (id, agency_id, name) VALUES ($4::bigint, 999999, 'agent ' || $4::bigint)
+                INSERT INTO agent (id, agency_id, name)
+                VALUES ($4::bigint, 999999, 'agent ' || $4::bigint)
                 ON CONFLICT DO NOTHING
             )
             INSERT INTO message (id, conversation_id, turn_id, agent_id, role, from_id, to_id, text,
                                  ordinal, version)
-            SELECT $2, c.id, $3, $4::bigint, 'user', 1, $4, $5, 1, c.version FROM c RETURNING version
+            SELECT $2, c.id, $3, $4::bigint, 'user', 1, $4, $5, 1, c.version FROM c
+            RETURNING version
             """,
             *(made, turn_id, agent_id, text),
         )
