@@ -97,11 +97,15 @@ class TurnCancelled(GatewayError):
 
 
 class TurnFailed(GatewayError):
-    """The team ended without an answer. What was said is kept on the turn."""
+    """The team ended without an answer. What was said is kept on the turn.
+
+    Not to be retried by itself: an SDK would run the whole team again, up to its limits.
+    """
 
     status = 502
     type = "server_error"
     code = "turn_failed"
+    retryable = False
 
 
 class UpstreamError(GatewayError):

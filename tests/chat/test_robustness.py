@@ -610,3 +610,16 @@ async def test_a_fault_of_ours_is_logged_without_its_words(
     await database.execute("ALTER TABLE mislaid RENAME TO step")
     assert error.status_code >= 500
     assert any("UndefinedTable" in line for line in logs)
+
+
+async def test_a_team_that_failed_is_not_run_again_by_an_sdk(
+    gateway: Gateway, upstream: ScriptedUpstream
+) -> None:
+    team = await make_team(gateway)
+    upstream.script("manager", *(prose("") for _ in range(5)))
+    with pytest.raises(openai.InternalServerError) as failed:
+        await gateway.client(team.id, retries=2).chat.completions.create(
+            model="m", messages=[{"role": "user", "content": "Hi"}]
+        )
+    assert failed.value.code == "turn_failed"
+    assert len(upstream.calls) == 5

@@ -149,8 +149,10 @@ async def test_a_database_that_is_away_is_503_with_retry_after(gateway: Gateway)
 async def test_a_bug_says_nothing_but_its_request_id_finds_the_log_line(
     gateway: Gateway, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await gateway.resources.database.execute("DROP TABLE api_key")
+    database = gateway.resources.database
+    await database.execute("ALTER TABLE api_key RENAME TO mislaid")
     answer = await gateway.http.get("/api/me", headers={"x-request-id": "look-me-up"})
+    await database.execute("ALTER TABLE mislaid RENAME TO api_key")
     error = is_openai_error(answer, 500)
     assert "api_key" not in json.dumps(error)
     assert answer.headers["x-request-id"] == "look-me-up"
