@@ -11,9 +11,9 @@ from typing import TypeVar
 import click
 
 from gateway import embedded, settings
-from gateway.agency.catalog import Applied, Catalog
-from gateway.agency.document_file import parse, render
-from gateway.agency.documents import AgencyDocument
+from gateway.agency.teams.catalog import Applied, Catalog
+from gateway.agency.teams.document_file import parse, render
+from gateway.agency.teams.documents import AgencyDocument
 from gateway.auth import ROOT, Principal, Scope
 from gateway.database import open_database
 from gateway.errors import InvalidRequest, NotFound

@@ -99,7 +99,7 @@ async def _install_root(dsn: str, token: str) -> None:
 
 
 async def _apply_example(dsn: str) -> None:
-    from gateway.agency.catalog import Catalog
+    from gateway.agency.teams.catalog import Catalog
     from gateway.cli_agency import apply_example
     from gateway.database import open_database
 

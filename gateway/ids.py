@@ -22,6 +22,8 @@ INTERACTION = "int"
 MESSAGE = "msg"
 STEP = "step"
 TURN = "turn"
+FILE = "file"
+SKILL_SET = "skill"
 COMPLETION = "chatcmpl"
 """A completion of the OpenAI API is a turn under another name: the same digits follow."""
 
@@ -54,5 +56,7 @@ NAMES = {
     MESSAGE: "message",
     STEP: "step",
     TURN: "turn",
+    FILE: "file",
+    SKILL_SET: "skill_set",
     COMPLETION: "completion",
 }

@@ -6,7 +6,13 @@ from piccolo.conf.apps import AppConfig
 
 from gateway.agency.tables import Agency, Agent, Message, Step, Turn
 from gateway.auth import ApiKey
-from gateway.conversation.tables import Conversation, Interaction
+from gateway.conversation.tables import (
+    Conversation,
+    File,
+    IdempotencyKey,
+    Interaction,
+    SkillSet,
+)
 from gateway.streams.tokens import Secret
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "piccolo_migrations"
@@ -14,6 +20,19 @@ MIGRATIONS = Path(__file__).resolve().parent.parent / "piccolo_migrations"
 APP_CONFIG = AppConfig(
     app_name="gateway",
     migrations_folder_path=str(MIGRATIONS),
-    table_classes=[Agency, Agent, ApiKey, Conversation, Interaction, Message, Secret, Step, Turn],
+    table_classes=[
+        Agency,
+        Agent,
+        ApiKey,
+        Conversation,
+        File,
+        IdempotencyKey,
+        Interaction,
+        Message,
+        Secret,
+        SkillSet,
+        Step,
+        Turn,
+    ],
     migration_dependencies=[],
 )

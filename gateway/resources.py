@@ -10,13 +10,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from dataclasses import dataclass
 from functools import partial
 
-from gateway.agency.catalog import Catalog
-from gateway.agency.engine import Engine
-from gateway.agency.hearing import Hearing
 from gateway.agency.model import Model
-from gateway.agency.recovery import open_engine
-from gateway.agency.rehearsal import Rehearsal
-from gateway.agency.upstream import Upstream
+from gateway.agency.models.rehearsal import Rehearsal
+from gateway.agency.models.upstream import Upstream
+from gateway.agency.records.hearing import Hearing
+from gateway.agency.teams.catalog import Catalog
+from gateway.agency.turns.engine import Engine
+from gateway.agency.turns.recovery import open_engine
 from gateway.auth import Callers
 from gateway.conversation.changes import ConversationChanges
 from gateway.database import Database, open_database

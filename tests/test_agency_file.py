@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.agency.catalog import Catalog
-from gateway.agency.document_file import parse, render
-from gateway.agency.documents import NAME_MARKS, AgencyDocument
+from gateway.agency.teams.catalog import Catalog
+from gateway.agency.teams.document_file import parse, render
+from gateway.agency.teams.documents import NAME_MARKS, AgencyDocument
 from gateway.cli_agency import OPERATOR, apply_example, apply_file, export_file, told
 from gateway.database import Database
 from gateway.errors import InvalidRequest

@@ -52,6 +52,7 @@ class Turn(Table):
     `seq` is the ordinal of the reply. `history_hash` is the chained hash of the public history up
     to the input while the turn is open, and up to its answer once it is completed. `request_hash`
     tells the same request when it comes again. `fence` rises each time a process takes the turn.
+    Unless it is `attended`, the work goes on whether or not anybody waits for it.
     """
 
     id = UUID(primary_key=True)
@@ -62,6 +63,7 @@ class Turn(Table):
     reply_interaction_id = UUID()
     system_message_id = UUID(null=True, default=None)
     state = Text()
+    attended = Boolean()
     attempt = SmallInt()
     owner_node = Text(null=True, default=None)
     fence = BigInt()
@@ -85,13 +87,14 @@ class Turn(Table):
 class Step(Table):
     """One model call of one agent, written when it has ended.
 
-    `read_version`: the agent's context held every message up to this version. `output` is the raw
-    text where the messages don't tell it: it was no envelope, or more than one.
+    A plain model has no agent. `read_version`: the agent's context held every message up to this
+    version. `output` is the raw text where the messages don't tell it: it was no envelope, or more
+    than one.
     """
 
     id = UUID(primary_key=True)
     turn_id = UUID()
-    agent_id = BigInt()
+    agent_id = BigInt(null=True, default=None)
     attempt = SmallInt()
     model = Text()
     read_version = BigInt()

@@ -5,7 +5,9 @@ from __future__ import annotations
 from piccolo.columns import (
     JSONB,
     UUID,
+    Array,
     BigInt,
+    Bytea,
     Text,
     Timestamptz,
 )
@@ -51,6 +53,8 @@ class Interaction(Table):
     owner_type = Text()
     owner_identifier = Text()
     content = Text()
+    file_ids = Array(base_column=UUID(), null=True, default=None)
+    skill_set_ids = Array(base_column=UUID(), null=True, default=None)
     parts = JSONB(null=True, default=None)
     provider_id = Text(null=True, default=None)
     model_id = Text(null=True, default=None)
@@ -61,3 +65,44 @@ class Interaction(Table):
     deleted_at = Timestamptz(null=True, default=None)
     completed_at = Timestamptz(null=True, default=None)
     version = BigInt()
+
+
+class IdempotencyKey(Table, tablename="idempotency_key"):
+    """A request that must have its effect once. `turn_id` is the turn that it began, `response` the
+    first answer to it, byte for byte."""
+
+    user = Text(primary_key=True)
+    endpoint = Text()
+    key = Text()
+    body_hash = Bytea()
+    turn_id = UUID(null=True, default=None)
+    response = Bytea(null=True, default=None)
+    created_at = Timestamptz()
+
+
+class File(Table):
+    """A text file, whose `content` stands with the messages that name it. Deleting empties it."""
+
+    id = UUID(primary_key=True)
+    owner = Text()
+    filename = Text()
+    purpose = Text()
+    bytes = BigInt()
+    content = Bytea()
+    created_at = Timestamptz()
+    deleted_at = Timestamptz(null=True, default=None)
+
+
+class SkillSet(Table, tablename="skill_set"):
+    """A prompt with a name, given to the responder for the messages that name it."""
+
+    id = UUID(primary_key=True)
+    owner_type = Text()
+    owner_identifier = Text()
+    name = Text()
+    icon = Text()
+    description = Text()
+    prompt = Text()
+    created_at = Timestamptz()
+    updated_at = Timestamptz()
+    deleted_at = Timestamptz(null=True, default=None)

@@ -13,8 +13,8 @@ from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.types import ControllerRouterHandler
 
-from gateway.agency.catalog import Catalog
-from gateway.agency.documents import (
+from gateway.agency.teams.catalog import Catalog
+from gateway.agency.teams.documents import (
     AgencyDocument,
     AgencyPatch,
     AgentDocument,

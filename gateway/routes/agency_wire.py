@@ -8,8 +8,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Struct
 
-from gateway.agency.documents import Params, Settings
-from gateway.agency.team import AgencySpec, AgencySummary, AgentSpec, label
+from gateway.agency.teams.documents import Params, Settings
+from gateway.agency.teams.team import AgencySpec, AgencySummary, AgentSpec, label
 
 
 class AgentAnswer(Struct, kw_only=True):

@@ -21,10 +21,10 @@ from sse_starlette import EventSourceResponse
 from sse_starlette.sse import SendTimeoutError
 
 from gateway import ids
-from gateway.agency.catalog import Catalog
-from gateway.agency.engine import Engine, Stale
-from gateway.agency.reply import Reply
-from gateway.agency.request import ChatRequest
+from gateway.agency.teams.catalog import Catalog
+from gateway.agency.turns.engine import Engine, Stale
+from gateway.agency.turns.reply import Reply
+from gateway.agency.turns.request import ChatRequest
 from gateway.auth import Callers, Principal
 from gateway.auth import Scope as Right
 from gateway.errors import Conflict, GatewayError, NotFound

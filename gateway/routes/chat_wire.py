@@ -13,10 +13,10 @@ from typing import Annotated, Literal, cast
 import msgspec
 from msgspec import Meta
 
-from gateway.agency import lineage
 from gateway.agency.model import Json
-from gateway.agency.request import Ask, ChatRequest, Dialogue, Public
-from gateway.agency.wanted import unusable_schema
+from gateway.agency.turns import lineage
+from gateway.agency.turns.request import Ask, ChatRequest, Dialogue, Public
+from gateway.agency.turns.wanted import unusable_schema
 from gateway.errors import InvalidRequest
 
 PASSED_ON = (

@@ -6,11 +6,11 @@ import msgspec
 
 from gateway import __version__, ids
 from gateway.agency.model import Json, Usage
-from gateway.agency.reply import Outcome, Reply
+from gateway.agency.turns.reply import Outcome, Reply
 
 FINGERPRINT = f"agency-gateway-{__version__}"
 REHEARSAL_FINGERPRINT = f"rehearsal-{__version__}"
-"""No model was asked: see `gateway.agency.rehearsal`."""
+"""No model was asked: see `gateway.agency.models.rehearsal`."""
 
 DONE = b"data: [DONE]\n\n"
 

@@ -14,8 +14,8 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from gateway import ids
-from gateway.agency.catalog import AgencySpec
-from gateway.agency.stored import Whose
+from gateway.agency.records.stored import Whose
+from gateway.agency.teams.catalog import AgencySpec
 from gateway.auth import Principal
 from gateway.errors import InvalidRequest, NotFound
 from gateway.routes.pages import BAD, MISSING, Limit

@@ -12,9 +12,9 @@ from litestar.params import FromPath, QueryParameter
 from litestar.types import ControllerRouterHandler
 
 from gateway import ids
-from gateway.agency.catalog import Catalog
-from gateway.agency.records import ConversationRecord, MessageRecord, Records
-from gateway.agency.register import BIGINT
+from gateway.agency.records.records import ConversationRecord, MessageRecord, Records
+from gateway.agency.teams.catalog import Catalog
+from gateway.agency.teams.register import BIGINT
 from gateway.auth import Principal
 from gateway.database import Database
 from gateway.routes.pages import BAD, MISSING, Cursor, Limit, may_chat

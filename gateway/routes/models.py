@@ -9,7 +9,7 @@ from litestar import get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from gateway.agency.catalog import AgencySpec, AgencySummary, Catalog
+from gateway.agency.teams.catalog import AgencySpec, AgencySummary, Catalog
 from gateway.auth import Principal
 from gateway.errors import NotFound
 from gateway.routes.chat import agency_of

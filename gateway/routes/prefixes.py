@@ -12,8 +12,8 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, SkipValidation
 from litestar.types import ControllerRouterHandler
 
-from gateway.agency.catalog import AgencySpec, Catalog
-from gateway.agency.stored import Store
+from gateway.agency.records.stored import Store
+from gateway.agency.teams.catalog import AgencySpec, Catalog
 from gateway.auth import Principal
 from gateway.database import Database
 from gateway.routes.pages import may_chat

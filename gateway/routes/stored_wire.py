@@ -8,8 +8,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from gateway.agency.reply import Outcome, Reply
-from gateway.agency.stored import Slice, StoredCompletion, StoredMessage
+from gateway.agency.records.stored import Slice, StoredCompletion, StoredMessage
+from gateway.agency.turns.reply import Outcome, Reply
 from gateway.ids import TurnId
 from gateway.routes.completion import (
     FINGERPRINT,

@@ -9,9 +9,9 @@ import msgspec
 
 from gateway import ids
 from gateway.agency.model import Json
-from gateway.agency.proceedings import Inside, StepView, TurnRecord
-from gateway.agency.talk import Kind, Saying
-from gateway.agency.team import label
+from gateway.agency.records.proceedings import Inside, StepView, TurnRecord
+from gateway.agency.records.talk import Kind, Saying
+from gateway.agency.teams.team import label
 from gateway.routes.completion import CompletionUsage, usage
 
 

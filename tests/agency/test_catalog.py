@@ -7,8 +7,8 @@ import asyncio
 import msgspec
 import pytest
 
-from gateway.agency.catalog import AgencySpec, Catalog, Limits
-from gateway.agency.documents import AgencyDocument, AgencyPatch, AgentDocument, AgentPatch
+from gateway.agency.teams.catalog import AgencySpec, Catalog, Limits
+from gateway.agency.teams.documents import AgencyDocument, AgencyPatch, AgentDocument, AgentPatch
 from gateway.auth import Principal, Scope
 from gateway.database import Database
 from gateway.errors import Conflict, GatewayError, InvalidRequest, NotFound

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from gateway.agency.decoder import MAX_DEPTH, Decoder, parse
-from gateway.agency.envelope import (
+from gateway.agency.speech.decoder import MAX_DEPTH, Decoder, parse
+from gateway.agency.speech.envelope import (
     Envelope,
     Malformed,
     encode_inbound,

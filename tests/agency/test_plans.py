@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from gateway.agency import sql, sql_accept
+from gateway.agency.turns import sql, sql_accept
 from gateway.database import Database
 
 FILL = """

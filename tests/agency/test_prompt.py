@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.agency.model import ChatMessage, Json
-from gateway.agency.prompt import CHARACTERS_PER_TOKEN, Entry, compose, system_message
+from gateway.agency.speech.prompt import CHARACTERS_PER_TOKEN, Entry, compose, system_message
 
 
 @dataclass

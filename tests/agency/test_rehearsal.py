@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.agency.model import ModelCall
-from gateway.agency.rehearsal import Rehearsal
+from gateway.agency.models.rehearsal import Rehearsal
 
 MANAGER = (
     "You are #1 (manager).\n\nLead.\n\nThe others in your team:\n#143 (programmer)\n#-1 (library)"

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.agency.prompt import CHARACTERS_PER_TOKEN
-from gateway.agency.release import Release
-from gateway.agency.request import Ask
+from gateway.agency.speech.prompt import CHARACTERS_PER_TOKEN
+from gateway.agency.turns.release import Release
+from gateway.agency.turns.request import Ask
 
 
 def released(

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.agency.envelope import Envelope, Malformed, Said
-from gateway.agency.step import (
+from gateway.agency.speech.envelope import Envelope, Malformed, Said
+from gateway.agency.teams.team import Limits
+from gateway.agency.turns.step import (
     ANSWER_NOW,
     NOBODY,
     RETURNS,
@@ -22,7 +23,6 @@ from gateway.agency.step import (
     Verdict,
     Work,
 )
-from gateway.agency.team import Limits
 
 MANAGER, PROGRAMMER, TESTER, DESIGNER = 1, 2, 3, 4
 NAMES = {1: "#1 (manager)", 2: "#2 (programmer)", 3: "#3 (tester)", 4: "#4 (designer)"}

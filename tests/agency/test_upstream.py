@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from gateway.agency import envelope
 from gateway.agency.model import Completion, ModelCall, Usage
-from gateway.agency.upstream import Upstream
+from gateway.agency.models.upstream import Upstream
+from gateway.agency.speech import envelope
 from gateway.errors import InvalidRequest, UpstreamError
 from tests.scripted import (
     ScriptedUpstream,

@@ -8,7 +8,7 @@ from time import perf_counter
 import pytest
 
 from gateway.agency.model import Json
-from gateway.agency.wanted import MAX_SCHEMA, MAX_TOLD, misfit, unusable_schema
+from gateway.agency.turns.wanted import MAX_SCHEMA, MAX_TOLD, misfit, unusable_schema
 
 POINT: dict[str, Json] = {
     "type": "object",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from uuid import UUID
 
-from gateway.agency.ledger import Ledger
-from gateway.agency.memory import Memory, Remembered
-from gateway.agency.prompt import GATEWAY, Entry
-from gateway.agency.step import ANSWER_NOW
+from gateway.agency.speech.prompt import GATEWAY, Entry
+from gateway.agency.turns.ledger import Ledger
+from gateway.agency.turns.memory import Memory, Remembered
+from gateway.agency.turns.step import ANSWER_NOW
 from gateway.database import Database
 from gateway.ids import CONVERSATION, new, read
 from tests.running import Gateway

@@ -14,7 +14,7 @@ import openai
 import pytest
 
 from gateway import telemetry
-from gateway.agency.step import ANSWER_NOW, RETURNS
+from gateway.agency.turns.step import ANSWER_NOW, RETURNS
 from gateway.database import Database
 from tests.chat.asking import (
     ask,

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from gateway.agency.prompt import PROTOCOL
+from gateway.agency.speech.prompt import PROTOCOL
 from gateway.database import Database
 from tests.chat.asking import ask, stream, system, talk, text, user, words
 from tests.running import Gateway

@@ -1,0 +1,1 @@
+"""Language models: the upstream, and the rehearsal that stands in for it."""

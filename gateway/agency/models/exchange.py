@@ -1,0 +1,124 @@
+"""Takes the answer out of one response of an upstream, as a whole or as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import aiohttp
+
+from gateway.agency.model import OnText
+from gateway.agency.models import faults
+from gateway.agency.models.sse import EventReader, EventTooLong
+from gateway.agency.models.wire import MAX_BODY, Answer
+
+AFTER_FINISH_S: Final = 5.0
+"""The wait for the usage, which comes after the finish reason. The answer is complete without."""
+
+AFTER_DONE_S: Final = 0.1
+"""The wait for the body's end after `[DONE]`, without which the connection can't be used again."""
+
+ERROR_BODY_S: Final = 2.0
+ERROR_BODY: Final = 64 << 10
+"""Bytes of an error's body that are read for its code."""
+
+
+class Listener:
+    """Hands text on, and knows whether any was: then the call can't be made a second time."""
+
+    def __init__(self, on_text: OnText) -> None:
+        self._on_text = on_text
+        self.heard = False
+
+    def wants_more(self, deltas: list[str]) -> bool:
+        if not deltas:
+            return True
+        self.heard = True
+        return self._on_text(deltas)
+
+
+async def read(response: aiohttp.ClientResponse, idle: float) -> Answer:
+    """A whole JSON answer. Raises UpstreamError."""
+    await _check(response, "application/json")
+    answer = Answer()
+    answer.take([await _body(response, idle)])
+    if answer.failure is not None:
+        raise answer.failure
+    if not answer.spoken:
+        raise faults.invalid()
+    return answer
+
+
+async def listen(response: aiohttp.ClientResponse, listener: Listener, idle: float) -> Answer:
+    """A stream, up to its end or to where the listener has had enough. Raises UpstreamError."""
+    await _check(response, "text/event-stream")
+    answer = Answer()
+    try:
+        await _follow(response.content, answer, listener, idle)
+    except EventTooLong:
+        raise faults.too_large() from None
+    except TimeoutError:
+        if not answer.finish_reason:
+            raise faults.timed_out(idle, idle=True) from None
+    except aiohttp.ClientError:
+        if not answer.finish_reason:
+            raise faults.truncated() from None
+    return answer
+
+
+async def _follow(
+    content: aiohttp.StreamReader, answer: Answer, listener: Listener, idle: float
+) -> None:
+    events = EventReader()
+    clock = asyncio.get_running_loop().time
+    async with asyncio.timeout(idle) as patience:
+        while piece := await content.readany():
+            if not listener.wants_more(answer.take(events.feed(piece))):
+                return
+            if answer.failure is not None:
+                raise answer.failure
+            if answer.done and not answer.finish_reason:
+                break
+            patience.reschedule(clock() + _patience(answer, idle))
+    if not answer.finish_reason:
+        raise faults.truncated()
+
+
+def _patience(answer: Answer, idle: float) -> float:
+    if answer.done:
+        return AFTER_DONE_S
+    return min(idle, AFTER_FINISH_S) if answer.finish_reason else idle
+
+
+async def _check(response: aiohttp.ClientResponse, wanted: str) -> None:
+    if not 200 <= response.status < 300:
+        retry_after = faults.seconds_of(response.headers.get("Retry-After"))
+        raise faults.of_status(response.status, await _error_body(response), retry_after)
+    if response.content_type.lower() != wanted:
+        raise faults.bad_content_type(wanted)
+
+
+async def _error_body(response: aiohttp.ClientResponse) -> bytes:
+    """What of it comes soon; it tells no more than a code."""
+    try:
+        async with asyncio.timeout(ERROR_BODY_S):
+            return await response.content.read(ERROR_BODY)
+    except (aiohttp.ClientError, TimeoutError):
+        return b""
+
+
+async def _body(response: aiohttp.ClientResponse, idle: float) -> bytes:
+    clock = asyncio.get_running_loop().time
+    body = bytearray()
+    try:
+        async with asyncio.timeout(idle) as patience:
+            while piece := await response.content.readany():
+                body += piece
+                if len(body) > MAX_BODY:
+                    raise faults.too_large()
+                patience.reschedule(clock() + idle)
+    except TimeoutError:
+        raise faults.timed_out(idle, idle=True) from None
+    except aiohttp.ClientError:
+        raise faults.truncated() from None
+    return bytes(body)

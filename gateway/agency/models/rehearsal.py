@@ -1,0 +1,210 @@
+"""The built-in model: it plays an agent's part without a language model, and says so.
+
+It is deterministic and offline. An entry agent asks everyone in its team once, and the library,
+then brings the answers together for the end user; the others answer whoever asked them. So a first
+start, a demonstration and a load test use everything but the intelligence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from gateway.agency.model import ChatMessage, Completion, ModelCall, OnText
+from gateway.agency.models.tokens import estimate, texts
+from gateway.agency.speech.envelope import Envelope, encode_outbound
+from gateway.agency.speech.prompt import END_USER, GATEWAY, LIBRARY
+
+DISCLAIMER: Final = "This is a rehearsal and no real model: set OPENAI_API_KEY to hear one."
+
+_SELF = re.compile(r"You are (#-?\d+ \(.*?\))\.(?:\s|$)")
+_ROSTER = re.compile(r"^#(-?\d+) \((.*)\)$", re.MULTILINE)
+_WORD = re.compile(r"\s*\S+|\s+$")
+
+QUOTED: Final = 160
+"""Characters of what somebody said that are repeated."""
+
+
+class Rehearsal:
+    """A `Model`. Needs no resource and never fails."""
+
+    async def complete(self, call: ModelCall, on_text: OnText | None = None) -> Completion:
+        text = reply(call.messages, call.allowed)
+        if on_text is not None:
+            text = await _speak(text, on_text)
+        return Completion(text, usage=estimate(call.messages, text))
+
+    async def ping(self) -> None:
+        return None
+
+
+async def _speak(text: str, on_text: OnText) -> str:
+    """Word by word. What was said until the listener had enough."""
+    said = 0
+    for word in _WORD.findall(text):
+        await asyncio.sleep(0)
+        said += len(word)
+        if not on_text([word]):
+            break
+    return text[:said]
+
+
+def reply(messages: Sequence[ChatMessage], allowed: Sequence[int]) -> str:
+    """What the agent says: envelopes to allowed ids, or plain text if there are none."""
+    scene = _read(messages)
+    if not allowed:
+        return f"You said: {_quote(_last_question(scene))} {DISCLAIMER}"
+    play = _lead if END_USER in allowed else _assist
+    return encode_outbound(play(scene, allowed))
+
+
+class _Inbound(msgspec.Struct):
+    sender: int = msgspec.field(name="from")
+    context: str
+
+
+class _Outbound(msgspec.Struct):
+    to: int
+    context: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """What an agent knows: its own label, the names of the others, and all that was said to it."""
+
+    me: str
+    names: dict[int, str]
+    heard: Sequence[_Inbound]
+    newest: Sequence[_Inbound]
+    """What it has not answered yet."""
+    asked: frozenset[int]
+    """Whom it asked since the end user last spoke."""
+
+    def label(self, agent: int) -> str:
+        return f"#{agent} ({self.names[agent]})" if agent in self.names else f"#{agent}"
+
+
+def _lead(scene: _Scene, allowed: Sequence[int]) -> list[Envelope]:
+    """The part of the agent that speaks with the end user."""
+    question = _last_question(scene)
+    others = [agent for agent in allowed if agent > 0 or agent == LIBRARY]
+    newest = scene.newest[-1].sender if scene.newest else END_USER
+    if newest == END_USER and others and not scene.asked:
+        return [Envelope(agent, _consult(question, agent)) for agent in others]
+    if newest in others and newest not in scene.asked:
+        return [Envelope(newest, _opinion(scene, scene.newest[-1].context))]
+    return [Envelope(END_USER, _summary(scene, question))]
+
+
+def _consult(question: str, agent: int) -> str:
+    if agent == LIBRARY:
+        return _shorten(question)
+    return f"The end user says: {_quote(question)} What do you think of it?"
+
+
+def _summary(scene: _Scene, question: str) -> str:
+    """Only what came after the end user's last words counts."""
+    answers = [
+        inbound
+        for inbound in _since_last_question(scene.heard)
+        if inbound.sender not in (END_USER, GATEWAY)
+    ]
+    lines = [f"Hello from {scene.me}! You asked: {_quote(question)}"]
+    lines += [f"{scene.label(said.sender)} says: {_quote(said.context)}" for said in answers]
+    if not answers:
+        lines.append("I have answered this on my own.")
+    return "\n\n".join([*lines, DISCLAIMER])
+
+
+def _assist(scene: _Scene, allowed: Sequence[int]) -> list[Envelope]:
+    """The part of everyone else: an answer to each one who asked."""
+    questions = {said.sender: said.context for said in scene.newest if said.sender in allowed}
+    if not questions:
+        earlier = {said.sender: said.context for said in scene.heard if said.sender in allowed}
+        asker = next(reversed(earlier), allowed[0])
+        questions = {asker: earlier.get(asker, "")}
+    return [Envelope(asker, _opinion(scene, said)) for asker, said in questions.items()]
+
+
+def _opinion(scene: _Scene, question: str) -> str:
+    return f"{scene.me} has rehearsed this: {_quote(question)}"
+
+
+def _read(messages: Sequence[ChatMessage]) -> _Scene:
+    system = "".join(_texts(messages, "system")[:1])
+    introduction = _SELF.match(system)
+    names = {int(number): name for number, name in _ROSTER.findall(system)}
+    spoken = [at for at, message in enumerate(messages) if message.get("role") == "assistant"]
+    unanswered = messages[spoken[-1] + 1 if spoken else 0 :]
+    return _Scene(
+        me=introduction[1] if introduction else "your assistant",
+        names=names,
+        heard=_heard(messages),
+        newest=_heard(unanswered),
+        asked=_asked(messages),
+    )
+
+
+def _asked(messages: Sequence[ChatMessage]) -> frozenset[int]:
+    asked: set[int] = set()
+    for message in messages:
+        if message.get("role") == "assistant":
+            asked.update(_recipients(message))
+        elif any(said.sender == END_USER for said in _heard([message])):
+            asked.clear()
+    return frozenset(asked - {END_USER})
+
+
+def _recipients(message: ChatMessage) -> list[int]:
+    text = "".join(texts(message.get("content")))
+    try:
+        said = msgspec.json.decode(text, type=_Outbound | list[_Outbound])
+    except msgspec.DecodeError:
+        return []
+    return [one.to for one in (said if isinstance(said, list) else [said])]
+
+
+def _heard(messages: Sequence[ChatMessage]) -> list[_Inbound]:
+    return [_inbound(text) for text in _texts(messages, "user")]
+
+
+def _inbound(text: str) -> _Inbound:
+    """A message that is in no envelope is the end user's."""
+    try:
+        return msgspec.json.decode(text, type=_Inbound)
+    except msgspec.DecodeError:
+        return _Inbound(END_USER, text)
+
+
+def _texts(messages: Sequence[ChatMessage], role: str) -> list[str]:
+    """The first text of each message of this role."""
+    contents = [message.get("content") for message in messages if message.get("role") == role]
+    return [text for content in contents for text in texts(content)[:1]]
+
+
+def _last_question(scene: _Scene) -> str:
+    asked = [said.context for said in scene.heard if said.sender == END_USER]
+    return asked[-1] if asked else ""
+
+
+def _since_last_question(heard: Iterable[_Inbound]) -> list[_Inbound]:
+    since: list[_Inbound] = []
+    for said in heard:
+        if said.sender == END_USER:
+            since.clear()
+        since.append(said)
+    return since
+
+
+def _quote(text: str) -> str:
+    return f"“{_shorten(text)}”"
+
+
+def _shorten(text: str) -> str:
+    words = " ".join(text.split())
+    return words if len(words) <= QUOTED else words[: QUOTED - 1].rstrip() + "…"

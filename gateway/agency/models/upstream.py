@@ -1,0 +1,200 @@
+"""Speaks to an OpenAI-compatible upstream.
+
+Nothing it sends is trusted: `faults` lists what can go wrong, and which of it is tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import random
+from types import TracebackType
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from gateway.agency.model import Completion, ModelCall, OnText
+from gateway.agency.models import exchange, faults, wire
+from gateway.agency.models.exchange import Listener
+from gateway.agency.models.wire import Asking
+from gateway.errors import InvalidRequest, UpstreamError
+
+OPENAI: Final = "https://api.openai.com/v1"
+
+RETRIES: Final = 2
+MAX_RETRY_AFTER: Final = 20
+"""Seconds. An upstream that wants a longer pause is better named to the caller than waited for."""
+
+PING_S: Final = 5.0
+CONNECT_S: Final = 10.0
+
+INLINE_BODY: Final = 1 << 20
+"""Bytes above which aiohttp wants a request body as a file, so that the loop is not held."""
+
+MAX_REMEMBERED: Final = 1000
+
+
+class Upstream:
+    """A `Model` over one shared session; use it as an async context manager.
+
+    `idle` is how many seconds the upstream may be silent: within an answer, and before a stream.
+    A plain answer may keep us waiting for `call.timeout`, since nothing is sent while it is made.
+    `backoff` is the first pause between tries in seconds. Raises InvalidRequest if the URL or the
+    key can't be used.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        *,
+        idle: float = 60.0,
+        backoff: float = 0.5,
+        connections: int = 1000,
+    ) -> None:
+        base = _base(base_url or OPENAI)
+        self._chat = f"{base}/chat/completions"
+        self._models = f"{base}/models"
+        self._headers = _headers(api_key)
+        self._idle = idle
+        self._backoff = backoff
+        self._connections = connections
+        self._accepted: dict[str, Asking] = {}
+        self._session: aiohttp.ClientSession
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._connections, ttl_dns_cache=60),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
+            headers=self._headers,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,  # asked for as it is, and no archive can outgrow the limits
+            trust_env=False,
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._session.close()
+
+    async def complete(self, call: ModelCall, on_text: OnText | None = None) -> Completion:
+        """See `Model`. Tried again at most twice, and never once text was handed to `on_text`."""
+        listener = None if on_text is None else Listener(on_text)
+        deadline = asyncio.get_running_loop().time() + call.timeout
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self._persist(call, listener, deadline)
+        except TimeoutError:
+            raise faults.timed_out(call.timeout, idle=False) from None
+
+    async def ping(self) -> None:
+        """Ask for the list of models, within 5 s."""
+        try:
+            async with (
+                asyncio.timeout(PING_S),
+                self._session.get(self._models, allow_redirects=False) as response,
+            ):
+                status = response.status
+        except (aiohttp.ClientError, OSError):
+            raise UpstreamError(
+                "The model upstream can't be reached. Check OPENAI_BASE_URL and the network.",
+                status=503,
+                code="upstream_unavailable",
+                transient=True,
+            ) from None
+        if status in (401, 403) or status >= 500:
+            raise faults.of_status(status)
+
+    async def _persist(
+        self, call: ModelCall, listener: Listener | None, deadline: float
+    ) -> Completion:
+        for attempt in range(RETRIES):
+            try:
+                return await self._negotiate(call, listener)
+            except UpstreamError as error:
+                pause = self._pause(error, attempt)
+                left = deadline - asyncio.get_running_loop().time()
+                if pause is None or pause >= left or (listener and listener.heard):
+                    raise
+            await asyncio.sleep(pause)
+        return await self._negotiate(call, listener)
+
+    def _pause(self, error: UpstreamError, attempt: int) -> float | None:
+        """Seconds until the next try; None if there should be none."""
+        asked = error.retry_after or 0
+        if not error.transient or error.code not in faults.RETRIED or asked > MAX_RETRY_AFTER:
+            return None
+        jitter = random.uniform(0.5, 1.0)  # noqa: S311  spreads callers, guards nothing
+        return asked + self._backoff * (1 << attempt) * jitter
+
+    async def _negotiate(self, call: ModelCall, listener: Listener | None) -> Completion:
+        """Ask for the envelope in the best way that this upstream accepts for this model."""
+        if not call.allowed:
+            return await self._ask(call, Asking.PROMPT, listener)
+        asking = self._accepted.get(call.model, Asking.SCHEMA)
+        while True:
+            try:
+                completion = await self._ask(call, asking, listener)
+                break
+            except faults.Rejected:
+                if asking is Asking.PROMPT:
+                    raise
+                asking = Asking(asking + 1)
+        if asking is not Asking.SCHEMA and len(self._accepted) < MAX_REMEMBERED:
+            self._accepted[call.model] = asking
+        return completion
+
+    async def _ask(self, call: ModelCall, asking: Asking, listener: Listener | None) -> Completion:
+        body = wire.request(call, asking, stream=listener is not None)
+        async with await self._post(body, streams=listener is not None) as response:
+            if listener is None:
+                answer = await exchange.read(response, self._idle)
+            else:
+                answer = await exchange.listen(response, listener, self._idle)
+        return answer.completion(call)
+
+    async def _post(self, body: bytes, *, streams: bool) -> aiohttp.ClientResponse:
+        """The response as soon as its head is there."""
+        data = body if len(body) < INLINE_BODY else io.BytesIO(body)
+        try:
+            async with asyncio.timeout(self._idle if streams else None):
+                return await self._session.post(self._chat, data=data, allow_redirects=False)
+        except aiohttp.ClientResponseError:
+            raise faults.invalid() from None
+        except aiohttp.ClientError:
+            raise faults.unreachable() from None
+        except TimeoutError:
+            raise faults.timed_out(self._idle, idle=True) from None
+        except OSError:
+            raise faults.unreachable() from None
+
+
+def _base(text: str) -> str:
+    try:
+        url = urlsplit(text)
+        usable = url.scheme in ("http", "https") and url.hostname and url.port != 0
+    except ValueError:
+        usable = False
+    if not usable or "@" in text or "?" in text:
+        raise InvalidRequest(
+            f"OPENAI_BASE_URL must look like {OPENAI}, without a user name, password or query."
+        )
+    return text.rstrip("/")
+
+
+def _headers(api_key: str | None) -> dict[str, str]:
+    headers = {
+        "Content-Type": "application/json",
+        "Accept-Encoding": "identity",
+        "User-Agent": "agency-gateway",
+    }
+    if api_key is not None:
+        if not (api_key.isascii() and api_key.isprintable()):
+            raise InvalidRequest("OPENAI_API_KEY holds a character that no key has.")
+        headers["Authorization"] = f"Bearer {api_key}"
+    return headers

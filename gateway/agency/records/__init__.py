@@ -1,0 +1,1 @@
+"""Reading what was said: turns, agents' talk, stored completions."""

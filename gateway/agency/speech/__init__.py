@@ -1,0 +1,1 @@
+"""What agents say and are told: envelopes, the decoder that reads them, prompts."""

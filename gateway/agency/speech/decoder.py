@@ -1,0 +1,341 @@
+"""Reads envelopes out of a model's answer while it comes, and lets out the answer to 0.
+
+Models are sloppy, so an object is looked for in whatever surrounds it. An object that names neither
+`to` nor `context` is prose, whether or not it is JSON. One that names either is meant as an
+envelope: if it is broken the whole answer is, and nothing behind that point is read. Else text
+that an agent quotes without escaping could pass for an envelope of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import TypeAlias
+
+from gateway.agency.speech.answer import Answer, Slot
+from gateway.agency.speech.envelope import NUMBER, Malformed, Said, storable
+
+MAX_DEPTH = 64  # deeper is junk; Python's own parser gives up at about 1,000
+_MAX_SCALAR = 400  # no double needs more digits, and a scalar is held back until it ends
+
+_NOTHING = 'Your answer is not a JSON object with "to" and "context".'
+_CUT_OFF = "Your answer was cut off before it was complete."
+_NOT_JSON = 'is not valid JSON (a quote inside a string is written \\")'
+
+_SPACE = re.compile(r"\s*+")
+# All of a string but its closing quote and an escape that may go on in the next chunk.
+_BODY = re.compile(r'[^"\\]*+(?:\\(?:[^u]|u(?![0-9a-fA-F]{0,3}\Z))[^"\\]*+)*+')
+# An escape that JSON doesn't know (LaTeX, regular expressions) stands for itself.
+_ESCAPE = re.compile(r'\\(?:(["\\/bfnrt])|u([0-9a-fA-F]{4}))')
+_SCALAR = re.compile(r"[-+.\w]*+")
+_BARE_NAME = re.compile(r"[\w\s'`‘’“”]*+")  # noqa: RUF001
+_TRAILING_COMMA = re.compile(r"\}\s*,\s*\Z")
+_CHARACTERS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_THINK, _THOUGHT = "<think>", "</think>"
+
+
+def parse(text: str) -> Said:
+    decoder = Decoder()
+    decoder.feed(text)
+    return decoder.close()
+
+
+class Decoder:
+    """A state is a method that reads some of the text and says where it stopped.
+
+    One that neither moved nor changed the state waits for more. Each reads on from where the last
+    one stopped, never back, so the whole is linear.
+    """
+
+    __slots__ = (
+        "_answer",
+        "_capture",
+        "_held",
+        "_high",
+        "_level",
+        "_next",
+        "_parts",
+        "_raw",
+        "_slot",
+        "_stack",
+        "_state",
+        "_wrapped",
+    )
+
+    def __init__(self) -> None:
+        self._answer = Answer()
+        self._raw: list[str] = []
+        self._held = ""  # what a state waits with
+        self._state: _State = Decoder._start
+        self._next: _State = Decoder._after  # the state behind a string
+        self._stack: list[str] = []  # the brackets that will close what is open
+        self._level = 0  # depth of the object whose members the answer is told, 0 if none
+        self._wrapped = False  # inside the array of {"envelopes": […]}
+        self._slot = Slot.OTHER
+        self._parts: list[str] = []  # of the string that is being read
+        self._high = ""  # a high surrogate that awaits its low one
+        self._capture: list[str] | None = None  # a context that is no string, as it was written
+
+    @property
+    def raw(self) -> str:
+        return "".join(self._raw)
+
+    @property
+    def released(self) -> str:
+        return self._answer.released
+
+    @property
+    def answered(self) -> bool:
+        """The first envelope to 0 has been read: what was released is all of it."""
+        return self._answer.answered
+
+    def feed(self, chunk: str) -> str:
+        """Read on. Returns what may be let out to the end user now."""
+        self._raw.append(chunk)
+        text = self._held + chunk
+        pos, end = 0, len(text)
+        while pos < end and not self._answer.malformed:
+            state = self._state
+            at = state(self, text, pos)
+            if at == pos and self._state is state:
+                break
+            if self._capture is not None:
+                self._capture.append(text[pos:at])
+            pos = at
+        self._held = text[pos:] if not self._answer.malformed else ""
+        return self._answer.release()
+
+    def close(self) -> Said:
+        """Everything that was said, or why it can't be told.
+
+        Who has the answer may stop reading, so what is missing behind it doesn't matter.
+        """
+        if self._answer.malformed:
+            return self._answer.malformed
+        if self._is_cut_off() and not self.answered:
+            return Malformed(_CUT_OFF)
+        unfinished = self._answer.unfinished
+        said = (*self._answer.said, unfinished) if unfinished else tuple(self._answer.said)
+        return said or Malformed(_NOTHING, self._prose_alone())
+
+    def _prose_alone(self) -> str:
+        """What was said, without what was thought before."""
+        text = storable(self.raw).strip()
+        return text.partition(_THOUGHT)[2].strip() if text.startswith(_THINK) else text
+
+    def _is_cut_off(self) -> bool:
+        if self._state is Decoder._thought:
+            return True
+        if self._state is Decoder._bare_name and not self._answer.meant:
+            return False
+        if self._stack:
+            only_a_brace_is_missing = self._level == 1 and self._answer.unfinished
+            return not only_a_brace_is_missing
+        return bool(self._answer.said and _TRAILING_COMMA.search(self.raw))
+
+    # Around the objects
+
+    def _start(self, text: str, pos: int) -> int:
+        pos = _skip(text, pos)
+        if text.startswith(_THINK, pos):
+            self._state = Decoder._thought
+            return pos + len(_THINK)
+        if not _THINK.startswith(text[pos:]):
+            self._state = Decoder._prose
+        return pos
+
+    def _thought(self, text: str, pos: int) -> int:
+        at = text.find(_THOUGHT, pos)
+        if at < 0:
+            return max(pos, len(text) - len(_THOUGHT) + 1)
+        self._state = Decoder._start
+        return at + len(_THOUGHT)
+
+    def _prose(self, text: str, pos: int) -> int:
+        """Arrays are prose too: whether `[1]` or `[{…}, {…}]`, the objects are what counts."""
+        at = text.find("{", pos)
+        return len(text) if at < 0 else self._open("{", at)
+
+    # Inside of them
+
+    def _name(self, text: str, pos: int) -> int:
+        pos = _skip(text, pos)
+        if text.startswith('"', pos):
+            ours = len(self._stack) == self._level
+            self._begin_string(Slot.NAME if ours else Slot.OTHER, Decoder._colon)
+            return pos + 1
+        if text.startswith("}", pos):
+            return self._shut(pos)
+        if pos < len(text):
+            self._state = Decoder._bare_name
+        return pos
+
+    def _bare_name(self, text: str, pos: int) -> int:
+        """A name without double quotes: prose, unless it is one of an envelope's."""
+        at = _end(_BARE_NAME, text, pos)
+        self._parts.append(text[pos:at])
+        if at == len(text):
+            return at
+        name = "".join(self._parts).strip(" \t\r\n'`‘’“”")  # noqa: RUF001
+        self._parts.clear()
+        if text[at] == ":" and name in ("to", "context"):
+            self._answer.fault(_NOT_JSON)
+        return self._fail(at)
+
+    def _colon(self, text: str, pos: int) -> int:
+        pos = _skip(text, pos)
+        if pos == len(text):
+            return pos
+        if text[pos] != ":":
+            return self._fail(pos)
+        self._state = Decoder._value
+        return pos + 1
+
+    def _value(self, text: str, pos: int) -> int:
+        pos = _skip(text, pos)
+        if pos == len(text):
+            return pos
+        char = text[pos]
+        if char == '"':
+            self._begin_string(self._slot, Decoder._after)
+            return pos + 1
+        if char == "]" == self._stack[-1]:
+            return self._shut(pos)
+        if self._slot is Slot.CONTEXT:
+            self._capture, self._slot = [], Slot.OTHER
+        if char in "{[":
+            return self._open(char, pos)
+        return self._scalar(text, pos)
+
+    def _scalar(self, text: str, pos: int) -> int:
+        at = _end(_SCALAR, text, pos)
+        if at == len(text) and at - pos < _MAX_SCALAR:
+            return pos
+        token = text[pos:at]
+        literal = token in ("true", "false", "null")
+        if not literal and (len(token) >= _MAX_SCALAR or not NUMBER.fullmatch(token)):
+            return self._fail(pos)
+        if self._slot is Slot.TO:
+            self._answer.address(token)
+        self._slot, self._state = Slot.OTHER, Decoder._after
+        return at
+
+    def _after(self, text: str, pos: int) -> int:
+        if self._capture is not None and len(self._stack) == self._level:
+            context = _as_text("".join(self._capture))
+            self._capture = None
+            self._answer.piece(context)
+            self._answer.write(context)
+        pos = _skip(text, pos)
+        if pos == len(text):
+            return pos
+        if text[pos] == self._stack[-1]:
+            return self._shut(pos)
+        if text[pos] != ",":
+            return self._fail(pos)
+        self._state = Decoder._name if self._stack[-1] == "}" else Decoder._value
+        return pos + 1
+
+    def _open(self, bracket: str, pos: int) -> int:
+        if self._slot is Slot.TO:
+            self._answer.fault('has a "to" that is not a number')
+        if len(self._stack) == MAX_DEPTH:
+            self._answer.fault(f"is nested more than {MAX_DEPTH} levels deep")
+        if bracket == "[" and self._slot is Slot.ENVELOPES and len(self._stack) == 1:
+            self._wrapped, self._level = True, 0
+        self._slot = Slot.OTHER
+        self._stack.append("}" if bracket == "{" else "]")
+        self._state = Decoder._name if bracket == "{" else Decoder._value
+        if bracket == "{" and len(self._stack) == (3 if self._wrapped else 1):
+            self._level = len(self._stack)
+            self._answer.begin()
+        return pos + 1
+
+    def _shut(self, pos: int) -> int:
+        if len(self._stack) == self._level:
+            self._answer.finish()
+            self._level = 0
+        self._stack.pop()
+        if self._wrapped and len(self._stack) == 1:  # what else is in {"envelopes": […], …}
+            self._wrapped, self._level = False, 1
+        self._state = Decoder._after if self._stack else Decoder._prose
+        return pos + 1
+
+    def _fail(self, pos: int) -> int:
+        """This is not JSON. Whatever it is, reading goes on in it, not behind it."""
+        if self._answer.meant:
+            self._answer.fault(_NOT_JSON)
+        self._stack.clear()
+        self._level, self._wrapped, self._slot = 0, False, Slot.OTHER
+        self._state = Decoder._prose
+        return pos
+
+    # Strings
+
+    def _begin_string(self, slot: Slot, then: _State) -> None:
+        self._state, self._slot, self._next = Decoder._string, slot, then
+
+    def _string(self, text: str, pos: int) -> int:
+        at = _end(_BODY, text, pos)
+        closed = text.startswith('"', at)
+        if self._slot is not Slot.OTHER:
+            self._take(text[pos:at], closed=closed)
+        if not closed:
+            return at
+        self._state = self._next
+        self._end_string()
+        return at + 1
+
+    def _take(self, body: str, *, closed: bool) -> None:
+        piece = self._high + (_ESCAPE.sub(_unescape, body) if "\\" in body else body)
+        self._high = ""
+        if not closed and "\ud800" <= piece[-1:] <= "\udbff":
+            piece, self._high = piece[:-1], piece[-1]
+        piece = storable(piece)
+        self._parts.append(piece)
+        if self._slot is Slot.CONTEXT:
+            self._answer.piece(piece)
+
+    def _end_string(self) -> None:
+        string = "".join(self._parts)
+        self._parts.clear()
+        slot, self._slot = self._slot, Slot.OTHER
+        match slot:
+            case Slot.NAME:
+                self._slot = self._answer.name(string)
+            case Slot.TO:
+                self._answer.address(string)
+            case Slot.CONTEXT:
+                self._answer.write(string)
+            case Slot.ENVELOPES | Slot.OTHER:
+                pass
+
+
+_State: TypeAlias = Callable[[Decoder, str, int], int]
+
+
+def _end(pattern: re.Pattern[str], text: str, pos: int) -> int:
+    found = pattern.match(text, pos)
+    return found.end() if found else pos
+
+
+def _skip(text: str, pos: int) -> int:
+    return _end(_SPACE, text, pos)
+
+
+def _unescape(escape: re.Match[str]) -> str:
+    if escape[2]:
+        return chr(int(escape[2], 16))
+    return _CHARACTERS.get(escape[1], escape[1])
+
+
+def _as_text(written: str) -> str:
+    """A context that is no string: its compact JSON, null as nothing."""
+    try:
+        value: object = json.loads(written, strict=False)
+    except ValueError:  # a trailing comma or an unknown escape, which only we let pass
+        return storable(written.strip())
+    if value is None:
+        return ""
+    return storable(json.dumps(value, ensure_ascii=False, separators=(",", ":")))

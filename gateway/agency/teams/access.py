@@ -1,0 +1,25 @@
+"""Who may use an agency, and who may see and change what it is."""
+
+from __future__ import annotations
+
+from gateway.agency.teams.team import AgencySpec
+from gateway.auth import Principal, Scope
+from gateway.errors import NotFound
+
+
+def missing(agency_id: int) -> NotFound:
+    """What is not there and what may not be seen sound the same."""
+    return NotFound(f"There is no agency {agency_id}.", code="agency_not_found")
+
+
+def usable(spec: AgencySpec, principal: Principal) -> AgencySpec:
+    shared = spec.shared and principal.may(Scope.CHAT)
+    if spec.owner == principal.user or shared or principal.may(Scope.ADMIN):
+        return spec
+    raise missing(spec.id)
+
+
+def owned(agency_id: int, spec: AgencySpec | None, principal: Principal) -> AgencySpec:
+    if spec and (spec.owner == principal.user or principal.may(Scope.ADMIN)):
+        return spec
+    raise missing(agency_id)

@@ -1,0 +1,1 @@
+"""The turn engine: accepts requests, runs turns, and keeps them through crashes."""

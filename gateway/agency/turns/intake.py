@@ -1,0 +1,225 @@
+"""The rows of a turn that begins: what is read before, and what accepting it writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from uuid import UUID
+
+from gateway.agency.model import Json
+from gateway.agency.speech.prompt import Entry
+from gateway.agency.teams.team import AgencySpec
+from gateway.agency.turns import sql_accept as sql
+from gateway.agency.turns.ledger import CONTEXT_ROWS, Lease, encoded, entries_of
+from gateway.agency.turns.lineage import BUSY, Fork, Match
+from gateway.agency.turns.request import Ask
+from gateway.auth import Principal
+from gateway.database import Database, Row, Transaction
+from gateway.ids import TurnId
+from gateway.streams.announcer import Announcer
+
+
+@dataclass(frozen=True, slots=True)
+class NewInteraction:
+    """`owner` is (type, identifier); `done` when its text is complete."""
+
+    id: UUID
+    owner: tuple[str, str]
+    content: str
+    model_id: str | None
+    parts: Sequence[Mapping[str, Json]] | None = None
+    done: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message of the entry agent's context that comes from the API or belongs to its answers."""
+
+    id: UUID
+    role: str
+    from_id: int | None
+    to_id: int | None
+    interaction_id: UUID | None = None
+    text: str | None = None
+    imported: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NewTurn:
+    """Everything that accepting a turn writes."""
+
+    turn_id: TurnId
+    conversation_id: UUID
+    responder: str
+    agency_id: int
+    revision: int
+    entry: int
+    key_id: str
+    principal: str
+    title: str
+    interactions: Sequence[NewInteraction]
+    messages: Sequence[NewMessage]
+    system_message_id: UUID | None
+    history_hash: bytes | None
+    request_hash: bytes
+    ask: Ask
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a conversation stands. `newest` is the responder's newest turn and its state; `match`
+    its newest completed one (without a history hash if there is none)."""
+
+    owner: str
+    newest: TurnId | None
+    state: str | None
+    match: Match
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A turn that was accepted. `context` is what the entry agent had before it."""
+
+    lease: Lease
+    created_at: datetime
+    context: list[Entry]
+
+
+class Intake:
+    """Accepts turns for one process, whose name is `node`. `lease` is in seconds. What it has
+    committed it announces."""
+
+    def __init__(self, database: Database, node: str, lease: float, announcer: Announcer) -> None:
+        self._database = database
+        self._node = node
+        self._lease = lease
+        self._announcer = announcer
+
+    async def matches(self, hashes: Sequence[bytes]) -> list[Match]:
+        """At most `BUSY` for each hash."""
+        return [_match(row) for row in await self._database.fetch(sql.MATCHES, list(hashes), BUSY)]
+
+    async def head(self, conversation_id: UUID, responder: str) -> Head | None:
+        """A conversation that is named, with what a responder did in it."""
+        row = await self._database.fetchrow(sql.HEAD, conversation_id, responder)
+        if row is None:
+            return None
+        return Head(row["owner_identifier"], row["newest"], row["state"], _match(row))
+
+    async def seen(
+        self, request_hash: bytes, agency: AgencySpec, principal: Principal, *, retry: bool
+    ) -> TurnId | None:
+        """The turn that the same request began, if it is open to this caller. A `retry` is given
+        turns that run or have been answered, too."""
+        believed = principal.key_id, int(agency.id), agency.revision
+        row = await self._database.fetchrow(sql.SEEN, request_hash, retry, *believed)
+        return TurnId(row["id"]) if row else None
+
+    async def begin(self, turn: NewTurn) -> Begun | None:
+        """The first turn of a new conversation. None if what it rests on is no longer true."""
+        row = await self._database.fetchrow(
+            sql.BEGIN, turn.conversation_id, turn.title, *self._accepted(turn), turn.principal
+        )
+        return None if row is None else self._begun(turn, row, [])
+
+    async def continue_(self, turn: NewTurn, version: int, *, read: bool) -> Begun | None:
+        """The next turn of a conversation found at `version`; the context is empty unless it is to
+        be `read`. None if the conversation has moved on, or what the turn rests on is no longer
+        true."""
+        most = CONTEXT_ROWS if read else 0
+        rows = await self._database.fetch(
+            sql.CONTINUE, turn.conversation_id, version, *self._accepted(turn), most
+        )
+        if not rows:
+            return None
+        context = entries_of([row for row in rows if row["role"] is not None])
+        return self._begun(turn, rows[0], context)
+
+    async def fork(self, fork: Fork, copy: UUID) -> Match | None:
+        """Copy a conversation up to a turn. The same place in the copy; None if it is gone."""
+        match = fork.match
+        root = match.root_id if fork.related else copy
+        row = await self._database.fetchrow(
+            sql.FORK, match.conversation_id, copy, match.seq, match.turn_id, root
+        )
+        if row is None:
+            return None
+        return replace(
+            match,
+            conversation_id=copy,
+            root_id=root,
+            version=row["version"],
+            system_message_id=row["system_message_id"],
+        )
+
+    def transaction(self) -> Transaction:
+        """For a fork, which takes more than one statement."""
+        return self._database.transaction()
+
+    def _begun(self, turn: NewTurn, row: Row, context: list[Entry]) -> Begun:
+        version = row["begun_at_version"]
+        self._announcer.changed(turn.conversation_id, version)
+        reply_id = turn.interactions[-1].id
+        lease = Lease(turn.turn_id, turn.conversation_id, 1, version, reply_id)
+        return Begun(lease, row["begun_at"], context)
+
+    def _accepted(self, turn: NewTurn) -> tuple[object, ...]:
+        """The parameters $3 to $32 of an accepting statement."""
+        said = turn.interactions
+        return (
+            turn.key_id,
+            turn.agency_id,
+            turn.revision,
+            [i.id for i in said],
+            [i.owner[0] for i in said],
+            [i.owner[1] for i in said],
+            [i.content for i in said],
+            [None if i.parts is None else encoded(i.parts) for i in said],
+            [i.model_id for i in said],
+            [i.done for i in said],
+            turn.turn_id,
+            turn.responder,
+            said[-2].id,
+            said[-1].id,
+            turn.system_message_id,
+            self._node,
+            self._lease,
+            turn.history_hash,
+            turn.request_hash,
+            encoded(turn.ask),
+            encoded(turn.metadata) if turn.metadata else None,
+            turn.principal,
+            turn.entry,
+            *_told(turn),
+        )
+
+
+def _told(turn: NewTurn) -> tuple[Sequence[object], ...]:
+    """The columns of a turn's first messages."""
+    told = turn.messages
+    return (
+        [m.id for m in told],
+        [None if m.imported else turn.turn_id for m in told],
+        [m.interaction_id for m in told],
+        [m.role for m in told],
+        [m.from_id for m in told],
+        [m.to_id for m in told],
+        [m.text for m in told],
+    )
+
+
+def _match(row: Row) -> Match:
+    return Match(
+        turn_id=row["id"],
+        conversation_id=row["conversation_id"],
+        root_id=row["root_id"],
+        seq=row["seq"],
+        history_hash=row["history_hash"],
+        followed=row["followed"],
+        deleted=row["deleted"],
+        version=row["version"],
+        system_message_id=row["system_message_id"],
+        system=row["system"],
+    )

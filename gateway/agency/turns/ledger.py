@@ -1,0 +1,304 @@
+"""The rows of turns that were accepted: each thing that they write, and how they are taken up.
+
+Times of leases are the database's. Every write of a running turn goes through a `Lease` and raises
+`Fenced` if another process has taken the turn, or somebody ended it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import msgspec
+
+from gateway import ids
+from gateway.agency.model import Json, Usage
+from gateway.agency.speech.prompt import GATEWAY, Entry
+from gateway.agency.turns import sql
+from gateway.agency.turns.request import Ask
+from gateway.agency.turns.step import Delivery, Event
+from gateway.database import Database, Row
+from gateway.ids import TurnId
+from gateway.streams.announcer import Announcer
+
+CONTEXT_ROWS = 1000
+"""The newest messages of a context that a prompt is made from. What bounds a prompt is the agent's
+budget; this bounds what is read for it: see `docs/decisions/0005`."""
+
+
+class Fenced(Exception):
+    """The turn is no longer this runner's: whatever it was about to write must not be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to write a turn's rows. `version` is the one the turn was accepted or taken at,
+    `reply_id` the interaction that its answer is."""
+
+    turn_id: TurnId
+    conversation_id: UUID
+    fence: int
+    version: int
+    reply_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """A model call that ended. `seconds` is how long it took; `output` only if no message tells."""
+
+    id: UUID
+    agent: int
+    model: str
+    read: int
+    usage: Usage
+    seconds: float
+    output: str | None = None
+    error: Mapping[str, Json] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTurn:
+    """A turn as it stands in the rows."""
+
+    id: TurnId
+    conversation_id: UUID
+    reply_id: UUID
+    responder: str
+    state: str
+    fence: int
+    expired: bool
+    version: int
+    ask: Ask
+    principal: str
+    system: str | None
+    history_hash: bytes | None
+    usage: Usage
+    answer: str
+    finish_reason: str | None
+    error: Mapping[str, Json] | None
+    created_at: float
+
+    @property
+    def lease(self) -> Lease:
+        """For whoever has just taken it."""
+        return Lease(self.id, self.conversation_id, self.fence, self.version, self.reply_id)
+
+
+class Ledger:
+    """Reads and writes turns for one process, whose name is `node`. `lease` is in seconds. What it
+    has committed it announces."""
+
+    def __init__(self, database: Database, node: str, lease: float, announcer: Announcer) -> None:
+        self._database = database
+        self._node = node
+        self._lease = lease
+        self._announcer = announcer
+
+    # ---- during a turn ---------------------------------------------------------------------------
+
+    async def context(self, conversation_id: UUID, agent: int) -> list[Entry]:
+        """An agent's context, oldest first."""
+        return entries_of(
+            await self._database.fetch(sql.CONTEXT, conversation_id, agent, CONTEXT_ROWS)
+        )
+
+    async def advance(
+        self, lease: Lease, step: StepRecord | None, deliveries: Sequence[Delivery]
+    ) -> int:
+        """Write a step and what it caused, or notes alone. The version that this made."""
+        rows = _delivered(deliveries)
+        return await self._written(
+            lease,
+            sql.ADVANCE,
+            *_step(lease, step),
+            [row[0] for row in rows],
+            [row[1] for row in rows],
+            [row[2] for row in rows],
+            [row[3] for row in rows],
+            [row[4] for row in rows],
+            [row[5] for row in rows],
+            [row[6] for row in rows],
+        )
+
+    async def complete(
+        self,
+        lease: Lease,
+        step: StepRecord,
+        text: str,
+        finish_reason: str,
+        history_hash: bytes | None,
+    ) -> int:
+        """Write the answer and end the turn. The version that this made."""
+        return await self._written(
+            lease, sql.COMPLETE, *_step(lease, step), ids.new(), text, finish_reason, history_hash
+        )
+
+    async def fail(
+        self, lease: Lease, step: StepRecord | None, error: Mapping[str, Json], text: str
+    ) -> None:
+        """End the turn without an answer; `text` is what had been said of it."""
+        await self._written(lease, sql.FAIL, *_step(lease, step), encoded(error), text)
+
+    async def suspend(self, turn_id: TurnId, fence: int, seconds: float) -> None:
+        """Nobody listens any more: keep the turn for a client that comes back."""
+        await self._database.execute(sql.SUSPEND, turn_id, fence, seconds)
+
+    async def renew(self, leases: Sequence[Lease]) -> set[UUID]:
+        """Renew leases; the turns that are no longer ours."""
+        turns, fences = [lease.turn_id for lease in leases], [lease.fence for lease in leases]
+        rows = await self._database.fetch(sql.RENEW, turns, fences, self._lease)
+        return {row["id"] for row in rows}
+
+    async def save(self, texts: Sequence[tuple[Lease, str]]) -> None:
+        """Keep what replies say so far. It makes no version: those who follow are told the words
+        themselves."""
+        leases = [lease for lease, _ in texts]
+        await self._database.execute(
+            sql.SAVE,
+            [lease.turn_id for lease in leases],
+            [lease.fence for lease in leases],
+            [text for _, text in texts],
+        )
+
+    async def _written(self, lease: Lease, statement: str, *parameters: object) -> int:
+        row = await self._database.fetchrow(statement, *parameters)
+        if row is None:
+            raise Fenced
+        version: int = row["version"]
+        self._announcer.changed(lease.conversation_id, version)
+        return version
+
+    # ---- taking up a turn ------------------------------------------------------------------------
+
+    async def turn(self, turn_id: TurnId) -> StoredTurn | None:
+        row = await self._database.fetchrow(sql.TURN, turn_id)
+        return _stored(row) if row else None
+
+    async def take(self, turn_id: TurnId, attempts: int) -> int | None:
+        """Make a turn that nobody runs ours. Its new fence; None if somebody was faster."""
+        row = await self._database.fetchrow(sql.TAKE, turn_id, self._node, self._lease, attempts)
+        return row["fence"] if row else None
+
+    async def events(self, turn_id: TurnId) -> list[Event]:
+        """What happened in a turn so far, in order."""
+        steps = await self._database.fetch(sql.STEPS, turn_id)
+        delivered = await self._database.fetch(sql.DELIVERIES, turn_id)
+        return _events(steps, delivered)
+
+    async def expired(self, most: int) -> list[Row]:
+        """Open turns whose lease or whose wait has run out: (id, state, attempt)."""
+        return await self._database.fetch(sql.EXPIRED, most)
+
+    async def end(
+        self,
+        turn_id: TurnId,
+        state: str,
+        error: Mapping[str, Json],
+        *,
+        among: Sequence[str],
+        expired: bool = False,
+    ) -> bool:
+        """End a turn from outside if it is in one of the states `among`. Whether it was."""
+        row = await self._database.fetchrow(
+            sql.END, turn_id, encoded(error), list(among), state, expired
+        )
+        if row is None:
+            return False
+        self._announcer.changed(row["conversation_id"], row["version"])
+        return True
+
+
+def encoded(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _step(lease: Lease, step: StepRecord | None) -> tuple[object, ...]:
+    """The parameters $1 to $12 of a statement that may write a step."""
+    head = (lease.conversation_id, lease.turn_id, lease.fence)
+    if step is None:
+        return (*head, None, None, None, None, None, 0, 0, None, 0.0)
+    error = None if step.error is None else encoded(step.error)
+    return (
+        *head,
+        step.id,
+        step.agent,
+        step.model,
+        step.read,
+        step.output,
+        step.usage.prompt_tokens,
+        step.usage.completion_tokens,
+        error,
+        step.seconds,
+    )
+
+
+_MessageRow = tuple[UUID, UUID | None, int, str, int, int, str]
+
+
+def _delivered(deliveries: Sequence[Delivery]) -> list[_MessageRow]:
+    """Rows (id, linked, agent, role, from, to, text): twins in both contexts, a note in one."""
+    rows: list[_MessageRow] = []
+    for delivery in deliveries:
+        said, heard = ids.new(), ids.new()
+        sender, to, text = delivery.sender, delivery.recipient, delivery.text
+        if sender == GATEWAY:
+            rows.append((heard, None, to, "user", GATEWAY, to, text))
+        else:
+            rows.append((said, heard, sender, "assistant", sender, to, text))
+            rows.append((heard, said, to, "user", sender, to, text))
+    return rows
+
+
+def entries_of(rows: Sequence[Row]) -> list[Entry]:
+    """From newest first to oldest first."""
+    return [
+        Entry(
+            role=row["role"],
+            from_id=row["from_id"],
+            to_id=row["to_id"],
+            text=row["text"],
+            version=row["version"],
+            turn_id=row["turn_id"],
+            step_id=row["step_id"],
+            parts=None if row["parts"] is None else msgspec.json.decode(row["parts"]),
+        )
+        for row in reversed(rows)
+    ]
+
+
+def _stored(row: Row) -> StoredTurn:
+    return StoredTurn(
+        id=row["id"],
+        conversation_id=row["conversation_id"],
+        reply_id=row["reply_interaction_id"],
+        responder=row["responder"],
+        state=row["state"],
+        fence=row["fence"],
+        expired=bool(row["expired"]),
+        version=row["version"],
+        ask=msgspec.json.decode(row["request"], type=Ask),
+        principal=row["principal"],
+        system=row["system"],
+        history_hash=row["history_hash"],
+        usage=Usage(row["prompt_tokens"], row["completion_tokens"]),
+        answer=row["answer"],
+        finish_reason=row["finish_reason"],
+        error=None if row["error"] is None else msgspec.json.decode(row["error"]),
+        created_at=row["created_at"].timestamp(),
+    )
+
+
+def _events(steps: Sequence[Row], delivered: Sequence[Row]) -> list[Event]:
+    """Deliveries of one version were written together, by the step of that version if any."""
+    caused: dict[int, list[Delivery]] = {}
+    for row in delivered:
+        delivery = Delivery(row["from_id"] or 0, row["to_id"], row["text"])
+        caused.setdefault(row["version"], []).append(delivery)
+    events = {version: Event(version, told) for version, told in caused.items()}
+    for row in steps:
+        version = row["version"]
+        events[version] = Event(
+            version, caused.get(version, []), row["agent_id"], row["read_version"], row["failed"]
+        )
+    return [events[version] for version in sorted(events)]

@@ -1,0 +1,171 @@
+"""Where a request goes on: in a new conversation, in one that is known, or in a copy of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from uuid import UUID
+from weakref import WeakValueDictionary
+
+from gateway import ids
+from gateway.agency.speech.prompt import Entry
+from gateway.agency.turns import lineage
+from gateway.agency.turns.accept import Asked, Place, draft
+from gateway.agency.turns.intake import Begun, Head, Intake, NewTurn
+from gateway.agency.turns.ledger import Ledger
+from gateway.agency.turns.lineage import PROBED_FIRST, Begin, Chain, Continue, Decision, Fork, Match
+from gateway.agency.turns.memory import Memory
+from gateway.agency.turns.request import Public
+from gateway.agency.turns.turn import describe
+from gateway.errors import Conflict, NotFound, TurnCancelled
+from gateway.ids import TurnId
+
+OPEN = frozenset(("queued", "running", "waiting", "suspended"))
+"""States of a turn that has not ended."""
+POLL = 0.1
+"""Seconds between looks at a turn that may run in another process."""
+QUEUED = 600.0
+"""Seconds that a message waits for the turn before it."""
+
+
+class Queues:
+    """One at a time for each key, in the order of arrival."""
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
+
+    def of(self, key: Hashable) -> asyncio.Lock:
+        lock = self._locks.get(key)
+        if lock is None:
+            lock = self._locks[key] = asyncio.Lock()
+        return lock
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A turn that is ours to run. `contexts` are those that are known, the entry agent's among
+    them; if `fresh`, who has none has said and heard nothing."""
+
+    asked: Asked
+    turn: NewTurn
+    begun: Begun
+    contexts: Mapping[int, list[Entry]] = field(default_factory=dict)
+    fresh: bool = False
+
+
+class Reception:
+    """Accepts chat completions. None from any of its methods: what the request rested on (key,
+    agency, place in the conversation) has changed meanwhile, or it is suspended already."""
+
+    def __init__(self, intake: Intake, ledger: Ledger, memory: Memory) -> None:
+        self._intake = intake
+        self._memory = memory
+        self._ledger = ledger
+        self._queues = Queues()
+
+    async def seen(self, asked: Asked, *, retry: bool) -> TurnId | None:
+        """The turn that the same request began."""
+        digest = asked.request.digest
+        return await self._intake.seen(digest, asked.agency, asked.principal, retry=retry)
+
+    async def rejoin(self, asked: Asked) -> Accepted | None:
+        """Go on where the client's history ends."""
+        request, dialogue = asked.request, asked.request.dialogue
+        chain = lineage.chain(request.scope, dialogue.history, dialogue.inputs)
+        decision, known = await self._decide(chain, dialogue.system)
+        unknown = dialogue.history[known:]
+        match decision:
+            case Begin():
+                return await self._begin(asked, Place(ids.new(), chain.whole, unknown))
+            case Continue(match):
+                return await self._continue(asked, match, chain.whole, unknown)
+            case Fork():
+                return await self._fork(asked, decision, chain.whole, unknown)
+
+    async def _decide(self, chain: Chain, system: str | None) -> tuple[Decision, int]:
+        """What to do with a history, and how many of its messages are known."""
+        for prefixes in (chain.prefixes[:PROBED_FIRST], chain.prefixes[PROBED_FIRST:]):
+            if not prefixes:
+                break
+            found = await self._intake.matches([digest for digest, _ in prefixes])
+            for digest, count in prefixes:
+                matches = [match for match in found if match.history_hash == digest]
+                decision = lineage.decide(matches, system)
+                if not isinstance(decision, Begin):
+                    return decision, count
+        return Begin(), 0
+
+    async def _begin(self, asked: Asked, place: Place) -> Accepted | None:
+        turn = draft(asked, place)
+        begun = await self._intake.begin(turn)
+        return None if begun is None else Accepted(asked, turn, begun, fresh=True)
+
+    async def _continue(
+        self, asked: Asked, match: Match, chain: bytes | None, unknown: Sequence[Public] = ()
+    ) -> Accepted | None:
+        turn = draft(
+            asked,
+            Place(match.conversation_id, chain, unknown, match.system, match.system_message_id),
+        )
+        entry = turn.entry
+        known = self._memory.recall(match.conversation_id, match.version)
+        unread = known is None or not (known.all or entry in known.contexts)
+        begun = await self._intake.continue_(turn, match.version, read=unread)
+        if begun is None:
+            return None
+        contexts = {} if known is None else dict(known.contexts)
+        contexts.setdefault(entry, begun.context)
+        return Accepted(asked, turn, begun, contexts, fresh=known is not None and known.all)
+
+    async def _fork(
+        self, asked: Asked, fork: Fork, chain: bytes, unknown: Sequence[Public]
+    ) -> Accepted | None:
+        try:
+            async with self._intake.transaction():
+                copy = await self._intake.fork(fork, ids.new())
+                if copy and (accepted := await self._continue(asked, copy, chain, unknown)):
+                    return accepted
+                raise _TakenBack
+        except _TakenBack:
+            return None
+
+    async def go_on_in(self, conversation_id: UUID, asked: Asked) -> Accepted | None:
+        """The conversation that the request names; what it sends of the history is ignored. Raises
+        NotFound, and Conflict if the turn before takes too long."""
+        try:
+            async with self._queues.of(conversation_id), asyncio.timeout(QUEUED):
+                head = await self._free(conversation_id, asked)
+                return await self._go_on(head.match, asked)
+        except TimeoutError:
+            raise Conflict(
+                "Another turn of this conversation is running.", code="turn_running"
+            ) from None
+
+    async def _go_on(self, match: Match, asked: Asked) -> Accepted | None:
+        dialogue = asked.request.dialogue
+        if dialogue.system is None:  # the one that is in force stays so
+            dialogue = replace(dialogue, system=match.system)
+        chain = match.history_hash and lineage.extend(match.history_hash, dialogue.inputs)
+        request = replace(asked.request, dialogue=dialogue)
+        return await self._continue(replace(asked, request=request), match, chain)
+
+    async def _free(self, conversation_id: UUID, asked: Asked) -> Head:
+        """Wait until no turn is open. One whose client went away is not waited for."""
+        while True:
+            head = await self._intake.head(conversation_id, asked.request.responder)
+            if head is None or head.owner != asked.principal.user:
+                raise NotFound("There is no such conversation.", code="conversation_not_found")
+            if head.newest is None or head.state not in OPEN:
+                return head
+            if head.state == "suspended":
+                error = TurnCancelled("Its client went on without it.")
+                await self._ledger.end(
+                    head.newest, "cancelled", describe(error), among=("suspended",)
+                )
+            else:
+                await asyncio.sleep(POLL)
+
+
+class _TakenBack(Exception):
+    """Leaving a transaction by an exception takes back what was written."""

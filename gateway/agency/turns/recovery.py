@@ -1,0 +1,83 @@
+"""Turns that outlive their process or their client: leases are renewed, what ran out is swept."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from gateway import ids
+from gateway.agency.model import Model
+from gateway.agency.teams.catalog import Catalog
+from gateway.agency.turns.engine import Engine
+from gateway.agency.turns.intake import Intake
+from gateway.agency.turns.ledger import Ledger
+from gateway.agency.turns.memory import Memory
+from gateway.agency.turns.reception import Reception
+from gateway.database import Database
+from gateway.drain import Drain
+from gateway.settings import Settings
+from gateway.streams.announcer import Announcer
+from gateway.telemetry import causes
+
+log = logging.getLogger(__name__)
+
+RENEWALS = 3
+"""Renewals within a lease: two may fail before the turn is lost."""
+SAVE_S = 1.0
+"""How often the text of replies is kept while they grow."""
+LAST_SECONDS = 5.0
+"""What a turn that runs when the process is told to end may still take."""
+
+
+@asynccontextmanager
+async def open_engine(
+    database: Database,
+    catalog: Catalog,
+    model: Model,
+    settings: Settings,
+    drain: Drain,
+    announcer: Announcer,
+) -> AsyncIterator[Engine]:
+    """An engine with its keepers. When the process drains, its turns have a few seconds to end;
+    those left are suspended for their clients' next try."""
+    node = f"{socket.gethostname()}:{os.getpid()}:{ids.new().hex[-8:]}"
+    ledger = Ledger(database, node, settings.lease, announcer)
+    memory = Memory()
+    reception = Reception(Intake(database, node, settings.lease, announcer), ledger, memory)
+    engine = Engine(
+        ledger, reception, memory, catalog, model, announcer, default_model=settings.default_model
+    )
+    period = settings.lease / RENEWALS
+    keepers = [
+        asyncio.create_task(_regularly(engine.renew, period), name="renew leases"),
+        asyncio.create_task(_regularly(engine.sweep, min(period, 1.0)), name="sweep turns"),
+        asyncio.create_task(_regularly(engine.save, SAVE_S), name="save replies"),
+        asyncio.create_task(_wind_down(engine, drain), name="wind turns down"),
+    ]
+    try:
+        yield engine
+    finally:
+        for keeper in keepers:
+            keeper.cancel()
+        await asyncio.wait(keepers)
+        await engine.close()
+
+
+async def _wind_down(engine: Engine, drain: Drain) -> None:
+    await drain.wait()
+    await engine.idle(LAST_SECONDS)
+    await engine.close()
+
+
+async def _regularly(act: Callable[[], Awaitable[None]], period: float) -> None:
+    while True:
+        await asyncio.sleep(period)
+        try:
+            await act()
+        except Exception as error:
+            # Whatever it was: without its keepers a process holds turns that nobody can take.
+            log.warning("recovery failed", extra={"act": act.__name__, "causes": causes(error)})

@@ -1,0 +1,70 @@
+"""The manager's answer on its way out: what the client's `stop` and `max_tokens` mean for it. They
+bound the answer, not the envelope around it."""
+
+from __future__ import annotations
+
+from gateway.agency.model import FinishReason
+from gateway.agency.speech.prompt import CHARACTERS_PER_TOKEN
+from gateway.agency.turns.request import Ask
+
+
+class Release:
+    """Lets an answer through up to its bounds; `finish_reason` is set once one is met.
+
+    A beginning stop sequence is held back until it is clear whether it is one. Tokens are
+    estimated at four characters each.
+    """
+
+    def __init__(self, ask: Ask) -> None:
+        self._stop = tuple(stop for stop in ask.stop if stop)
+        self._hold = max((len(stop) for stop in self._stop), default=1) - 1
+        self._room = None if ask.max_tokens is None else ask.max_tokens * CHARACTERS_PER_TOKEN
+        self._held = ""
+        self.finish_reason: FinishReason | None = None
+
+    @property
+    def bounded(self) -> bool:
+        """Whether there is anything to look out for."""
+        return bool(self._stop) or self._room is not None
+
+    def feed(self, text: str) -> str:
+        """What may go out now."""
+        if not self.bounded:
+            return text
+        if self.finish_reason is not None:
+            return ""
+        text = self._held + text
+        if (end := self._end(text)) is not None:
+            self._held = ""
+            self.finish_reason = "stop"
+            return self._fitting(text[:end])
+        keep = self._beginning(text)
+        self._held = text[len(text) - keep :]
+        return self._fitting(text[: len(text) - keep])
+
+    def close(self) -> str:
+        """What was held back and turns out to be no stop sequence."""
+        held, self._held = self._held, ""
+        return self._fitting(held) if self.finish_reason is None else ""
+
+    def _end(self, text: str) -> int | None:
+        """Where the stop sequence begins that is complete first: what comes later, in whatever
+        pieces, must not change that."""
+        found = [(at + len(stop), at) for stop in self._stop if (at := text.find(stop)) >= 0]
+        return min(found)[1] if found else None
+
+    def _beginning(self, text: str) -> int:
+        """The length of the longest end of `text` that a stop sequence begins with."""
+        for length in range(min(self._hold, len(text)), 0, -1):
+            if any(stop.startswith(text[-length:]) for stop in self._stop):
+                return length
+        return 0
+
+    def _fitting(self, text: str) -> str:
+        if self._room is None:
+            return text
+        if len(text) > self._room:
+            self.finish_reason = "length"
+            text = text[: self._room]
+        self._room -= len(text)
+        return text

@@ -1,0 +1,104 @@
+"""What a door asks of the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import cast
+from uuid import UUID
+
+import msgspec
+
+from gateway.agency.model import Json
+from gateway.agency.teams.team import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Public:
+    """One message that the end user sees: the unit of a client's history.
+
+    `parts` are the OpenAI content parts where a message is more than text; `content` is their text.
+    """
+
+    role: str
+    content: str
+    parts: Sequence[Mapping[str, Json]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dialogue:
+    """A client's `messages`, taken apart.
+
+    `history` ends with the last assistant message, `inputs` is all that follows it, `system` the
+    client's own system and developer messages in one text.
+    """
+
+    history: tuple[Public, ...] = ()
+    inputs: tuple[Public, ...] = ()
+    system: str | None = None
+
+
+class Ask(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How the answer is wanted. Kept with the turn, so whoever takes it up goes on the same way.
+
+    `max_tokens` and `stop` bound the final answer, not the envelopes; `seconds` and `model_calls`
+    lower the agency's limits.
+    """
+
+    model: str
+    params: dict[str, object] = {}
+    stop: tuple[str, ...] = ()
+    max_tokens: int | None = None
+    response_format: dict[str, object] | None = None
+    seconds: float | None = None
+    model_calls: int | None = None
+    store: bool = True
+
+    @property
+    def sampling(self) -> Mapping[str, Json]:
+        """`params` as what they are: msgspec knows no recursive type."""
+        return cast("Mapping[str, Json]", self.params)
+
+    @property
+    def wanted(self) -> Mapping[str, Json] | None:
+        """`response_format`, if the client wants something other than text."""
+        return cast("Mapping[str, Json] | None", self.response_format)
+
+    def within(self, limits: Limits) -> Limits:
+        """An agency's limits, which a request can only lower."""
+        if self.seconds is not None:
+            limits = replace(limits, seconds=min(limits.seconds, self.seconds))
+        if self.model_calls is not None:
+            limits = replace(limits, model_calls=min(limits.model_calls, self.model_calls))
+        return limits
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """A chat completion: who says what, and whether it was said before.
+
+    `scope` names whose histories these are; `digest` tells the same request when it comes again;
+    `retry` is set when the caller says that it does.
+    """
+
+    responder: str
+    scope: bytes
+    dialogue: Dialogue
+    ask: Ask
+    digest: bytes
+    retry: bool = False
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """A message to a conversation that is named, from a caller who need not wait for the reply.
+
+    `responder` is whom it is put to, `agency/<id>` or a model of the upstream's.
+    """
+
+    conversation_id: UUID
+    responder: str
+    content: str
+    file_ids: tuple[UUID, ...] = ()
+    skill_set_ids: tuple[UUID, ...] = ()

@@ -1,0 +1,254 @@
+"""The rules of a turn: who is called next, and what an agent's answer causes.
+
+Pure: `Work` is rebuilt from the rows of a turn by `apply`, the same function that a running turn
+uses, so whoever takes a turn up decides as the one before would have.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from gateway.agency.speech.envelope import Envelope, Malformed, Said
+from gateway.agency.speech.prompt import END_USER, GATEWAY
+from gateway.agency.teams.catalog import AgencySpec, Limits
+
+RETURNS = 3
+"""How often in a row an answer goes back to the agent that gave it."""
+
+ANSWER_NOW = "Answer the end user now, from what you know: send your answer to 0."
+NOBODY = "Nobody answered. Go on without, or ask again."
+UNDELIVERABLE = "Too many of your messages could not be delivered."
+SPEECHLESS = "The manager gave no answer."
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message on its way from one agent's context to another's. Notes come from -2."""
+
+    sender: int
+    recipient: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What one transaction did: a step of `agent` with what it caused, or notes alone.
+
+    `read` is the version up to which the agent had read; `failed` if its model call did.
+    """
+
+    version: int
+    deliveries: Sequence[Delivery]
+    agent: int | None = None
+    read: int = 0
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """The turn goes on with these."""
+
+    deliveries: tuple[Delivery, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The end user's answer. `prose` if it was taken from an answer that is no envelope."""
+
+    text: str
+    prose: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """The team can't answer; a sentence says why."""
+
+    reason: str
+
+
+Verdict: TypeAlias = Deliver | Answer | GiveUp
+
+
+@dataclass(slots=True)
+class Work:
+    """Where a turn stands: who has read what, who waits for whom, what has been used up."""
+
+    entry: int
+    names: Mapping[int, str]
+    """Every agent of the team and its label, `#143 (programmer)`."""
+    limits: Limits
+    steps: int = 0
+    closing: int | None = None
+    """The version of the note that told the entry agent to answer now."""
+    _newest: dict[int, int] = field(default_factory=dict)
+    _read: dict[int, int] = field(default_factory=dict)
+    _questions: list[tuple[int, int]] = field(default_factory=list)
+    """(asker, asked), oldest first."""
+    _returned: Counter[int] = field(default_factory=Counter)
+    _said: Counter[Delivery] = field(default_factory=Counter)
+
+    def apply(self, event: Event) -> None:
+        """Take in what was written."""
+        if event.agent is not None:
+            self.steps += 1
+            self._read[event.agent] = max(event.read, self._read.get(event.agent, 0))
+            if event.failed:
+                self._questions = [q for q in self._questions if q[1] != event.agent]
+            self._count_returns(event.agent, event.deliveries)
+        for delivery in event.deliveries:
+            self._deliver(delivery, event.version)
+
+    def _count_returns(self, agent: int, deliveries: Sequence[Delivery]) -> None:
+        if any(d.sender == GATEWAY and d.recipient == agent for d in deliveries):
+            self._returned[agent] += 1
+        else:
+            self._returned[agent] = 0
+
+    def _deliver(self, delivery: Delivery, version: int) -> None:
+        self._newest[delivery.recipient] = version
+        if delivery.sender == GATEWAY:
+            if delivery.text.startswith(ANSWER_NOW):
+                self.closing = version
+            elif delivery.text == NOBODY:
+                self._questions.clear()
+            return
+        if delivery.sender == END_USER:
+            return
+        self._said[delivery] += 1
+        answered = (delivery.recipient, delivery.sender)
+        if answered in self._questions:
+            self._questions.remove(answered)
+        else:
+            self._questions.append((delivery.sender, delivery.recipient))
+
+    def ready(self, busy: Collection[int] = ()) -> list[int]:
+        """The agents to call now. `busy` are being called already."""
+        if self.closing is not None:
+            return [self.entry] if self._unread(self.entry) and self.entry not in busy else []
+        unread = [agent for agent in self._newest if self._unread(agent) and agent not in busy]
+        waiting = {asker for asker, _ in self._questions}
+        free = [agent for agent in unread if agent not in waiting]
+        return free if free or busy else unread
+
+    def _unread(self, agent: int) -> bool:
+        return self._newest.get(agent, 0) > self._read.get(agent, 0)
+
+    def allowed(self, agent: int) -> tuple[int, ...]:
+        """Whom an agent may address now."""
+        if self.closing is not None and agent == self.entry:
+            return (END_USER,)
+        others = tuple(other for other in self.names if other != agent)
+        return (END_USER, *others) if agent == self.entry else others or (self.entry,)
+
+    def judge(self, agent: int, said: Said, raw: str, *, read: int) -> Verdict:
+        """What an agent's answer means. Changes nothing: the verdict is written, then applied."""
+        last = self.closed_for(agent, read)
+        match said:
+            case Malformed():
+                return self._malformed(agent, said, raw.strip(), last=last)
+            case _:
+                return self._spoken(agent, said, last=last)
+
+    def unfit(self, agent: int, reason: str, *, read: int) -> Verdict:
+        """What becomes of an answer that is not in the format that the client wants."""
+        if self._may_return(agent, last=self.closed_for(agent, read)):
+            return Deliver((_returned(agent, reason),))
+        return GiveUp("The manager's answer is not in the format that 'response_format' asks for.")
+
+    def closed_for(self, agent: int, read: int) -> bool:
+        """Whether an agent that has read so far has been told to answer now."""
+        return agent == self.entry and self.closing is not None and read >= self.closing
+
+    def _may_return(self, agent: int, *, last: bool) -> bool:
+        return not last and self._returned[agent] < RETURNS
+
+    def _malformed(self, agent: int, said: Malformed, raw: str, *, last: bool) -> Verdict:
+        if self._may_return(agent, last=last):
+            return Deliver((_returned(agent, said.reason),))
+        if agent != self.entry:
+            return Deliver((Delivery(agent, self._asker(agent), raw or "(no answer)"),))
+        if said.prose:
+            return Answer(said.prose, prose=True)
+        return GiveUp(SPEECHLESS) if last else Deliver((self.closing_note(UNDELIVERABLE),))
+
+    def _spoken(self, agent: int, envelopes: Sequence[Envelope], *, last: bool) -> Verdict:
+        if agent == self.entry:
+            for envelope in envelopes:
+                if envelope.to == END_USER:
+                    return Answer(envelope.context)
+            if last:
+                return GiveUp("The team reached a limit, and the manager still gave no answer.")
+        if self.closing is not None:
+            return Deliver(())
+        return Deliver(tuple(self._unrepeated(self._addressed(agent, envelopes))))
+
+    def _unrepeated(self, deliveries: Iterable[Delivery]) -> Iterable[Delivery]:
+        repeated = False
+        for delivery in dict.fromkeys(deliveries):  # saying it twice in one answer adds nothing
+            if delivery.sender != GATEWAY and self._said[delivery] >= self.limits.repeats:
+                repeated = True
+            else:
+                yield delivery
+        if repeated:
+            yield self.closing_note("The same was said too often.")
+
+    def closing_note(self, reason: str) -> Delivery:
+        return Delivery(GATEWAY, self.entry, f"{ANSWER_NOW} {reason}")
+
+    def _addressed(self, agent: int, envelopes: Iterable[Envelope]) -> Iterable[Delivery]:
+        unknown = []
+        for envelope in envelopes:
+            to = self.entry if envelope.to == END_USER else envelope.to
+            if to == agent or to not in self.names:
+                unknown.append(envelope)
+            else:
+                yield Delivery(agent, to, envelope.context)
+        if not unknown:
+            return
+        if self._may_return(agent, last=False):
+            yield Delivery(GATEWAY, agent, self._no_such(agent, unknown))
+        elif agent == self.entry:
+            yield self.closing_note(UNDELIVERABLE)
+        else:
+            yield from (Delivery(agent, self._asker(agent), e.context) for e in unknown)
+
+    def _no_such(self, agent: int, unknown: Sequence[Envelope]) -> str:
+        numbers = ", ".join(sorted({str(envelope.to) for envelope in unknown}))
+        known = ", ".join(str(number) for number in self.allowed(agent))
+        return f"Your message to {numbers} was not delivered. You can write to: {known}."
+
+    def _asker(self, agent: int) -> int:
+        """Who has waited longest for this agent."""
+        return next((asker for asker, asked in self._questions if asked == agent), self.entry)
+
+    def unreachable(self, agent: int, why: str) -> tuple[Delivery, ...]:
+        """What is told to those who wait for an agent whose model call failed."""
+        askers = {asker for asker, asked in self._questions if asked == agent} or {self.entry}
+        # Who was taken out of the team since it was asked has no name any more.
+        note = f"{self.names.get(agent, f'#{agent}')} can't answer: {why}"
+        return tuple(Delivery(GATEWAY, asker, note) for asker in sorted(askers))
+
+    def exhausted(self, *, calls: int, tokens: int, seconds: float) -> str | None:
+        """Why the turn must come to its end, or None. `calls` counts those that are to be made."""
+        if self.closing is not None:
+            return None
+        if calls > self.limits.model_calls:
+            return f"The limit of {self.limits.model_calls} model calls is reached."
+        if seconds >= self.limits.seconds:
+            return f"The limit of {self.limits.seconds:g} seconds is reached."
+        if self.limits.tokens is not None and tokens >= self.limits.tokens:
+            return f"The limit of {self.limits.tokens} tokens is reached."
+        return None
+
+
+def _returned(agent: int, reason: str) -> Delivery:
+    return Delivery(GATEWAY, agent, f"Your answer was not delivered. {reason}")
+
+
+def begin(agency: AgencySpec, limits: Limits) -> Work:
+    """The work of a fresh turn of an agency."""
+    names = {int(agent.id): agent.label for agent in agency.agents}
+    return Work(entry=int(agency.manager_id), names=names, limits=limits)

@@ -1,0 +1,367 @@
+"""The turn engine's heart: calls agents, writes what they say, until the end user has an answer.
+
+The state of a turn is always in its rows. What stands here is a copy of them, kept in step by
+`Work.apply`; a runner that loses its lease is cancelled and writes nothing more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+
+from gateway import ids
+from gateway.agency.model import (
+    ChatMessage,
+    Completion,
+    FinishReason,
+    Json,
+    Model,
+    ModelCall,
+    OnText,
+    Usage,
+)
+from gateway.agency.speech.decoder import Decoder
+from gateway.agency.speech.envelope import Envelope, Malformed, Said, storable, tells
+from gateway.agency.speech.prompt import (
+    CONTEXT_TOKENS,
+    END_USER,
+    GATEWAY,
+    Entry,
+    compose,
+    system_message,
+)
+from gateway.agency.teams.team import AgencySpec, AgentSpec
+from gateway.agency.turns import lineage
+from gateway.agency.turns.contexts import Contexts
+from gateway.agency.turns.ledger import CONTEXT_ROWS, Lease, Ledger, StepRecord
+from gateway.agency.turns.memory import Remembered
+from gateway.agency.turns.release import Release
+from gateway.agency.turns.reply import Outcome, Reply
+from gateway.agency.turns.request import Ask, Public
+from gateway.agency.turns.step import (
+    NOBODY,
+    Answer,
+    Deliver,
+    Delivery,
+    Event,
+    GiveUp,
+    Verdict,
+    Work,
+)
+from gateway.agency.turns.wanted import misfit
+from gateway.errors import GatewayError, TurnFailed, UpstreamError
+
+GRACE_SHARE, MIN_GRACE, MAX_GRACE = 0.2, 1.0, 60.0
+"""Once its time is up a turn has this much more for its last answer: a share of its limit, and
+seconds. `routes.chat_wire.READ_SHARE` leaves room for it."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """A turn to be run. `contexts` holds what has been read already, by agent; an agent that is
+    missing is read from the rows unless the conversation is `fresh`. `chain` is the hash of the
+    public history up to the input."""
+
+    lease: Lease
+    agency: AgencySpec
+    ask: Ask
+    work: Work
+    system: str | None
+    chain: bytes | None
+    contexts: dict[int, list[Entry]] = field(default_factory=dict)
+    fresh: bool = False
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """A model call that ended: with what was said, or with the error. The `output` of its step is
+    all that came, word for word."""
+
+    agent: int
+    step: StepRecord
+    said: Said = ()
+    finish_reason: FinishReason = "stop"
+    error: UpstreamError | None = None
+
+
+@dataclass(slots=True)
+class _Call:
+    """A model call under way. The decoder has read what came of it so far; `enough` is set when
+    the answer has met a bound of the client's, so that the rest was not waited for."""
+
+    agent: int
+    model: str
+    read: int
+    decoder: Decoder = field(default_factory=Decoder)
+    enough: bool = False
+    began: float = field(default_factory=perf_counter)
+
+    def step(
+        self, usage: Usage, output: str | None, error: Mapping[str, Json] | None = None
+    ) -> StepRecord:
+        seconds = perf_counter() - self.began
+        return StepRecord(
+            ids.new(), self.agent, self.model, self.read, usage, seconds, output, error
+        )
+
+
+class Turn:
+    """Runs one turn to its end. `default_model` serves agents that name none."""
+
+    def __init__(
+        self, plan: Plan, ledger: Ledger, model: Model, reply: Reply, *, default_model: str
+    ) -> None:
+        self._plan = plan
+        self._work = plan.work
+        self._agency = plan.agency
+        self._lease = plan.lease
+        self._ledger = ledger
+        self._model = model
+        self._reply = reply
+        self._default_model = default_model
+        self._usage = plan.usage
+        self._contexts = Contexts(
+            plan.contexts,
+            self._load,
+            turn_id=plan.lease.turn_id,
+            version=plan.lease.version,
+            fresh=plan.fresh,
+        )
+        self.remembered: Remembered | None = None
+        """The contexts after an answer, for the turn that comes next."""
+        self._began = perf_counter()
+        self._calls: dict[int, asyncio.Task[Spoken]] = {}
+
+    async def run(self) -> None:
+        """Raises `Fenced` if the turn was taken away, Unavailable if the database was."""
+        try:
+            while not self._reply.ended:
+                await self._round()
+        finally:
+            await self._hang_up(*self._calls)
+
+    async def _load(self, agent: int) -> list[Entry]:
+        return await self._ledger.context(self._lease.conversation_id, agent)
+
+    # ---- rounds ----------------------------------------------------------------------------------
+
+    async def _round(self) -> None:
+        """Call whoever can go on, and take in the next answers."""
+        ready = self._work.ready(self._calls)
+        if reason := self._exhausted(len(ready)):
+            await self._close(reason)
+        elif len(ready) == 1 and not self._calls:
+            await self._settle(await self._call(ready[0]))
+        elif ready or self._calls:
+            await self._settle_next(ready)
+        else:
+            await self._note(Delivery(GATEWAY, self._work.entry, NOBODY))
+
+    def _exhausted(self, more: int) -> str | None:
+        tokens = self._usage.prompt_tokens + self._usage.completion_tokens
+        calls = self._work.steps + len(self._calls) + more
+        seconds = perf_counter() - self._began
+        return self._work.exhausted(calls=calls, tokens=tokens, seconds=seconds)
+
+    async def _settle_next(self, ready: Sequence[int]) -> None:
+        for agent in ready:
+            self._calls[agent] = asyncio.create_task(self._call(agent), name=f"step of {agent}")
+        done, _ = await asyncio.wait(self._calls.values(), return_when=asyncio.FIRST_COMPLETED)
+        for agent, task in list(self._calls.items()):
+            if task in done:
+                del self._calls[agent]
+                await self._settle(task.result())
+            if self._reply.ended:
+                return
+
+    async def _close(self, reason: str) -> None:
+        """Tell the entry agent to answer now. Who else still speaks is no longer waited for."""
+        await self._hang_up(*(agent for agent in self._calls if agent != self._work.entry))
+        await self._note(self._work.closing_note(reason))
+
+    async def _note(self, note: Delivery) -> None:
+        version = await self._ledger.advance(self._lease, None, (note,))
+        self._take_in(Event(version, (note,)), None)
+
+    async def _hang_up(self, *agents: int) -> None:
+        if tasks := [self._calls.pop(agent) for agent in agents]:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    # ---- one call --------------------------------------------------------------------------------
+
+    async def _call(self, agent_id: int) -> Spoken:
+        agent = self._agency.agent(agent_id)
+        if agent is None:
+            error = UpstreamError("It is no longer part of the team.", code="agent_deleted")
+            return _broken(_Call(agent_id, "", self._contexts.version), error)
+        messages = await self._messages(agent)
+        entry = agent_id == self._work.entry
+        call = _Call(agent_id, agent.model or self._default_model, self._contexts.version)
+        asked = ModelCall(
+            model=call.model,
+            messages=messages,
+            params=self._params(agent, entry=entry),
+            allowed=self._work.allowed(agent_id),
+            timeout=self._time_left(),
+        )
+        return await self._complete(call, asked, streamed=entry and self._reply.streamed)
+
+    async def _complete(self, call: _Call, asked: ModelCall, *, streamed: bool) -> Spoken:
+        listen = self._listener(call) if streamed else None
+        self._reply.calling()
+        try:
+            completion = await self._model.complete(asked, listen)
+        except UpstreamError as error:
+            return _broken(call, error)
+        finally:
+            self._reply.called()
+        if listen is None:
+            call.decoder.feed(completion.text)
+        step = call.step(completion.usage, storable(completion.text))
+        said = self._heard(call, completion)
+        return Spoken(call.agent, step, said, completion.finish_reason)
+
+    def _heard(self, call: _Call, completion: Completion) -> Said:
+        """What was said. An answer to the end user that is all there, or as much of it as there
+        will be, counts also if what surrounds it is broken."""
+        decoder = call.decoder
+        said = decoder.close()
+        if not isinstance(said, Malformed) or call.agent != self._work.entry:
+            return said
+        cut = call.enough or completion.finish_reason != "stop"
+        if decoder.answered or self._reply.spoken or (cut and decoder.released):
+            return (Envelope(END_USER, decoder.released),)
+        return said
+
+    def _listener(self, call: _Call) -> OnText:
+        """Lets the answer out while it comes, unless it must be checked as a whole first."""
+        release = Release(self._plan.ask)
+        held = self._plan.ask.wanted is not None
+
+        def listen(deltas: list[str]) -> bool:
+            for delta in deltas:
+                text = call.decoder.feed(delta)
+                if not held and (text := release.feed(text)):
+                    self._reply.publish(text)
+            call.enough = release.finish_reason is not None
+            return not call.enough
+
+        return listen
+
+    async def _messages(self, agent: AgentSpec) -> list[ChatMessage]:
+        system = system_message(
+            agent,
+            [other for other in self._agency.agents if other.id != agent.id],
+            entry=agent.id == self._work.entry,
+            custom=self._plan.system,
+            wanted=self._plan.ask.wanted,
+        )
+        budget = agent.params.get("context_tokens", CONTEXT_TOKENS)
+        context = await self._contexts.of(agent.id)
+        return compose(system, context, budget if isinstance(budget, int) else CONTEXT_TOKENS)
+
+    def _params(self, agent: AgentSpec, *, entry: bool) -> Mapping[str, Json]:
+        own = {k: v for k, v in agent.params.items() if k != "context_tokens"}
+        return {**own, **self._plan.ask.sampling} if entry else own
+
+    def _time_left(self) -> float:
+        limit = self._work.limits.seconds
+        if self._work.closing is not None:
+            return min(max(limit * GRACE_SHARE, MIN_GRACE), MAX_GRACE)
+        return max(0.1, limit - (perf_counter() - self._began))
+
+    # ---- what came of it -------------------------------------------------------------------------
+
+    async def _settle(self, spoken: Spoken) -> None:
+        self._usage += spoken.step.usage
+        if spoken.error is not None:
+            await self._settle_error(spoken, spoken.error)
+            return
+        match self._verdict(spoken):
+            case Deliver(deliveries):
+                await self._deliver(spoken, deliveries)
+            case Answer(text):
+                await self._answer(spoken, text)
+            case GiveUp(reason):
+                await self._fail(spoken, TurnFailed(reason))
+
+    def _verdict(self, spoken: Spoken) -> Verdict:
+        read, raw = spoken.step.read, spoken.step.output or ""
+        verdict = self._work.judge(spoken.agent, spoken.said, raw, read=read)
+        wanted = self._plan.ask.wanted
+        if wanted is None or not isinstance(verdict, Answer):
+            return verdict
+        reason = misfit(verdict.text, wanted)
+        return verdict if reason is None else self._work.unfit(spoken.agent, reason, read=read)
+
+    async def _settle_error(self, spoken: Spoken, error: UpstreamError) -> None:
+        if spoken.agent != self._work.entry:
+            await self._deliver(spoken, self._work.unreachable(spoken.agent, error.message))
+        elif self._may_still_answer(spoken):
+            await self._deliver(spoken, ())
+        else:
+            await self._fail(spoken, error)
+
+    def _may_still_answer(self, spoken: Spoken) -> bool:
+        """Whether the entry agent is to be told, or has yet to read, that it must answer now."""
+        if self._reply.spoken or self._work.closed_for(spoken.agent, spoken.step.read):
+            return False
+        return self._work.closing is not None or self._exhausted(0) is not None
+
+    async def _deliver(self, spoken: Spoken, deliveries: Sequence[Delivery]) -> None:
+        said = [(d.recipient, d.text) for d in deliveries if d.sender == spoken.agent]
+        step = _without_what_is_told(spoken.step, said)
+        version = await self._ledger.advance(self._lease, step, deliveries)
+        failed = spoken.error is not None
+        self._take_in(Event(version, deliveries, spoken.agent, step.read, failed), step)
+
+    def _take_in(self, event: Event, step: StepRecord | None) -> None:
+        """Bring what stands here in step with what was just written."""
+        self._work.apply(event)
+        self._contexts.take_in(event, None if step is None else step.id)
+
+    async def _answer(self, spoken: Spoken, text: str) -> None:
+        release = Release(self._plan.ask)
+        text = release.feed(text)
+        text += release.close()
+        reason = release.finish_reason or spoken.finish_reason
+        chain = self._plan.chain
+        if chain is not None:
+            chain = lineage.extend(chain, (Public("assistant", text),))
+        step = _without_what_is_told(spoken.step, [(END_USER, text)])
+        version = await self._ledger.complete(self._lease, step, text, reason, chain)
+        answer = Entry("assistant", spoken.agent, None, text, version, step_id=step.id)
+        self._contexts.answered(answer)
+        self.remembered = self._contexts.remembered(CONTEXT_ROWS)
+        if rest := text[len(self._reply.said) :]:
+            self._reply.publish(rest)
+        self._reply.end(Outcome(text, reason, self._usage))
+
+    async def _fail(self, spoken: Spoken, error: GatewayError) -> None:
+        await self._ledger.fail(self._lease, spoken.step, describe(error), self._reply.said)
+        self._reply.end(error)
+
+
+def describe(error: GatewayError) -> dict[str, Json]:
+    """An error as it is kept with a turn: `{code, message, type, status}`."""
+    return {
+        "code": error.code,
+        "message": error.message,
+        "type": error.type,
+        "status": error.status,
+    }
+
+
+def _broken(call: _Call, error: UpstreamError) -> Spoken:
+    step = call.step(Usage(), storable(call.decoder.raw) or None, describe(error))
+    return Spoken(call.agent, step, error=error)
+
+
+def _without_what_is_told(step: StepRecord, said: Sequence[tuple[int, str]]) -> StepRecord:
+    """The step without its output, if the messages that it caused tell all of that."""
+    return replace(step, output=None) if step.output and tells(said, step.output) else step
