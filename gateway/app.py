@@ -26,11 +26,13 @@ from gateway.routes import (
     chat,
     completions,
     errors,
+    files,
     guards,
     health,
     keys,
     messages,
     models,
+    rpc,
     streams,
     turns,
 )
@@ -46,8 +48,10 @@ ROUTES: list[ControllerRouterHandler] = [
     *agencies.ROUTES,
     *completions.ROUTES,  # before chat, which adds to its paths: Litestar can't do the reverse
     *chat.ROUTES,
+    *files.ROUTES,
     *messages.ROUTES,
     *models.ROUTES,
+    *rpc.ROUTES,
     *streams.ROUTES,
     *turns.ROUTES,
 ]
@@ -56,6 +60,7 @@ ORPHAN_S = 0.5
 """Seconds between a worker's looks at its parent."""
 
 INJECTED = (
+    "announcer",
     "callers",
     "catalog",
     "checks",

@@ -7,7 +7,7 @@ The hot path hands SQL to `fetch` and `fetchrow`; Piccolo's queries run on the s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Literal, Protocol, TypeAlias
@@ -73,6 +73,7 @@ class Transaction(PostgresTransaction):
     engine: Database
 
     async def __aenter__(self) -> Transaction:
+        self.then: list[Callable[[], None]] = []
         with _unavailable():
             await super().__aenter__()
         return self
@@ -108,6 +109,9 @@ class Transaction(PostgresTransaction):
             await self.engine.mend(self.connection)
         else:
             self.engine.take_back(self.connection)
+        if error is None:
+            for act in self.then:
+                act()
         return False
 
 
@@ -134,6 +138,23 @@ class Database(PostgresEngine):
 
     def transaction(self, allow_nested: bool = False) -> Transaction:
         return Transaction(engine=self, allow_nested=allow_nested)
+
+    @asynccontextmanager
+    async def joined(self) -> AsyncIterator[None]:
+        """The transaction that this runs in, or else one of its own."""
+        if self.current_transaction.get() is None:
+            async with self.transaction():
+                yield
+        else:
+            yield
+
+    def after_commit(self, act: Callable[[], None]) -> None:
+        """Do it once what was written stands: at once, unless a transaction runs."""
+        transaction = self.current_transaction.get()
+        if isinstance(transaction, Transaction):
+            transaction.then.append(act)
+        else:
+            act()
 
     async def fetch(self, sql: str, *arguments: object) -> list[Row]:
         async with self._using() as connection:

@@ -18,7 +18,12 @@ _INTERACTION = """
     jsonb_build_object(
         'id', 'int_' || replace(i.id::text, '-', ''),
         'owner', jsonb_build_object('type', i.owner_type, 'identifier', i.owner_identifier),
-        'content', i.content, 'file_ids', '[]'::jsonb, 'skill_set_ids', '[]'::jsonb,
+        'content', i.content,
+        'file_ids', coalesce((SELECT jsonb_agg('file_' || replace(n.id::text, '-', '') ORDER BY at)
+            FROM unnest(i.file_ids) WITH ORDINALITY AS n (id, at)), '[]'),
+        'skill_set_ids', coalesce((
+            SELECT jsonb_agg('skill_' || replace(n.id::text, '-', '') ORDER BY at)
+            FROM unnest(i.skill_set_ids) WITH ORDINALITY AS n (id, at)), '[]'),
         'provider_id', i.provider_id, 'model_id', i.model_id,
         'errors', coalesce(i.errors, '[]'::jsonb),
         'marked_as_excluded_at', i.marked_as_excluded_at, 'created_at', i.created_at,

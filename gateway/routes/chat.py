@@ -27,7 +27,8 @@ from gateway.agency.turns.reply import Reply
 from gateway.agency.turns.request import ChatRequest
 from gateway.auth import Callers, Principal
 from gateway.auth import Scope as Right
-from gateway.errors import Conflict, GatewayError, NotFound
+from gateway.conversation.idempotency import Claim, body_hash
+from gateway.errors import Conflict, GatewayError, InvalidRequest, NotFound
 from gateway.routes.chat_wire import ChatCompletionRequest, ignored, read_request
 from gateway.routes.completion import (
     FINGERPRINT,
@@ -44,6 +45,8 @@ log = logging.getLogger(__name__)
 
 TRIES = 8
 """How often a request is looked at again because something it rested on had changed meanwhile."""
+MAX_KEY = 255
+"""Characters of an idempotency key, as at Stripe."""
 CLIENT_GONE = 499
 """The status that is logged for an answer that nobody waits for any more."""
 
@@ -65,6 +68,18 @@ class Exchange:
     engine: Engine
     settings: Settings
     started: float = field(default_factory=perf_counter)
+
+    @property
+    def claim(self) -> Claim | None:
+        """An `Idempotency-Key` stands for one body, one agency and one named conversation."""
+        key = self.request.headers.get("idempotency-key", "")
+        if not key:
+            return None
+        if len(key) > MAX_KEY:
+            raise InvalidRequest(f"An Idempotency-Key has at most {MAX_KEY} characters.")
+        named = self.request.headers.get("x-conversation-id", "")
+        what = body_hash((self.body, self.asked.responder, named))
+        return Claim(self.request.user.user, "chat.completions", key, what)
 
     @property
     def fingerprint(self) -> str:
@@ -164,11 +179,20 @@ async def _accepted(exchange: Exchange) -> Reply:
     catalog: Catalog = request.app.state.catalog
     named = request.headers.get("x-conversation-id")
     conversation_id = ids.read(ids.CONVERSATION, named) if named else None
-    principal, agency = request.user, await catalog.recall(exchange.agency_id, request.user)
+    claim = exchange.claim
+    if claim is None:
+        principal, agency = request.user, await catalog.recall(exchange.agency_id, request.user)
+    else:  # what is replayed rests on nothing that would be looked at again
+        principal = await _afresh(request)
+        agency = await catalog.read(exchange.agency_id, principal)
     for _ in range(TRIES):
         try:
             return await exchange.engine.chat(
-                exchange.asked, agency, principal, conversation_id=conversation_id
+                exchange.asked,
+                agency,
+                principal,
+                conversation_id=conversation_id,
+                claim=claim,
             )
         except Stale:
             principal = await _afresh(request)

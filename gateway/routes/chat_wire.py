@@ -135,8 +135,8 @@ def read_request(
 ) -> ChatRequest:
     """What the body asks of the engine. Raises InvalidRequest naming the parameter at fault.
 
-    `raw` is the body as it came: a request that comes again comes byte for byte. One with an
-    idempotency `key` may always be one that comes again.
+    `raw` is the body as it came: a request that comes again comes byte for byte, and with the same
+    idempotency `key`.
     """
     _refuse(body, raw)
     scope = lineage.scope(user, responder, body.user)
@@ -155,7 +155,7 @@ def read_request(
         dialogue=dialogue(body.messages),
         ask=ask,
         digest=hashlib.sha256(b"\x00".join((scope, key.encode(), raw))).digest(),
-        retry=retry or bool(key),
+        retry=retry,
         metadata=body.metadata or {},
     )
 

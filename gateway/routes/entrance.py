@@ -24,7 +24,7 @@ from gateway.routes.errors import (
     Unrouted,
     describe,
     log_failure,
-    render_openai,
+    render,
 )
 from gateway.routes.guards import is_public, token_of
 
@@ -58,13 +58,14 @@ class Entrance:
         try:
             await self._app(scope, receive, passage.answer)
         except Unrouted as unrouted:
-            await _send(passage.answer, await _without_route(scope, unrouted.problem))
+            problem = await _without_route(scope, unrouted.problem)
+            await _send(passage.answer, problem, scope["path"])
         except asyncio.CancelledError:  # by who watches for the client; the task ends here anyway
             passage.status = passage.status or CLIENT_GONE
         except Exception as error:  # the last place that can log it without its words
             log_failure(error)
             if passage.status == 0:
-                await _send(passage.answer, describe(RuntimeError()))
+                await _send(passage.answer, describe(RuntimeError()), scope["path"])
         finally:
             _log(scope, method, passage)
             telemetry.request_id.reset(token)
@@ -124,8 +125,8 @@ async def _without_route(scope: Scope, problem: Problem) -> Problem:
     return problem
 
 
-async def _send(answer: Send, problem: Problem) -> None:
-    body = render_openai(problem)
+async def _send(answer: Send, problem: Problem, path: str) -> None:
+    body = render(problem, path)
     headers = {**problem.headers, "content-type": JSON, "content-length": str(len(body))}
     await answer(
         {

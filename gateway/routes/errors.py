@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import asyncpg
@@ -14,6 +15,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from gateway import telemetry
 from gateway.auth import Principal
 from gateway.errors import GatewayError, InvalidRequest, NotFound, Unavailable
+from gateway.routes.reasons import INVALID, MALFORMED, Reason, Violations
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +25,8 @@ MAX_BODY = 20 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What a caller may know of a failure, whatever the door."""
+    """What a caller may know of a failure, whatever the door. `reasons` are all that is wrong with
+    a request, where that was looked for."""
 
     status: int
     message: str
@@ -31,6 +34,7 @@ class Problem:
     param: str | None = None
     code: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    reasons: Sequence[Reason] = ()
 
 
 class Unrouted(Exception):
@@ -48,12 +52,16 @@ def handle(request: Request[Principal, str, State], error: Exception) -> Respons
         raise Unrouted(problem)
     if problem.status >= 500:
         log_failure(error, problem)
-    return Response(
-        render_openai(problem), status_code=problem.status, headers=problem.headers, media_type=JSON
-    )
+    body = render(problem, request.scope["path"])
+    return Response(body, status_code=problem.status, headers=problem.headers, media_type=JSON)
 
 
 JSON = "application/json"
+
+
+def render(problem: Problem, path: str) -> bytes:
+    """As the door does that this path belongs to."""
+    return render_rpc(problem) if path.startswith("/rpc/") else render_openai(problem)
 
 
 def render_openai(problem: Problem) -> bytes:
@@ -65,6 +73,20 @@ def render_openai(problem: Problem) -> bytes:
         "code": problem.code,
     }
     return msgspec.json.encode({"error": error})
+
+
+def render_rpc(problem: Problem) -> bytes:
+    """The RPC door's form. A code is always there."""
+    code = problem.code or ("server_error" if problem.status >= 500 else "invalid_request")
+    return msgspec.json.encode(
+        {"code": code, "message": problem.message, "reasons": _reasons(problem)}
+    )
+
+
+def _reasons(problem: Problem) -> Sequence[Reason]:
+    if problem.status != 400 or problem.reasons:
+        return problem.reasons
+    return [Reason(INVALID if problem.param else MALFORMED, problem.message)]
 
 
 def describe(error: Exception) -> Problem:
@@ -80,7 +102,10 @@ def describe(error: Exception) -> Problem:
         headers["x-should-retry"] = "true" if known.retryable else "false"
     if known.retry_after is not None:
         headers["retry-after"] = str(known.retry_after)
-    return Problem(known.status, known.message, known.type, known.param, known.code, headers)
+    reasons = known.reasons if isinstance(known, Violations) else ()
+    return Problem(
+        known.status, known.message, known.type, known.param, known.code, headers, reasons
+    )
 
 
 def _known(error: Exception) -> GatewayError | None:
@@ -146,11 +171,17 @@ class _Violation(msgspec.Struct):
     key: str | None = None
 
 
+_EMPTY = _Violation("'data'", "data")
+"""A handler asks for `data`, the body, and there is none."""
+
+
 def _first_violation(error: ValidationException) -> tuple[str, str | None]:
     try:
         first, *_ = msgspec.convert(error.extra, list[_Violation])
     except (msgspec.ValidationError, ValueError):
         return error.detail, None
+    if first == _EMPTY:
+        return "The body is empty.", None
     return f"{first.key}: {first.message}" if first.key else first.message, first.key
 
 

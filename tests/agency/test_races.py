@@ -110,8 +110,8 @@ async def test_a_storm_leaves_nothing_running_and_nothing_mixed_up(
 
     await _settled(database)
     for gateway in gateways:
-        assert not gateway.resources.engine._running
-        assert not gateway.resources.engine._closing
+        assert not gateway.resources.engine.running._held
+        assert not gateway.resources.engine.running._tasks
     assert len(storm.heard) > 20
     assert all(answer == f"Re: {question}" for question, answer in storm.heard)
     for call in upstream.calls:

@@ -158,14 +158,42 @@ async def test_an_idempotency_key_makes_any_request_a_retry_of_its_first(
     gateway: Gateway, upstream: ScriptedUpstream, database: Database
 ) -> None:
     ann = Chat(gateway, await make_team(gateway))
-    upstream.script("manager", say(0, "A", delay=0.2), say(0, "B"), say(0, "C"))
+    upstream.script("manager", say(0, "A", delay=0.2), say(0, "B"))
     key, other = ({"extra_headers": {"idempotency-key": name}} for name in ("one", "two"))
     at_once = [ann.branch() for _ in range(5)]
     assert set(await asyncio.gather(*(chat.say("Hi", **key) for chat in at_once))) == {"A"}
     assert len({chat.raw for chat in at_once}) == 1
     assert await ann.branch().say("Hi", **other) == "B"
-    assert await ann.branch().say("Else", **key) == "C"
-    assert len(await turns(database)) == 3
+    with pytest.raises(APIStatusError) as refused:
+        await ann.branch().say("Else", **key)
+    assert refused.value.status_code == 422
+    assert refused.value.code == "idempotency_key_reused"
+    assert len(await turns(database)) == 2
+
+
+async def test_a_failed_turn_frees_its_idempotency_key(
+    gateway: Gateway, upstream: ScriptedUpstream
+) -> None:
+    ann = Chat(gateway, await make_team(gateway))
+    upstream.script("manager", status(418), say(0, "Now."))
+    key = {"extra_headers": {"idempotency-key": "one"}}
+    with pytest.raises(APIStatusError):
+        await ann.branch().say("Hi", **key)
+    assert await ann.branch().say("Hi", **key) == "Now."
+    assert await ann.branch().say("Hi", **key) == "Now."
+
+
+async def test_a_revoked_key_replays_nothing(gateway: Gateway, upstream: ScriptedUpstream) -> None:
+    ann = Chat(gateway, await make_team(gateway, shared=True), await gateway.key("ann"))
+    upstream.script("manager", say(0, "A"))
+    key = {"extra_headers": {"idempotency-key": "one"}}
+    assert await ann.branch().say("Hi", **key) == "A"
+    for listed in (await gateway.http.get("/api/keys")).json()["data"]:
+        if listed["user"] == "ann":
+            await gateway.http.delete(f"/api/keys/{listed['id']}")
+    with pytest.raises(APIStatusError) as refused:
+        await ann.branch().say("Hi", **key)
+    assert refused.value.status_code == 401
 
 
 async def test_a_retry_after_a_failure_runs_again(

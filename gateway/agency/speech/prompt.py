@@ -33,6 +33,13 @@ class Named(Protocol):
     def instructions(self) -> str: ...
 
 
+class FileText(msgspec.Struct, frozen=True):
+    """A text file that stands with a message."""
+
+    name: str
+    text: str
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A message of an agent's context. `text` is the context of the envelope alone."""
@@ -45,6 +52,15 @@ class Entry:
     turn_id: UUID | None = None
     step_id: UUID | None = None
     parts: Sequence[Mapping[str, Json]] | None = None
+    files: Sequence[FileText] = ()
+
+    @property
+    def told(self) -> str:
+        """The text with that of its files."""
+        if not self.files:
+            return self.text
+        named = (f"[File {file.name}]\n{file.text}\n[End of {file.name}]" for file in self.files)
+        return "\n\n".join((self.text, *named))
 
 
 def label(agent: Named) -> str:
@@ -116,13 +132,30 @@ def compose(
     return messages
 
 
+def plain(
+    system: str | None, entries: Sequence[Entry], budget: int = CONTEXT_TOKENS
+) -> list[ChatMessage]:
+    """The messages of a call to a model that answers on its own: what was said, as it was said."""
+    room = budget * CHARACTERS_PER_TOKEN - len(system or "")
+    messages: list[ChatMessage] = [{"role": "system", "content": system}] if system else []
+    messages.extend(_plain(entry) for entry in _fitting(entries, room))
+    return messages
+
+
+def _plain(entry: Entry) -> ChatMessage:
+    if entry.parts is None:
+        return {"role": entry.role, "content": entry.told}
+    rest = [part for part in entry.parts if part.get("type") != "text"]
+    return {"role": entry.role, "content": [{"type": "text", "text": entry.told}, *rest]}
+
+
 def _utterance(entry: Entry) -> tuple[UUID | int | None, str]:
     """What one step said stands in one message. Imported answers have no step: each is its own."""
     return (entry.step_id or id(entry) if entry.role == "assistant" else None), entry.role
 
 
 def _inbound(entry: Entry) -> ChatMessage:
-    envelope = encode_inbound(entry.from_id or END_USER, entry.text)
+    envelope = encode_inbound(entry.from_id or END_USER, entry.told)
     if entry.parts is None:
         return {"role": "user", "content": envelope}
     rest = [part for part in entry.parts if part.get("type") != "text"]
@@ -133,7 +166,7 @@ def _fitting(entries: Sequence[Entry], room: int) -> Sequence[Entry]:
     """The newest whole turns whose texts fit into `room` characters; the last one always stays."""
     start = len(entries)
     for turn in _turns_backwards(entries):
-        room -= sum(len(entry.text) for entry in entries[turn.start : turn.stop])
+        room -= sum(len(entry.told) for entry in entries[turn.start : turn.stop])
         if room < 0 and turn.stop != len(entries):
             break
         start = turn.start

@@ -58,7 +58,9 @@ class Contexts:
     def remembered(self, rows: int) -> Remembered | None:
         """What is here, for the next turn: the newest `rows` of each context. None if somebody else
         may have changed it."""
-        if not self._alone:
+        # A file may be deleted, which makes no version.
+        with_files = any(entry.files for entries in self._known.values() for entry in entries)
+        if not self._alone or with_files:
             return None
         newest = {agent: entries[-rows:] for agent, entries in self._known.items()}
         return Remembered(self.version, newest, self._fresh)

@@ -1,49 +1,51 @@
-"""Where turns are kept while they run.
+"""The turn engine: what its doors call.
 
 `chat` accepts a request and starts its turn; a request that comes again is given the turn it began.
-Whoever follows a reply does so inside `listening`; a turn that nobody listens to any more is
-suspended.
+`post` accepts a message to a conversation that is named, whose turn waits for those before it.
+Whoever follows the reply of a chat does so inside `listening`; when nobody does any more its turn
+is suspended. A posted one goes on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from gateway import ids
 from gateway.agency.model import Model
 from gateway.agency.teams.catalog import Catalog
 from gateway.agency.teams.team import AgencySpec
 from gateway.agency.turns import lineage, replay
 from gateway.agency.turns.accept import Asked, entries, inbound
-from gateway.agency.turns.ledger import Fenced, Lease, Ledger, StoredTurn
+from gateway.agency.turns.awaiting import ATTACHED, Awaiting
+from gateway.agency.turns.inbox import Inbox, Letter, Posting
+from gateway.agency.turns.ledger import Ended, Lease, Ledger, StoredTurn
 from gateway.agency.turns.memory import Memory
-from gateway.agency.turns.reception import OPEN, POLL, Accepted, Queues, Reception
+from gateway.agency.turns.plain import PlainTurn
+from gateway.agency.turns.reception import OPEN, Accepted, Queues, Reception, TakenBack
 from gateway.agency.turns.reply import Reply
-from gateway.agency.turns.request import ChatRequest
+from gateway.agency.turns.request import ChatRequest, Posted, Public, agency_id
+from gateway.agency.turns.running import Running
 from gateway.agency.turns.step import Event, begin
-from gateway.agency.turns.turn import Plan, Turn, describe
+from gateway.agency.turns.titles import Titles
+from gateway.agency.turns.turn import Plan, Turn
 from gateway.auth import Principal
+from gateway.conversation.idempotency import Claim, Idempotency
 from gateway.database import Row
 from gateway.errors import GatewayError, NotFound, TurnCancelled, TurnFailed, Unavailable
 from gateway.ids import TurnId
-from gateway.streams.announcer import Announcer, Voice
+from gateway.streams.announcer import Announcer
 from gateway.telemetry import causes
 
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 3
 """How many processes may be lost over one turn."""
-CLIENT_WAIT = 60.0
-"""Seconds that a turn waits for a client that went away."""
-ATTACHED = 900.0
-"""Seconds that a request waits for a turn that runs in another process."""
-LETTING_GO = 5.0
-"""Seconds that the model calls of a turn have to be closed."""
+AT_ONCE = 100
+"""Turns that one look takes up at most."""
 
 
 class Stale(Exception):
@@ -51,12 +53,11 @@ class Stale(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Running:
-    """A turn of this process: its task, and how to lose it."""
+class _Entered:
+    """A turn that was accepted into a queue, and the one that was started by that, if any."""
 
-    lease: Lease
-    reply: Reply
-    task: asyncio.Task[None]
+    turn_id: TurnId
+    started: TurnId | None = None
 
 
 class Engine:
@@ -66,6 +67,8 @@ class Engine:
         self,
         ledger: Ledger,
         reception: Reception,
+        inbox: Inbox,
+        idempotency: Idempotency,
         memory: Memory,
         catalog: Catalog,
         model: Model,
@@ -73,18 +76,24 @@ class Engine:
         *,
         default_model: str,
     ) -> None:
-        self._memory = memory
         self._ledger = ledger
         self._reception = reception
+        self._inbox = inbox
+        self._idempotency = idempotency
         self._catalog = catalog
         self._model = model
         self._announcer = announcer
         self._default_model = default_model
+        self._titles = Titles(ledger, model, default_model)
         self._requests = Queues()
-        self._running: dict[UUID, _Running] = {}
-        self._closing: set[asyncio.Task[None]] = set()
+        self._awaiting = Awaiting(ledger, self._take_up)
+        self._draining = False
+        self.running = Running(ledger, memory, announcer, self._ended)
+        self.woken = asyncio.Event()
+        """Set when there may be something to take up."""
+        announcer.employ(self.running.stop, self.woken.set)
 
-    # ---- accepting -------------------------------------------------------------------------------
+    # ---- accepting a chat ------------------------------------------------------------------------
 
     async def chat(
         self,
@@ -93,10 +102,12 @@ class Engine:
         principal: Principal,
         *,
         conversation_id: UUID | None = None,
+        claim: Claim | None = None,
     ) -> Reply:
         """Accept a chat completion. Raises `Stale` if it must be asked again with fresh knowledge.
 
-        A `retry` gets the turn that the same request began, also if it is still running.
+        A `retry` gets the turn that the same request began, also if it is still running; so does
+        whoever makes a `claim` that was made before.
         """
         if conversation_id is not None:
             digest = lineage.within(request.digest, conversation_id)
@@ -104,19 +115,54 @@ class Engine:
         asked = Asked(request, agency, principal)
         # The queue is for a retry that overtakes its own first try.
         async with self._requests.of(request.digest):
-            turn_id = await self._reception.seen(asked, retry=True) if request.retry else None
-            if turn_id is None:
-                if accepted := await self._accept(asked, conversation_id):
-                    return self._begin(accepted)
-                turn_id = await self._reception.seen(asked, retry=False)
-        if turn_id is None:
+            if claim is None:
+                found = await self._enter(asked, conversation_id)
+            else:
+                found = await self._claim(asked, conversation_id, claim)
+            if isinstance(found, Accepted):
+                return self._begin(found)
+        if found is None:
             raise Stale
-        return await self.attach(turn_id)
+        await self._go_on(found.started)
+        return await self.attach(found.turn_id)
 
-    async def _accept(self, asked: Asked, conversation_id: UUID | None) -> Accepted | None:
-        if conversation_id is not None:
-            return await self._reception.go_on_in(conversation_id, asked)
-        return await self._reception.rejoin(asked)
+    async def _enter(
+        self, asked: Asked, conversation_id: UUID | None
+    ) -> Accepted | _Entered | None:
+        if asked.request.retry and (seen := await self._reception.seen(asked, retry=True)):
+            return _Entered(seen)
+        if accepted := await self._accept(asked, conversation_id):
+            return accepted
+        again = await self._reception.seen(asked, retry=False)
+        return None if again is None else _Entered(again)
+
+    async def _claim(
+        self, asked: Asked, conversation_id: UUID | None, claim: Claim
+    ) -> Accepted | _Entered | None:
+        """A turn that failed has not used its claim up."""
+        try:
+            async with self._inbox.transaction():
+                seen = await self._idempotency.claim(claim)
+                if seen and seen.turn_id and not await self._ledger.is_void(seen.turn_id):
+                    return _Entered(TurnId(seen.turn_id))
+                accepted = await self._accept(asked, conversation_id)
+                if accepted is None:
+                    raise TakenBack
+                await self._idempotency.began(claim, accepted.turn_id)
+                return accepted
+        except TakenBack:
+            return None
+
+    async def _accept(
+        self, asked: Asked, conversation_id: UUID | None
+    ) -> Accepted | _Entered | None:
+        if conversation_id is None:
+            return await self._reception.rejoin(asked)
+        async with self._inbox.transaction():
+            posting = await self._inbox.accept(_letter(asked, conversation_id))
+            if posting is None:
+                return None
+            return _Entered(posting.turn_id, await self._next(conversation_id))
 
     def _begin(self, accepted: Accepted) -> Reply:
         turn, begun, agency = accepted.turn, accepted.begun, accepted.asked.agency
@@ -135,55 +181,98 @@ class Engine:
             contexts=contexts,
             fresh=accepted.fresh,
         )
-        return self._start(plan, int(begun.created_at.timestamp()))
+        reply = Reply(lease.turn_id, lease.conversation_id, int(begun.created_at.timestamp()))
+        return self._run(plan, reply, attended=True)
+
+    # ---- accepting a message ---------------------------------------------------------------------
+
+    async def post(
+        self, message: Posted, principal: Principal, claim: Claim | None = None
+    ) -> Posting:
+        """Accept a message to a conversation that is named. Its turn goes on whether or not anybody
+        waits. Raises NotFound, InvalidRequest, IdempotencyMismatch."""
+        async with self._inbox.transaction():
+            seen = None if claim is None else await self._idempotency.claim(claim)
+            if seen is not None and seen.turn_id is not None:
+                return await self._inbox.posted(seen.turn_id, seen.response)
+            posting = await self._inbox.post(message, principal)
+            if claim is not None:
+                await self._idempotency.began(claim, posting.turn_id)
+            started = await self._next(message.conversation_id)
+        await self._go_on(started)
+        return posting
+
+    async def finish(self, turn_id: TurnId) -> None:
+        """Wait until a turn has ended, in whatever way: its rows say how. Raises Unavailable."""
+        try:
+            async with asyncio.timeout(ATTACHED):
+                while await self._is_open(turn_id):
+                    reply = await self.attach(turn_id)
+                    with suppress(GatewayError):
+                        await reply.outcome()
+                    if self._draining:
+                        raise Unavailable("The gateway ends; ask again.", retry_after=1)
+        except TimeoutError:
+            raise Unavailable("The turn is still running; ask again.") from None
+
+    async def _is_open(self, turn_id: TurnId) -> bool:
+        stored = await self._ledger.turn(turn_id)
+        return stored is not None and stored.state in OPEN
 
     # ---- taking up -------------------------------------------------------------------------------
 
     async def attach(self, turn_id: TurnId) -> Reply:
-        """The reply of a turn that runs here, is taken up now, or has ended. Waits for the end of
-        one that runs elsewhere."""
-        try:
-            async with asyncio.timeout(ATTACHED):
-                while True:
-                    if reply := await self._find(turn_id):
-                        return reply
-                    await asyncio.sleep(POLL)
-        except TimeoutError:
-            raise Unavailable("The turn is still running; ask again.") from None
-
-    async def _find(self, turn_id: TurnId) -> Reply | None:
-        if running := self._running.get(turn_id):
-            return running.reply
+        """The reply of a turn, wherever it runs. One that nobody runs is taken up."""
+        if reply := self._known(turn_id):
+            return reply
         stored = await self._ledger.turn(turn_id)
         if stored is None:
             raise NotFound("There is no such turn.", code="turn_not_found")
-        if ended := replay.ended(stored):
-            return ended
-        if stored.state == "suspended" or stored.expired:
-            return await self._take_up(turn_id)
-        return None
+        reply = self._known(turn_id) or _reply(stored)
+        if replay.into(reply, stored):
+            return reply
+        if stored.abandoned and (taken := await self._take_up(turn_id)):
+            return taken
+        return self._known(turn_id) or self._awaiting.wait(reply)
+
+    def _known(self, turn_id: TurnId) -> Reply | None:
+        held = self.running.find(turn_id)
+        return held.reply if held else self._awaiting.find(turn_id)
 
     async def _take_up(self, turn_id: TurnId) -> Reply | None:
         """Go on with a turn that nobody runs. None if somebody was faster."""
-        if await self._ledger.take(turn_id, ATTEMPTS) is None:
+        if self._draining or not await self._ledger.take(turn_id, ATTEMPTS):
             return None
-        # Read now: till then another process could write.
-        stored = await self._ledger.turn(turn_id)
-        return None if stored is None else await self._resume(stored)
+        return await self._go_on(turn_id)
 
-    async def _resume(self, stored: StoredTurn) -> Reply:
-        events = await self._ledger.events(stored.id)
-        agency = await self._catalog.working(int(stored.responder.removeprefix("agency/")))
-        lease = stored.lease
+    async def _next(self, conversation_id: UUID) -> TurnId | None:
+        """The conversation's next turn, if it is ours to run now."""
+        return None if self._draining else await self._inbox.start(conversation_id)
+
+    async def _start_next(self, conversation_id: UUID) -> None:
+        if (turn_id := await self._next(conversation_id)) is None:
+            self._announcer.freed()  # another process has its client, or is to stay when we end
+        await self._go_on(turn_id)
+
+    async def _go_on(self, turn_id: TurnId | None) -> Reply | None:
+        """Run a turn that has become ours, from what its rows say."""
+        # Read now: till then another process could write.
+        stored = None if turn_id is None else await self._ledger.turn(turn_id)
+        if stored is None:
+            return None
+        reply = self._awaiting.hand_over(stored.id) or _reply(stored)
+        number = agency_id(stored.responder)
+        if number is None:
+            plain = PlainTurn(stored, self._ledger, self._model, reply)
+            return self.running.start(plain, stored.lease, reply, attended=stored.attended)
+        agency = await self._catalog.working(number)
         if agency is None:
-            error = TurnFailed("The agency was deleted.", code="agency_deleted")
-            await self._ledger.fail(lease, None, describe(error), "")
-            return replay.failed(stored, error)
+            return await self._fail(stored, reply)
         work = begin(agency, stored.ask.within(agency.limits))
-        for event in events:
+        for event in await self._ledger.events(stored.id):
             work.apply(event)
         plan = Plan(
-            lease=replace(lease, version=max(event.version for event in events)),
+            lease=stored.lease,
             agency=agency,
             ask=stored.ask,
             work=work,
@@ -191,51 +280,26 @@ class Engine:
             chain=stored.history_hash,
             usage=stored.usage,
         )
-        return self._start(plan, int(stored.created_at))
+        return self._run(plan, reply, attended=stored.attended)
 
-    # ---- running ---------------------------------------------------------------------------------
-
-    def _start(self, plan: Plan, created: int) -> Reply:
-        lease = plan.lease
-        reply = Reply(lease.turn_id, lease.conversation_id, created)
-        turn = Turn(plan, self._ledger, self._model, reply, default_model=self._default_model)
-        task = asyncio.create_task(self._run(turn, reply, lease), name=f"turn {lease.turn_id}")
-        self._running[lease.turn_id] = _Running(lease, reply, task)
-        place = lease.conversation_id, lease.reply_id, lease.fence
-        self._announcer.speak(Voice(*place, said=lambda: reply.said, wanted=reply.stream))
+    async def _fail(self, stored: StoredTurn, reply: Reply) -> Reply:
+        error = TurnFailed("The agency was deleted.", code="agency_deleted")
+        ended = await self._ledger.fail(stored.lease, None, replay.describe(error), "")
+        reply.end(error)
+        self._ended(stored.lease, ended)
         return reply
 
-    async def _run(self, turn: Turn, reply: Reply, lease: Lease) -> None:
-        try:
-            await turn.run()
-            if (remembered := turn.remembered) is not None:
-                self._memory.keep(reply.conversation_id, remembered)
-        except Fenced:
-            await self._tell_why_lost(reply)
-        except GatewayError as error:
-            # The rows are as the last step left them; the lease runs out and the turn is taken up.
-            reply.end(error)
-        except Exception as error:
-            broken = {"turn": ids.show(ids.TURN, reply.turn_id), "causes": causes(error)}
-            log.error("turn broke", extra=broken)  # noqa: TRY400  a traceback has words
-            reply.end(TurnFailed("The turn broke off because of a fault of the gateway."))
-        finally:
-            self._announcer.fall_silent(lease.conversation_id, lease.reply_id, lease.fence)
-            self._let_go(reply)
+    def _run(self, plan: Plan, reply: Reply, *, attended: bool) -> Reply:
+        turn = Turn(plan, self._ledger, self._model, reply, default_model=self._default_model)
+        return self.running.start(turn, plan.lease, reply, attended=attended)
 
-    def _let_go(self, reply: Reply) -> _Running | None:
-        """Forget a turn, unless it has been taken up again since: then it has another reply."""
-        running = self._running.get(reply.turn_id)
-        return self._running.pop(reply.turn_id) if running and running.reply is reply else None
+    def _ended(self, lease: Lease, ended: Ended) -> None:
+        if ended.queued:
+            self.running.see_to(self._start_next(lease.conversation_id))
+        if ended.untitled and not self._draining:
+            self.running.see_to(self._titles.give(lease.conversation_id))
 
-    async def _tell_why_lost(self, reply: Reply) -> None:
-        try:
-            stored = await self._ledger.turn(reply.turn_id)
-        except GatewayError as error:
-            reply.end(error)
-            return
-        why = replay.failure(stored) if stored is not None else None
-        reply.end(why or Unavailable("Another process has taken this turn over; ask again."))
+    # ---- listeners -------------------------------------------------------------------------------
 
     @asynccontextmanager
     async def listening(self, reply: Reply) -> AsyncIterator[Reply]:
@@ -246,102 +310,101 @@ class Engine:
         finally:
             reply.followers -= 1
             if not reply.followers and not reply.ended:
-                self._see_to(self._abandon(reply))
+                self.running.see_to(self._abandon(reply))
 
     async def _abandon(self, reply: Reply) -> None:
         # A listener who had been given the reply when the last one left may have come since.
-        if not reply.followers and (running := self._let_go(reply)):
-            await self._suspend(running)
-
-    async def _suspend(self, running: _Running) -> None:
-        """Close the model calls, keep the finished steps, and wait for the client."""
-        lease = running.lease
-        running.task.cancel()
-        await asyncio.wait((running.task,), timeout=LETTING_GO)
-        try:
-            await self._ledger.suspend(lease.turn_id, lease.fence, CLIENT_WAIT)
-        finally:  # if the rows are out of reach the lease runs out
-            running.reply.end(Unavailable("The turn was suspended; ask again."))
-
-    def _see_to(self, work: Coroutine[None, None, None]) -> None:
-        """Do what nobody waits for."""
-        task = asyncio.create_task(work)
-        self._closing.add(task)
-        task.add_done_callback(self._seen_to)
-
-    def _seen_to(self, task: asyncio.Task[None]) -> None:
-        self._closing.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            log.warning("a turn was not suspended", extra={"causes": causes(error)})
+        if reply.followers:
+            return
+        held = self.running.find(reply.turn_id)
+        if held is not None and held.reply is reply and held.attended:
+            self.running.let_go(reply)
+            await self.running.suspend(held)
+        elif self._awaiting.forget(reply):
+            gone = replay.describe(TurnCancelled("Its client went away."))
+            await self._ledger.end(reply.turn_id, "cancelled", gone, among=("queued",))
 
     # ---- from outside ----------------------------------------------------------------------------
 
     async def cancel(self, turn_id: TurnId) -> bool:
         """Store that a turn is cancelled, then stop it. False if it had ended before."""
-        error = TurnCancelled("The turn was cancelled.")
-        if not await self._ledger.end(turn_id, "cancelled", describe(error), among=tuple(OPEN)):
+        error = replay.describe(TurnCancelled("The turn was cancelled."))
+        if not await self._ledger.end(turn_id, "cancelled", error, among=tuple(OPEN)):
             return False
-        if running := self._running.pop(turn_id, None):
-            running.task.cancel()
-            running.reply.end(error)
+        await self.stop([turn_id])
         return True
 
-    async def renew(self) -> None:
-        """Renew the leases of this process, and let go of turns that are no longer ours."""
-        held = list(self._running.values())
-        if not held:
-            return
-        lost = await self._ledger.renew([running.lease for running in held])
-        for running in held:
-            if running.lease.turn_id in lost and self._let_go(running.reply):
-                running.task.cancel()
-                await self._tell_why_lost(running.reply)
-
-    async def save(self) -> None:
-        """Keep what growing replies say so far, for whoever reads the rows meanwhile."""
-        growing = [
-            (running.lease, running.reply.said)
-            for running in self._running.values()
-            if running.reply.spoken and not running.reply.ended
-        ]
-        if growing:
-            await self._ledger.save(growing)
+    async def stop(self, turn_ids: Sequence[UUID]) -> None:
+        """Turns that have been ended in the rows: whoever runs them closes their model calls."""
+        self.running.stop(turn_ids)
+        self._announcer.stopped(turn_ids)
+        self._announcer.freed()  # what waited for them may begin
 
     async def sweep(self) -> None:
-        """Take up what a lost process left, and end what waited too long."""
-        for turn in await self._ledger.expired(most=100):
-            try:
-                await self._sweep(turn)
-            except GatewayError:
-                raise
-            except Exception as error:  # one that can't be taken up must not keep the others back
-                broken = {"turn": ids.show(ids.TURN, turn["id"]), "causes": causes(error)}
-                log.error("turn not swept", extra=broken)  # noqa: TRY400
+        """Take up what a lost process left, start what waits for nothing, and end what waited too
+        long."""
+        if self._draining:
+            return
+        await self.running.release_dropped()
+        for turn in await self._ledger.expired(AT_ONCE):
+            await self._survive(self._sweep(turn), turn["id"])
+        for conversation_id in await self._inbox.stranded(AT_ONCE):
+            await self._survive(self._start_next(conversation_id), conversation_id)
+
+    async def _survive(self, work: Coroutine[None, None, None], what: UUID) -> None:
+        """One that can't be taken up must not keep the others back."""
+        try:
+            await work
+        except GatewayError:
+            raise
+        except Exception as error:
+            broken = {"id": what.hex, "causes": causes(error)}
+            log.error("turn not swept", extra=broken)  # noqa: TRY400  a traceback has words
 
     async def _sweep(self, turn: Row) -> None:
         turn_id, state = turn["id"], turn["state"]
         if state == "suspended":
             await self._give_up(turn_id, "cancelled", "Its client went away.", state)
-        elif turn_id in self._running:
+        elif self.running.find(turn_id):
             return  # its renewal is late
-        elif turn["attempt"] >= ATTEMPTS:
+        elif turn["attempt"] >= ATTEMPTS and turn["lost"]:
             await self._give_up(turn_id, "failed", "Each process that ran it was lost.", state)
         else:
             await self._take_up(turn_id)
 
     async def _give_up(self, turn_id: TurnId, state: str, why: str, among: str) -> None:
-        error = describe(TurnFailed(why, code=f"turn_{state}"))
-        await self._ledger.end(turn_id, state, error, among=(among,), expired=True)
+        error = replay.describe(TurnFailed(why, code=f"turn_{state}"))
+        if await self._ledger.end(turn_id, state, error, among=(among,), expired=True):
+            self._announcer.freed()
 
-    async def idle(self, seconds: float) -> None:
-        """Wait until no turn runs, at most so long."""
-        if tasks := [running.task for running in self._running.values()]:
-            await asyncio.wait(tasks, timeout=seconds)
+    async def hand_over(self) -> None:
+        """This process ends: others go on with what nobody here waits for."""
+        self._draining = True
+        await self.running.hand_over()
 
     async def close(self) -> None:
-        """Suspend every turn, so that its client's next try finds it where it stopped."""
-        for running in list(self._running.values()):
-            self._let_go(running.reply)
-            self._see_to(self._suspend(running))
-        if self._closing:
-            await asyncio.wait(self._closing)
+        await self.hand_over()
+        await self.running.close()
+        await self._awaiting.close()
+
+
+def _letter(asked: Asked, conversation_id: UUID) -> Letter:
+    """What the request sends of the history is ignored: the conversation knows it."""
+    request = asked.request
+    return Letter(
+        conversation_id=conversation_id,
+        responder=request.responder,
+        principal=asked.principal,
+        # A history that ends with an answer asks for another one: the input is then empty.
+        inputs=request.dialogue.inputs or (Public("user", ""),),
+        ask=request.ask,
+        request_hash=request.digest,
+        attended=True,
+        agency=asked.agency,
+        system=request.dialogue.system,
+        metadata=request.metadata,
+    )
+
+
+def _reply(stored: StoredTurn) -> Reply:
+    return Reply(stored.id, stored.conversation_id, int(stored.created_at))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 from gateway.agency.model import Json
@@ -15,7 +17,7 @@ from gateway.agency.turns.ledger import CONTEXT_ROWS, Lease, encoded, entries_of
 from gateway.agency.turns.lineage import BUSY, Fork, Match
 from gateway.agency.turns.request import Ask
 from gateway.auth import Principal
-from gateway.database import Database, Row, Transaction
+from gateway.database import Database, Row
 from gateway.ids import TurnId
 from gateway.streams.announcer import Announcer
 
@@ -68,17 +70,6 @@ class NewTurn:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
-    """Where a conversation stands. `newest` is the responder's newest turn and its state; `match`
-    its newest completed one (without a history hash if there is none)."""
-
-    owner: str
-    newest: TurnId | None
-    state: str | None
-    match: Match
-
-
-@dataclass(frozen=True, slots=True)
 class Begun:
     """A turn that was accepted. `context` is what the entry agent had before it."""
 
@@ -100,13 +91,6 @@ class Intake:
     async def matches(self, hashes: Sequence[bytes]) -> list[Match]:
         """At most `BUSY` for each hash."""
         return [_match(row) for row in await self._database.fetch(sql.MATCHES, list(hashes), BUSY)]
-
-    async def head(self, conversation_id: UUID, responder: str) -> Head | None:
-        """A conversation that is named, with what a responder did in it."""
-        row = await self._database.fetchrow(sql.HEAD, conversation_id, responder)
-        if row is None:
-            return None
-        return Head(row["owner_identifier"], row["newest"], row["state"], _match(row))
 
     async def seen(
         self, request_hash: bytes, agency: AgencySpec, principal: Principal, *, retry: bool
@@ -154,13 +138,14 @@ class Intake:
             system_message_id=row["system_message_id"],
         )
 
-    def transaction(self) -> Transaction:
+    def transaction(self) -> AbstractAsyncContextManager[None]:
         """For a fork, which takes more than one statement."""
-        return self._database.transaction()
+        return self._database.joined()
 
     def _begun(self, turn: NewTurn, row: Row, context: list[Entry]) -> Begun:
         version = row["begun_at_version"]
-        self._announcer.changed(turn.conversation_id, version)
+        changed = partial(self._announcer.changed, turn.conversation_id, version)
+        self._database.after_commit(changed)
         reply_id = turn.interactions[-1].id
         lease = Lease(turn.turn_id, turn.conversation_id, 1, version, reply_id)
         return Begun(lease, row["begun_at"], context)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 import msgspec
 
 from gateway import ids
 from gateway.agency.model import Json, Usage
-from gateway.agency.speech.prompt import GATEWAY, Entry
+from gateway.agency.speech.prompt import GATEWAY, Entry, FileText
 from gateway.agency.turns import sql
 from gateway.agency.turns.request import Ask
 from gateway.agency.turns.step import Delivery, Event
@@ -45,10 +46,11 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """A model call that ended. `seconds` is how long it took; `output` only if no message tells."""
+    """A model call that ended. `seconds` is how long it took; `output` only if no message tells. A
+    plain model is no agent."""
 
     id: UUID
-    agent: int
+    agent: int | None
     model: str
     read: int
     usage: Usage
@@ -58,14 +60,26 @@ class StepRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """The version that the end of a turn made, whether another turn waits for it, and whether the
+    conversation has no title yet."""
+
+    version: int
+    queued: bool
+    untitled: bool
+
+
+@dataclass(frozen=True, slots=True)
 class StoredTurn:
-    """A turn as it stands in the rows."""
+    """A turn as it stands in the rows. `seq` is the ordinal of its reply."""
 
     id: TurnId
     conversation_id: UUID
     reply_id: UUID
     responder: str
+    seq: int
     state: str
+    attended: bool
     fence: int
     expired: bool
     version: int
@@ -78,6 +92,11 @@ class StoredTurn:
     finish_reason: str | None
     error: Mapping[str, Json] | None
     created_at: float
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether nobody runs it who should."""
+        return self.state == "suspended" or (self.state == "running" and self.expired)
 
     @property
     def lease(self) -> Lease:
@@ -103,12 +122,16 @@ class Ledger:
             await self._database.fetch(sql.CONTEXT, conversation_id, agent, CONTEXT_ROWS)
         )
 
+    async def chain(self, conversation_id: UUID, seq: int) -> list[Entry]:
+        """All that was said before a plain model's reply, oldest first."""
+        return entries_of(await self._database.fetch(sql.CHAIN, conversation_id, seq, CONTEXT_ROWS))
+
     async def advance(
         self, lease: Lease, step: StepRecord | None, deliveries: Sequence[Delivery]
     ) -> int:
         """Write a step and what it caused, or notes alone. The version that this made."""
         rows = _delivered(deliveries)
-        return await self._written(
+        row = await self._written(
             lease,
             sql.ADVANCE,
             *_step(lease, step),
@@ -120,6 +143,8 @@ class Ledger:
             [row[5] for row in rows],
             [row[6] for row in rows],
         )
+        version: int = row["version"]
+        return version
 
     async def complete(
         self,
@@ -128,21 +153,30 @@ class Ledger:
         text: str,
         finish_reason: str,
         history_hash: bytes | None,
-    ) -> int:
-        """Write the answer and end the turn. The version that this made."""
-        return await self._written(
+    ) -> Ended:
+        """Write the answer and end the turn."""
+        row = await self._written(
             lease, sql.COMPLETE, *_step(lease, step), ids.new(), text, finish_reason, history_hash
         )
+        return Ended(row["version"], row["queued"], row["untitled"])
 
     async def fail(
         self, lease: Lease, step: StepRecord | None, error: Mapping[str, Json], text: str
-    ) -> None:
+    ) -> Ended:
         """End the turn without an answer; `text` is what had been said of it."""
-        await self._written(lease, sql.FAIL, *_step(lease, step), encoded(error), text)
+        row = await self._written(lease, sql.FAIL, *_step(lease, step), encoded(error), text)
+        return Ended(row["version"], row["queued"], row["untitled"])
 
-    async def suspend(self, turn_id: TurnId, fence: int, seconds: float) -> None:
+    async def suspend(self, lease: Lease, seconds: float) -> None:
         """Nobody listens any more: keep the turn for a client that comes back."""
-        await self._database.execute(sql.SUSPEND, turn_id, fence, seconds)
+        row = await self._database.fetchrow(sql.SUSPEND, lease.turn_id, lease.fence, seconds)
+        if row is not None:
+            self._announcer.changed(row["id"], row["version"])
+
+    async def release(self, leases: Sequence[Lease]) -> None:
+        """Give turns up, for whoever takes them first."""
+        turns, fences = [lease.turn_id for lease in leases], [lease.fence for lease in leases]
+        await self._database.execute(sql.RELEASE, turns, fences)
 
     async def renew(self, leases: Sequence[Lease]) -> set[UUID]:
         """Renew leases; the turns that are no longer ours."""
@@ -161,13 +195,12 @@ class Ledger:
             [text for _, text in texts],
         )
 
-    async def _written(self, lease: Lease, statement: str, *parameters: object) -> int:
+    async def _written(self, lease: Lease, statement: str, *parameters: object) -> Row:
         row = await self._database.fetchrow(statement, *parameters)
         if row is None:
             raise Fenced
-        version: int = row["version"]
-        self._announcer.changed(lease.conversation_id, version)
-        return version
+        self._announcer.changed(lease.conversation_id, row["version"])
+        return row
 
     # ---- taking up a turn ------------------------------------------------------------------------
 
@@ -175,10 +208,18 @@ class Ledger:
         row = await self._database.fetchrow(sql.TURN, turn_id)
         return _stored(row) if row else None
 
-    async def take(self, turn_id: TurnId, attempts: int) -> int | None:
-        """Make a turn that nobody runs ours. Its new fence; None if somebody was faster."""
+    async def is_void(self, turn_id: UUID) -> bool:
+        """Whether a turn ended without an answer, or is gone."""
+        row = await self._database.fetchrow(sql.VOID, turn_id)
+        return row is None or bool(row["void"])
+
+    async def take(self, turn_id: TurnId, attempts: int) -> bool:
+        """Make a turn that nobody runs ours. False if somebody was faster."""
         row = await self._database.fetchrow(sql.TAKE, turn_id, self._node, self._lease, attempts)
-        return row["fence"] if row else None
+        if row is None:
+            return False
+        self._announcer.changed(row["id"], row["version"])
+        return bool(row["taken"])
 
     async def events(self, turn_id: TurnId) -> list[Event]:
         """What happened in a turn so far, in order."""
@@ -187,7 +228,8 @@ class Ledger:
         return _events(steps, delivered)
 
     async def expired(self, most: int) -> list[Row]:
-        """Open turns whose lease or whose wait has run out: (id, state, attempt)."""
+        """Open turns whose lease or whose wait has run out: (id, state, attempt,
+        whether a process was lost over it)."""
         return await self._database.fetch(sql.EXPIRED, most)
 
     async def end(
@@ -205,8 +247,20 @@ class Ledger:
         )
         if row is None:
             return False
-        self._announcer.changed(row["conversation_id"], row["version"])
+        changed = partial(self._announcer.changed, row["conversation_id"], row["version"])
+        self._database.after_commit(changed)
         return True
+
+    # ---- titles ----------------------------------------------------------------------------------
+
+    async def untitled(self, conversation_id: UUID) -> tuple[str, str | None] | None:
+        """The first words of a conversation that has no title, and who replies in it."""
+        row = await self._database.fetchrow(sql.UNTITLED, conversation_id)
+        return (row["text"], row["model_id"]) if row else None
+
+    async def entitle(self, conversation_id: UUID, title: str) -> None:
+        if row := await self._database.fetchrow(sql.ENTITLE, conversation_id, title):
+            self._announcer.changed(conversation_id, row["version"])
 
 
 def encoded(value: object) -> str:
@@ -250,6 +304,9 @@ def _delivered(deliveries: Sequence[Delivery]) -> list[_MessageRow]:
     return rows
 
 
+_files = msgspec.json.Decoder(tuple[FileText, ...])
+
+
 def entries_of(rows: Sequence[Row]) -> list[Entry]:
     """From newest first to oldest first."""
     return [
@@ -262,6 +319,7 @@ def entries_of(rows: Sequence[Row]) -> list[Entry]:
             turn_id=row["turn_id"],
             step_id=row["step_id"],
             parts=None if row["parts"] is None else msgspec.json.decode(row["parts"]),
+            files=() if row["files"] is None else _files.decode(row["files"]),
         )
         for row in reversed(rows)
     ]
@@ -273,7 +331,9 @@ def _stored(row: Row) -> StoredTurn:
         conversation_id=row["conversation_id"],
         reply_id=row["reply_interaction_id"],
         responder=row["responder"],
+        seq=row["seq"],
         state=row["state"],
+        attended=row["attended"],
         fence=row["fence"],
         expired=bool(row["expired"]),
         version=row["version"],

@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from uuid import UUID
+from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
 from gateway import ids
 from gateway.agency.speech.prompt import Entry
 from gateway.agency.turns import lineage
 from gateway.agency.turns.accept import Asked, Place, draft
-from gateway.agency.turns.intake import Begun, Head, Intake, NewTurn
-from gateway.agency.turns.ledger import Ledger
+from gateway.agency.turns.intake import Begun, Intake, NewTurn
 from gateway.agency.turns.lineage import PROBED_FIRST, Begin, Chain, Continue, Decision, Fork, Match
 from gateway.agency.turns.memory import Memory
 from gateway.agency.turns.request import Public
-from gateway.agency.turns.turn import describe
-from gateway.errors import Conflict, NotFound, TurnCancelled
 from gateway.ids import TurnId
 
 OPEN = frozenset(("queued", "running", "waiting", "suspended"))
 """States of a turn that has not ended."""
-POLL = 0.1
-"""Seconds between looks at a turn that may run in another process."""
-QUEUED = 600.0
-"""Seconds that a message waits for the turn before it."""
 
 
 class Queues:
@@ -53,16 +45,18 @@ class Accepted:
     contexts: Mapping[int, list[Entry]] = field(default_factory=dict)
     fresh: bool = False
 
+    @property
+    def turn_id(self) -> TurnId:
+        return self.turn.turn_id
+
 
 class Reception:
     """Accepts chat completions. None from any of its methods: what the request rested on (key,
     agency, place in the conversation) has changed meanwhile, or it is suspended already."""
 
-    def __init__(self, intake: Intake, ledger: Ledger, memory: Memory) -> None:
+    def __init__(self, intake: Intake, memory: Memory) -> None:
         self._intake = intake
         self._memory = memory
-        self._ledger = ledger
-        self._queues = Queues()
 
     async def seen(self, asked: Asked, *, retry: bool) -> TurnId | None:
         """The turn that the same request began."""
@@ -126,46 +120,10 @@ class Reception:
                 copy = await self._intake.fork(fork, ids.new())
                 if copy and (accepted := await self._continue(asked, copy, chain, unknown)):
                     return accepted
-                raise _TakenBack
-        except _TakenBack:
+                raise TakenBack
+        except TakenBack:
             return None
 
-    async def go_on_in(self, conversation_id: UUID, asked: Asked) -> Accepted | None:
-        """The conversation that the request names; what it sends of the history is ignored. Raises
-        NotFound, and Conflict if the turn before takes too long."""
-        try:
-            async with self._queues.of(conversation_id), asyncio.timeout(QUEUED):
-                head = await self._free(conversation_id, asked)
-                return await self._go_on(head.match, asked)
-        except TimeoutError:
-            raise Conflict(
-                "Another turn of this conversation is running.", code="turn_running"
-            ) from None
 
-    async def _go_on(self, match: Match, asked: Asked) -> Accepted | None:
-        dialogue = asked.request.dialogue
-        if dialogue.system is None:  # the one that is in force stays so
-            dialogue = replace(dialogue, system=match.system)
-        chain = match.history_hash and lineage.extend(match.history_hash, dialogue.inputs)
-        request = replace(asked.request, dialogue=dialogue)
-        return await self._continue(replace(asked, request=request), match, chain)
-
-    async def _free(self, conversation_id: UUID, asked: Asked) -> Head:
-        """Wait until no turn is open. One whose client went away is not waited for."""
-        while True:
-            head = await self._intake.head(conversation_id, asked.request.responder)
-            if head is None or head.owner != asked.principal.user:
-                raise NotFound("There is no such conversation.", code="conversation_not_found")
-            if head.newest is None or head.state not in OPEN:
-                return head
-            if head.state == "suspended":
-                error = TurnCancelled("Its client went on without it.")
-                await self._ledger.end(
-                    head.newest, "cancelled", describe(error), among=("suspended",)
-                )
-            else:
-                await asyncio.sleep(POLL)
-
-
-class _TakenBack(Exception):
+class TakenBack(Exception):
     """Leaving a transaction by an exception takes back what was written."""

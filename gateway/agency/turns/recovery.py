@@ -7,16 +7,18 @@ import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from gateway import ids
 from gateway.agency.model import Model
 from gateway.agency.teams.catalog import Catalog
 from gateway.agency.turns.engine import Engine
+from gateway.agency.turns.inbox import Inbox
 from gateway.agency.turns.intake import Intake
 from gateway.agency.turns.ledger import Ledger
 from gateway.agency.turns.memory import Memory
 from gateway.agency.turns.reception import Reception
+from gateway.conversation.idempotency import Idempotency
 from gateway.database import Database
 from gateway.drain import Drain
 from gateway.settings import Settings
@@ -29,6 +31,8 @@ RENEWALS = 3
 """Renewals within a lease: two may fail before the turn is lost."""
 SAVE_S = 1.0
 """How often the text of replies is kept while they grow."""
+FORGET_S = 600.0
+"""How often idempotency keys that are too old to count are deleted."""
 LAST_SECONDS = 5.0
 """What a turn that runs when the process is told to end may still take."""
 
@@ -42,20 +46,34 @@ async def open_engine(
     drain: Drain,
     announcer: Announcer,
 ) -> AsyncIterator[Engine]:
-    """An engine with its keepers. When the process drains, its turns have a few seconds to end;
-    those left are suspended for their clients' next try."""
+    """An engine with its keepers. When the process drains, turns that nobody waits for are handed
+    over, the others have a few seconds to end; those left are suspended for their clients' next
+    try."""
     node = f"{socket.gethostname()}:{os.getpid()}:{ids.new().hex[-8:]}"
     ledger = Ledger(database, node, settings.lease, announcer)
     memory = Memory()
-    reception = Reception(Intake(database, node, settings.lease, announcer), ledger, memory)
+    reception = Reception(Intake(database, node, settings.lease, announcer), memory)
+    inbox = Inbox(database, ledger, catalog, announcer, node=node, lease=settings.lease)
+    idempotency = Idempotency(database)
     engine = Engine(
-        ledger, reception, memory, catalog, model, announcer, default_model=settings.default_model
+        ledger,
+        reception,
+        inbox,
+        idempotency,
+        memory,
+        catalog,
+        model,
+        announcer,
+        default_model=settings.default_model,
     )
     period = settings.lease / RENEWALS
     keepers = [
-        asyncio.create_task(_regularly(engine.renew, period), name="renew leases"),
-        asyncio.create_task(_regularly(engine.sweep, min(period, 1.0)), name="sweep turns"),
-        asyncio.create_task(_regularly(engine.save, SAVE_S), name="save replies"),
+        asyncio.create_task(_regularly(engine.running.renew, period), name="renew leases"),
+        asyncio.create_task(
+            _regularly(engine.sweep, min(period, 1.0), engine.woken), name="sweep turns"
+        ),
+        asyncio.create_task(_regularly(engine.running.save, SAVE_S), name="save replies"),
+        asyncio.create_task(_regularly(idempotency.forget_old, FORGET_S), name="forget keys"),
         asyncio.create_task(_wind_down(engine, drain), name="wind turns down"),
     ]
     try:
@@ -69,13 +87,21 @@ async def open_engine(
 
 async def _wind_down(engine: Engine, drain: Drain) -> None:
     await drain.wait()
-    await engine.idle(LAST_SECONDS)
+    await engine.hand_over()
+    await engine.running.idle(LAST_SECONDS)
     await engine.close()
 
 
-async def _regularly(act: Callable[[], Awaitable[None]], period: float) -> None:
+async def _regularly(
+    act: Callable[[], Awaitable[None]], period: float, woken: asyncio.Event | None = None
+) -> None:
+    """Every so many seconds, and as soon as it is woken."""
+    woken = woken or asyncio.Event()
     while True:
-        await asyncio.sleep(period)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(period):
+                await woken.wait()
+        woken.clear()
         try:
             await act()
         except Exception as error:

@@ -1,36 +1,55 @@
-"""Turns that have ended, told again."""
+"""How turns end, as it is kept with them, and turns that have ended told again."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from gateway.agency.model import Json
 from gateway.agency.turns.ledger import StoredTurn
 from gateway.agency.turns.reply import Outcome, Reply
-from gateway.errors import GatewayError, TurnCancelled, TurnFailed
+from gateway.errors import GatewayError, TurnCancelled, TurnFailed, Unavailable
 
 
-def ended(stored: StoredTurn) -> Reply | None:
-    """The reply of a turn that has ended, or None if it is open."""
-    if stored.state != "completed":
-        error = failure(stored)
-        return None if error is None else failed(stored, error)
-    reply = Reply(stored.id, stored.conversation_id, int(stored.created_at))
-    reply.publish(stored.answer)
-    reply.end(Outcome(stored.answer, stored.finish_reason or "stop", stored.usage))
-    return reply
+def describe(error: GatewayError) -> dict[str, Json]:
+    """An error as it is kept with a turn: `{code, message, type, status}`."""
+    return {
+        "code": error.code,
+        "message": error.message,
+        "type": error.type,
+        "status": error.status,
+    }
+
+
+def into(reply: Reply, stored: StoredTurn) -> bool:
+    """Tell a reply how its turn has ended. False if the turn is open. Who has heard words of an
+    attempt that was lost is not told those of another."""
+    if stored.state == "completed" and reply.spoken:
+        reply.end(Unavailable("Another process has taken this turn over; ask again."))
+    elif stored.state == "completed":
+        reply.publish(stored.answer)
+        reply.end(Outcome(stored.answer, stored.finish_reason or "stop", stored.usage))
+    elif (error := failure(stored)) is not None:
+        reply.end(error)
+    return reply.ended
 
 
 def failure(stored: StoredTurn) -> GatewayError | None:
     """Why a turn has no answer, or None if it has one or may get one."""
+    kept = stored.error or {}
     match stored.state:
         case "cancelled":
-            return TurnCancelled("The turn was cancelled.")
+            return TurnCancelled(str(kept.get("message") or "The turn was cancelled."))
         case "failed":
-            why = (stored.error or {}).get("message")
-            return TurnFailed(str(why or "The turn failed."))
+            return _failure(kept)
         case _:
             return None
 
 
-def failed(stored: StoredTurn, error: GatewayError) -> Reply:
-    reply = Reply(stored.id, stored.conversation_id, int(stored.created_at))
-    reply.end(error)
-    return reply
+def _failure(kept: Mapping[str, Json]) -> GatewayError:
+    """The error that was answered when the turn failed."""
+    code, status, kind = kept.get("code"), kept.get("status"), kept.get("type")
+    message = str(kept.get("message") or "The turn failed.")
+    error = TurnFailed(message, code=code if isinstance(code, str) else None)
+    if isinstance(status, int) and isinstance(kind, str):
+        error.status, error.type = status, kind
+    return error

@@ -42,7 +42,7 @@ class Ask(msgspec.Struct, frozen=True, omit_defaults=True):
     """How the answer is wanted. Kept with the turn, so whoever takes it up goes on the same way.
 
     `max_tokens` and `stop` bound the final answer, not the envelopes; `seconds` and `model_calls`
-    lower the agency's limits.
+    lower the agency's limits. `skills` are prompts that the one who answers is given for this turn.
     """
 
     model: str
@@ -53,6 +53,7 @@ class Ask(msgspec.Struct, frozen=True, omit_defaults=True):
     seconds: float | None = None
     model_calls: int | None = None
     store: bool = True
+    skills: tuple[str, ...] = ()
 
     @property
     def sampling(self) -> Mapping[str, Json]:
@@ -88,6 +89,17 @@ class ChatRequest:
     digest: bytes
     retry: bool = False
     metadata: dict[str, str] = field(default_factory=dict)
+
+
+AGENCY = "agency/"
+"""What the name of a responder begins with that is an agency; any other is a model."""
+
+
+def agency_id(responder: str) -> int | None:
+    """The agency that a responder's name stands for, or None if it is a model."""
+    number = responder.removeprefix(AGENCY)
+    known = number != responder and number.isascii() and number.isdigit() and len(number) <= 18
+    return int(number) if known else None
 
 
 @dataclass(frozen=True, slots=True)

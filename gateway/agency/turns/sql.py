@@ -7,32 +7,74 @@ has taken the turn, the statement changes nothing and returns no row.
 `message` and `interaction` have their indexes in `piccolo_migrations/m0001_foundation.py`.
 """
 
+from gateway.conversation.sql_files import TEXT
+
 # ---- reading ------------------------------------------------------------------------------------
+
+
+def files(interaction: str) -> str:
+    """The texts of an interaction's files, as JSON; null if it has none."""
+    return f"""CASE WHEN {interaction}.file_ids IS NOT NULL THEN (
+               SELECT jsonb_agg(jsonb_build_object('name', f.filename, 'text', f.text)
+                                ORDER BY n.at)
+               FROM unnest({interaction}.file_ids) WITH ORDINALITY AS n (id, at)
+               CROSS JOIN LATERAL (SELECT filename, {TEXT} AS text FROM file
+                                   WHERE file.id = n.id AND deleted_at IS NULL LIMIT 1) f
+               ) END"""  # noqa: S608
+
 
 # $1 conversation, $2 agent, $3 rows. Newest first. What failed, was excluded or deleted is not
 # shown to an agent; excluding an input hides its whole turn. What was imported has no turn of its
-# own; it fails with the next one, which brought it along.
-CONTEXT = """
+# own: it belongs to the turn that it is the answer of, or to the next one, which brought it along.
+# Of a turn that failed while nobody needed to wait for it, what was asked stays.
+CONTEXT = f"""
     SELECT m.role, m.from_id, m.to_id, coalesce(i.content, m.text) AS text, i.parts,
-           m.version, m.ordinal, m.turn_id, m.step_id
+           {files("i")} AS files, m.version, m.ordinal, m.turn_id, m.step_id
     FROM message m
     LEFT JOIN interaction i ON i.id = m.interaction_id
     WHERE m.conversation_id = $1 AND m.agent_id = $2 AND m.role <> 'system'
       AND (i.id IS NULL OR (i.deleted_at IS NULL AND i.marked_as_excluded_at IS NULL))
-      AND (m.turn_id IS NULL OR m.turn_id NOT IN (
+      AND coalesce(m.turn_id, (
+            SELECT o.id FROM turn o WHERE o.conversation_id = $1 AND o.seq = i.ordinal
+          ), m.id) NOT IN (
             SELECT t.id FROM interaction x
             JOIN turn t ON t.conversation_id = $1 AND t.input_interaction_id = x.id
             WHERE x.conversation_id = $1
-              AND (x.deleted_at IS NOT NULL OR x.marked_as_excluded_at IS NOT NULL)))
+              AND (x.deleted_at IS NOT NULL OR x.marked_as_excluded_at IS NOT NULL))
       AND coalesce(m.turn_id, (
-            SELECT o.id FROM turn o WHERE o.conversation_id = $1 AND o.seq > i.ordinal
+            SELECT o.id FROM turn o WHERE o.conversation_id = $1 AND o.seq >= i.ordinal
             ORDER BY o.seq LIMIT 1
           )) NOT IN (
             SELECT t.id FROM turn t
-            WHERE t.conversation_id = $1 AND t.state IN ('failed', 'cancelled'))
+            WHERE t.conversation_id = $1 AND t.state IN ('failed', 'cancelled') AND t.attended)
+      AND (m.turn_id IS NULL OR (m.role = 'user' AND m.interaction_id IS NOT NULL)
+           OR m.turn_id NOT IN (
+            SELECT t.id FROM turn t
+            WHERE t.conversation_id = $1 AND t.state IN ('failed', 'cancelled')
+              AND NOT t.attended))
     ORDER BY m.version DESC, m.ordinal DESC
     LIMIT $3
-"""
+"""  # noqa: S608
+
+# $1 conversation, $2 the ordinal of a reply, $3 rows. What a plain model is told before it gives
+# that reply: all that was said and is neither deleted, excluded nor failed. Newest first.
+CHAIN = f"""
+    SELECT CASE i.owner_type WHEN 'bot' THEN 'assistant' ELSE 'user' END AS role, NULL AS from_id,
+           NULL AS to_id, i.content AS text, i.parts, {files("i")} AS files,
+           i.ordinal AS version, NULL AS turn_id, NULL AS step_id
+    FROM interaction i
+    LEFT JOIN LATERAL (
+        SELECT t.* FROM turn t WHERE t.conversation_id = $1 AND t.seq >= i.ordinal
+        ORDER BY t.seq LIMIT 1
+    ) t ON true
+    LEFT JOIN interaction x ON x.id = t.input_interaction_id AND t.seq = i.ordinal
+    WHERE i.conversation_id = $1 AND i.ordinal < $2 AND i.errors IS NULL
+      AND i.deleted_at IS NULL AND i.marked_as_excluded_at IS NULL
+      AND x.deleted_at IS NULL AND x.marked_as_excluded_at IS NULL
+      AND NOT coalesce(t.attended AND t.state IN ('failed', 'cancelled'), false)
+    ORDER BY i.ordinal DESC
+    LIMIT $3
+"""  # noqa: S608
 
 # $1 turn.
 TURN = """
@@ -44,6 +86,9 @@ TURN = """
     LEFT JOIN message s ON s.id = t.system_message_id
     WHERE t.id = $1
 """
+
+# $1 turn.
+VOID = "SELECT state IN ('failed', 'cancelled') AS void FROM turn WHERE id = $1"
 
 # $1 turn. What happened in it, in order: the input, steps, and notes that no step caused.
 STEPS = """
@@ -64,7 +109,7 @@ _RAISED = """
         UPDATE conversation SET version = version + 1, updated_at = now()
         WHERE id = $1 AND EXISTS (
             SELECT FROM turn WHERE id = $2 AND fence = $3 AND state = 'running')
-        RETURNING version
+        RETURNING version, title IS NULL AS untitled
     )"""
 _STEP = """
     INSERT INTO step (id, turn_id, agent_id, attempt, model, read_version, output, prompt_tokens,
@@ -101,7 +146,7 @@ COMPLETE = f"""{_RAISED}, t AS (
                history_hash = CASE WHEN turn.history_hash IS NOT NULL THEN $16::bytea END,
                completed_at = now(), lease_until = NULL
         FROM raised WHERE {_FENCED}
-        RETURNING raised.version, turn.attempt, turn.reply_interaction_id
+        RETURNING raised.version, raised.untitled, turn.attempt, turn.reply_interaction_id
     ), s AS ({_STEP}), i AS (
         UPDATE interaction SET content = $14, completed_at = now(), updated_at = now(),
                version = t.version
@@ -109,9 +154,11 @@ COMPLETE = f"""{_RAISED}, t AS (
     ), m AS (
         INSERT INTO message (id, conversation_id, turn_id, step_id, interaction_id, agent_id, role,
                              from_id, ordinal, version)
-        SELECT $13, $1, $2, $4, t.reply_interaction_id, $5, 'assistant', $5, 1, t.version FROM t
+        SELECT $13, $1, $2, $4, t.reply_interaction_id, $5, 'assistant', $5, 1, t.version
+        FROM t WHERE $5 IS NOT NULL
     )
-    SELECT version FROM t
+    SELECT version, untitled, EXISTS (
+        SELECT FROM turn WHERE conversation_id = $1 AND state = 'queued') AS queued FROM t
 """  # noqa: S608
 
 # The end without an answer. $13 the error, $14 the text so far.
@@ -125,26 +172,52 @@ FAIL = f"""{_RAISED}, t AS (
                completed_at = now(), updated_at = now(), version = t.version
         FROM t WHERE interaction.id = t.reply_interaction_id
     )
-    SELECT version FROM t
+    SELECT version, false AS untitled, EXISTS (
+        SELECT FROM turn WHERE conversation_id = $1 AND state = 'queued') AS queued FROM t
 """  # noqa: S608
 
 # $1 turn, $2 fence, $3 seconds to wait for its client.
 SUSPEND = """
-    UPDATE turn SET state = 'suspended', owner_node = NULL, updated_at = now(),
-           lease_until = now() + make_interval(secs => $3)
-    WHERE id = $1 AND fence = $2 AND state = 'running'
+    WITH raised AS (
+        UPDATE conversation SET version = version + 1, updated_at = now()
+        WHERE id = (SELECT conversation_id FROM turn
+                    WHERE id = $1 AND fence = $2 AND state = 'running')
+        RETURNING id, version
+    ), t AS (
+        UPDATE turn SET state = 'suspended', owner_node = NULL, updated_at = now(),
+               lease_until = now() + make_interval(secs => $3), version = raised.version
+        FROM raised WHERE turn.id = $1 AND turn.fence = $2 AND turn.state = 'running'
+    )
+    SELECT id, version FROM raised
 """
+
+# $1 turns, $2 their fences. Give turns up, for whoever is first to take them.
+RELEASE = """
+    UPDATE turn SET owner_node = NULL, lease_until = now()
+    FROM unnest($1::uuid[], $2::bigint[]) AS mine (id, fence)
+    WHERE turn.id = mine.id AND turn.fence = mine.fence AND turn.state = 'running'
+"""
+
+_NOBODYS = """(turn.state = 'suspended'
+              OR (turn.state = 'running' AND turn.lease_until < now()
+                  AND (turn.attempt < $4 OR turn.owner_node IS NULL)))"""
 
 # $1 turn, $2 node, $3 lease, $4 attempts. A turn that nobody runs; only a lost process costs an
 # attempt.
-TAKE = """
-    UPDATE turn SET state = 'running', fence = fence + 1, owner_node = $2, updated_at = now(),
-           attempt = attempt + (state = 'running')::int,
-           lease_until = now() + make_interval(secs => $3)
-    WHERE id = $1 AND (state = 'suspended'
-                       OR (state = 'running' AND lease_until < now() AND attempt < $4))
-    RETURNING fence
-"""
+TAKE = f"""
+    WITH raised AS (
+        UPDATE conversation SET version = version + 1, updated_at = now()
+        WHERE id = (SELECT conversation_id FROM turn WHERE turn.id = $1 AND {_NOBODYS})
+        RETURNING id, version
+    ), t AS (
+        UPDATE turn SET state = 'running', fence = fence + 1, owner_node = $2, updated_at = now(),
+               attempt = attempt + (state = 'running' AND owner_node IS NOT NULL)::int,
+               lease_until = now() + make_interval(secs => $3), version = raised.version
+        FROM raised WHERE turn.id = $1 AND {_NOBODYS}
+        RETURNING turn.id
+    )
+    SELECT raised.id, raised.version, EXISTS (SELECT FROM t) AS taken FROM raised
+"""  # noqa: S608
 
 # $1 turns, $2 their fences, $3 what their replies say so far.
 SAVE = """
@@ -168,7 +241,7 @@ RENEW = """
 
 # Open turns whose time is up: suspended ones, and running ones that nobody renews.
 EXPIRED = """
-    SELECT id, state, attempt FROM turn
+    SELECT id, state, attempt, owner_node IS NOT NULL AS lost FROM turn
     WHERE state IN ('running', 'suspended') AND lease_until < now() ORDER BY lease_until LIMIT $1
 """
 
@@ -193,4 +266,24 @@ END = """
         FROM t WHERE interaction.id = t.reply_interaction_id
     )
     SELECT version, conversation_id FROM t
+"""
+
+# $1 conversation: its first words, for a title, and who replies in it. No row if it has one.
+UNTITLED = """
+    SELECT c.model_id, string_agg(said.content, E'\\n\\n' ORDER BY said.ordinal) AS text
+    FROM conversation c JOIN LATERAL (
+        SELECT left(i.content, 2000) AS content, i.ordinal FROM interaction i
+        WHERE i.conversation_id = c.id AND i.deleted_at IS NULL
+          AND i.marked_as_excluded_at IS NULL AND i.errors IS NULL
+        ORDER BY i.ordinal LIMIT 4
+    ) said ON true
+    WHERE c.id = $1 AND c.title IS NULL AND c.deleted_at IS NULL
+    GROUP BY c.id
+"""
+
+# $1 conversation, $2 its title.
+ENTITLE = """
+    UPDATE conversation SET title = $2, version = version + 1, updated_at = now()
+    WHERE id = $1 AND title IS NULL AND deleted_at IS NULL
+    RETURNING version
 """

@@ -7,7 +7,7 @@ turn_history for MATCHES, turn_request and turn_suspended for SEEN, turn_order f
 from gateway.agency.turns.sql import CONTEXT
 
 # What is believed from memory when a turn is accepted: the key lives, the agency is as it was.
-_BELIEVED = """
+BELIEVED = """
     SELECT FROM api_key k, agency a
     WHERE k.id = $3 AND k.revoked_at IS NULL
       AND a.id = $4 AND a.revision = $5 AND a.deleted_at IS NULL
@@ -33,25 +33,6 @@ MATCHES = """
     LEFT JOIN message s ON s.id = t.system_message_id
 """
 
-# $1 conversation, $2 responder: its newest completed turn in the shape of MATCHES, and its newest
-# turn of all. A turn begins only when the one before has ended, so no other can be open.
-HEAD = """
-    SELECT c.id AS conversation_id, c.owner_identifier, c.root_id, c.version,
-           t.id, coalesce(t.seq, 0) AS seq, t.history_hash, t.system_message_id, s.text AS system,
-           false AS followed, false AS deleted, r.id AS newest, r.state
-    FROM conversation c
-    LEFT JOIN LATERAL (
-        SELECT * FROM turn WHERE conversation_id = c.id AND responder = $2 AND state = 'completed'
-        ORDER BY seq DESC LIMIT 1
-    ) t ON true
-    LEFT JOIN LATERAL (
-        SELECT id, state FROM turn WHERE conversation_id = c.id AND responder = $2
-        ORDER BY seq DESC LIMIT 1
-    ) r ON true
-    LEFT JOIN message s ON s.id = t.system_message_id
-    WHERE c.id = $1 AND c.deleted_at IS NULL
-"""
-
 # $1 request hash, $2 whether the caller says that it comes again, $3 to $5 what is believed. A
 # suspended turn has lost its client, so the same request takes it up even if it does not say so.
 SEEN = f"""
@@ -64,7 +45,7 @@ SEEN = f"""
                    OR (state = 'completed' AND completed_at > now() - interval '15 minutes'))
             ORDER BY id DESC LIMIT 1)
     ) t
-    WHERE EXISTS ({_BELIEVED})
+    WHERE EXISTS ({BELIEVED})
     ORDER BY id DESC LIMIT 1
 """  # noqa: S608
 
@@ -96,7 +77,7 @@ _INBOUND = """
 """
 # A suspended turn of the same request must be taken up instead.
 _STILL_TRUE = f"""
-    {_BELIEVED}
+    {BELIEVED}
       AND NOT EXISTS (SELECT FROM turn WHERE request_hash = $21 AND state = 'suspended')
 """
 
@@ -155,21 +136,21 @@ FORK = f"""
             ORDER BY o.seq LIMIT 1)
     ), i AS (
         INSERT INTO interaction (id, conversation_id, ordinal, owner_type, owner_identifier,
-            content, parts, provider_id, model_id, errors, marked_as_excluded_at, created_at,
-            updated_at, deleted_at, completed_at, version)
-        SELECT {copied("id", "$2")}, $2, ordinal, owner_type, owner_identifier, content, parts,
-            provider_id, model_id, errors, marked_as_excluded_at, created_at, updated_at,
-            deleted_at, completed_at, version
+            content, file_ids, skill_set_ids, parts, provider_id, model_id, errors,
+            marked_as_excluded_at, created_at, updated_at, deleted_at, completed_at, version)
+        SELECT {copied("id", "$2")}, $2, ordinal, owner_type, owner_identifier, content, file_ids,
+            skill_set_ids, parts, provider_id, model_id, errors, marked_as_excluded_at,
+            created_at, updated_at, deleted_at, completed_at, version
         FROM said
     ), t AS (
         INSERT INTO turn (id, conversation_id, responder, seq, input_interaction_id,
-            reply_interaction_id, system_message_id, state, attempt, history_hash, request,
-            metadata, principal, key_id, finish_reason, created_at, updated_at, completed_at,
-            version)
+            reply_interaction_id, system_message_id, state, attended, attempt, history_hash,
+            request, metadata, principal, key_id, finish_reason, created_at, updated_at,
+            completed_at, version)
         SELECT {copied("id", "$2")}, $2, responder, seq, {copied("input_interaction_id", "$2")},
             {copied("reply_interaction_id", "$2")}, {copied("system_message_id", "$2")}, state,
-            attempt, history_hash, request, NULL, principal, key_id, finish_reason, created_at,
-            updated_at, completed_at, version
+            attended, attempt, history_hash, request, NULL, principal, key_id, finish_reason,
+            created_at, updated_at, completed_at, version
         FROM kept
     ), m AS (
         INSERT INTO message (id, conversation_id, turn_id, step_id, interaction_id,

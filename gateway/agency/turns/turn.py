@@ -35,9 +35,10 @@ from gateway.agency.speech.prompt import (
 from gateway.agency.teams.team import AgencySpec, AgentSpec
 from gateway.agency.turns import lineage
 from gateway.agency.turns.contexts import Contexts
-from gateway.agency.turns.ledger import CONTEXT_ROWS, Lease, Ledger, StepRecord
+from gateway.agency.turns.ledger import CONTEXT_ROWS, Ended, Lease, Ledger, StepRecord
 from gateway.agency.turns.memory import Remembered
 from gateway.agency.turns.release import Release
+from gateway.agency.turns.replay import describe
 from gateway.agency.turns.reply import Outcome, Reply
 from gateway.agency.turns.request import Ask, Public
 from gateway.agency.turns.step import (
@@ -132,6 +133,7 @@ class Turn:
         )
         self.remembered: Remembered | None = None
         """The contexts after an answer, for the turn that comes next."""
+        self.ended: Ended | None = None
         self._began = perf_counter()
         self._calls: dict[int, asyncio.Task[Spoken]] = {}
 
@@ -258,12 +260,17 @@ class Turn:
             agent,
             [other for other in self._agency.agents if other.id != agent.id],
             entry=agent.id == self._work.entry,
-            custom=self._plan.system,
+            custom=self._custom(),
             wanted=self._plan.ask.wanted,
         )
         budget = agent.params.get("context_tokens", CONTEXT_TOKENS)
         context = await self._contexts.of(agent.id)
         return compose(system, context, budget if isinstance(budget, int) else CONTEXT_TOKENS)
+
+    def _custom(self) -> str | None:
+        """What the one who answers is told beside its own instructions."""
+        told = (self._plan.system, *self._plan.ask.skills)
+        return "\n\n".join(text for text in told if text) or None
 
     def _params(self, agent: AgentSpec, *, entry: bool) -> Mapping[str, Json]:
         own = {k: v for k, v in agent.params.items() if k != "context_tokens"}
@@ -334,8 +341,8 @@ class Turn:
         if chain is not None:
             chain = lineage.extend(chain, (Public("assistant", text),))
         step = _without_what_is_told(spoken.step, [(END_USER, text)])
-        version = await self._ledger.complete(self._lease, step, text, reason, chain)
-        answer = Entry("assistant", spoken.agent, None, text, version, step_id=step.id)
+        self.ended = await self._ledger.complete(self._lease, step, text, reason, chain)
+        answer = Entry("assistant", spoken.agent, None, text, self.ended.version, step_id=step.id)
         self._contexts.answered(answer)
         self.remembered = self._contexts.remembered(CONTEXT_ROWS)
         if rest := text[len(self._reply.said) :]:
@@ -343,18 +350,10 @@ class Turn:
         self._reply.end(Outcome(text, reason, self._usage))
 
     async def _fail(self, spoken: Spoken, error: GatewayError) -> None:
-        await self._ledger.fail(self._lease, spoken.step, describe(error), self._reply.said)
+        self.ended = await self._ledger.fail(
+            self._lease, spoken.step, describe(error), self._reply.said
+        )
         self._reply.end(error)
-
-
-def describe(error: GatewayError) -> dict[str, Json]:
-    """An error as it is kept with a turn: `{code, message, type, status}`."""
-    return {
-        "code": error.code,
-        "message": error.message,
-        "type": error.type,
-        "status": error.status,
-    }
 
 
 def _broken(call: _Call, error: UpstreamError) -> Spoken:

@@ -1,0 +1,274 @@
+"""Conversations that are named: what is said to one is accepted at once, and waits there until the
+turns before it have ended."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from functools import partial
+from uuid import UUID
+
+import msgspec
+
+from gateway import ids
+from gateway.agency.speech.prompt import CHARACTERS_PER_TOKEN, CONTEXT_TOKENS
+from gateway.agency.teams.catalog import Catalog
+from gateway.agency.teams.team import AgencySpec
+from gateway.agency.turns import lineage
+from gateway.agency.turns import sql_inbox as sql
+from gateway.agency.turns.intake import NewInteraction
+from gateway.agency.turns.ledger import Ledger, encoded
+from gateway.agency.turns.replay import describe
+from gateway.agency.turns.request import Ask, Posted, Public, agency_id
+from gateway.auth import Principal
+from gateway.conversation.files import Files
+from gateway.conversation.skill_sets import SkillSets
+from gateway.database import Database, Row
+from gateway.errors import InvalidRequest, NotFound, TurnCancelled
+from gateway.ids import TurnId
+from gateway.streams.announcer import Announcer
+
+MOST_TEXT = CONTEXT_TOKENS * CHARACTERS_PER_TOKEN
+"""Characters of all files of one message: what is beyond would fit into no prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What is said to a conversation, by whom, and whom it is put to. If it is `attended`, its
+    client waits for the reply, and it is nobody's wish once the client has gone. `agency` is what
+    is believed of the responder; None where it need not be checked."""
+
+    conversation_id: UUID
+    responder: str
+    principal: Principal
+    inputs: Sequence[Public]
+    ask: Ask
+    request_hash: bytes
+    attended: bool
+    agency: AgencySpec | None = None
+    system: str | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+    file_ids: Sequence[UUID] = ()
+    skill_set_ids: Sequence[UUID] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """A message that was accepted. `response` is the first answer to the same request, if it had
+    one before."""
+
+    turn_id: TurnId
+    conversation_id: UUID
+    input_id: UUID
+    reply_id: UUID
+    response: bytes | None = None
+
+
+class Inbox:
+    """For one process, whose name is `node`. `lease` is in seconds."""
+
+    def __init__(
+        self,
+        database: Database,
+        ledger: Ledger,
+        catalog: Catalog,
+        announcer: Announcer,
+        *,
+        node: str,
+        lease: float,
+    ) -> None:
+        self._files = Files(database)
+        self._skill_sets = SkillSets(database)
+        self._database = database
+        self._ledger = ledger
+        self._catalog = catalog
+        self._announcer = announcer
+        self._node = node
+        self._lease = lease
+
+    def transaction(self) -> AbstractAsyncContextManager[None]:
+        return self._database.joined()
+
+    # ---- accepting -------------------------------------------------------------------------------
+
+    async def post(self, message: Posted, principal: Principal) -> Posting:
+        """Accept a message that nobody needs to wait for. Raises NotFound, InvalidRequest."""
+        if (number := agency_id(message.responder)) is not None:
+            await self._catalog.read(number, principal)
+        if await self._files.check(message.file_ids, principal.user) > MOST_TEXT:
+            raise InvalidRequest(
+                f"The files hold more than {MOST_TEXT} characters.",
+                param="file_ids",
+                code="files_too_large",
+            )
+        skills = await self._skill_sets.get(message.skill_set_ids, principal.user)
+        letter = Letter(
+            conversation_id=message.conversation_id,
+            responder=message.responder,
+            principal=principal,
+            inputs=(Public("user", message.content),),
+            ask=Ask(model=message.responder, skills=tuple(skill.prompt for skill in skills)),
+            request_hash=secrets.token_bytes(32),  # it comes again by its claim alone
+            attended=False,
+            file_ids=message.file_ids,
+            skill_set_ids=message.skill_set_ids,
+        )
+        posting = await self.accept(letter)
+        if posting is None:
+            raise LookupError("a message that rests on nothing was refused")
+        return posting
+
+    async def accept(self, letter: Letter) -> Posting | None:
+        """Write a message and its turn, which is queued. Raises NotFound. None: what it rested on
+        has changed, or the same request is suspended already."""
+        async with self.transaction():
+            found = await self._database.fetchrow(sql.LOCK, letter.conversation_id)
+            if found is None or found["owner_identifier"] != letter.principal.user:
+                raise NotFound("There is no such conversation.", code="conversation_not_found")
+            if not await self._stands(letter):
+                return None
+            return await self._queue(letter, found)
+
+    async def _stands(self, letter: Letter) -> bool:
+        """Whether what is believed of the key and the agency is still so."""
+        if letter.agency is None:
+            return True
+        key, agency = letter.principal.key_id, letter.agency
+        believed = key, int(agency.id), agency.revision
+        return await self._database.fetchrow(sql.STANDS, letter.request_hash, *believed) is not None
+
+    async def _queue(self, letter: Letter, found: Row) -> Posting:
+        said = [*map(partial(_interaction, letter), letter.inputs), _reply(letter.responder)]
+        turn_id = TurnId(ids.new())
+        row = await self._database.fetchrow(
+            sql.QUEUE,
+            letter.conversation_id,
+            [i.id for i in said],
+            [i.owner[0] for i in said],
+            [i.owner[1] for i in said],
+            [i.content for i in said],
+            [None if i.parts is None else encoded(i.parts) for i in said],
+            [i.done for i in said],
+            list(letter.file_ids) or None,
+            list(letter.skill_set_ids) or None,
+            letter.responder,
+            turn_id,
+            letter.attended,
+            self._node,
+            letter.request_hash,
+            encoded(letter.ask),
+            encoded(letter.metadata) if letter.metadata else None,
+            letter.principal.user,
+            letter.principal.key_id,
+            *_system(letter, found),
+        )
+        self._announce(letter.conversation_id, row)
+        return Posting(turn_id, letter.conversation_id, said[-2].id, said[-1].id)
+
+    async def posted(self, turn_id: UUID, response: bytes | None) -> Posting:
+        """What was accepted before."""
+        row = await self._database.fetchrow(sql.POSTED, turn_id)
+        if row is None:
+            raise LookupError("a claim for a turn that is not there")
+        conversation_id, input_id, reply_id = row
+        return Posting(TurnId(turn_id), conversation_id, input_id, reply_id, response)
+
+    # ---- starting --------------------------------------------------------------------------------
+
+    async def start(self, conversation_id: UUID) -> TurnId | None:
+        """Make the next turn ours, if one is queued and none is running. A suspended one is not
+        waited for: its client has gone."""
+        async with self.transaction():
+            if await self._database.fetchrow(sql.LOCK, conversation_id) is None:
+                return None
+            turns = await self._database.fetch(sql.OPEN, conversation_id, self._node, self._lease)
+            following = next((turn for turn in turns if turn["state"] == "queued"), None)
+            busy = any(turn["state"] in ("running", "waiting") for turn in turns)
+            if following is None or busy or not following["ours"]:
+                return None
+            for turn in turns:
+                if turn["state"] == "suspended":
+                    await self._give_up(turn["id"])
+            await self._start(conversation_id, following)
+            return TurnId(following["id"])
+
+    async def _give_up(self, turn_id: TurnId) -> None:
+        error = describe(TurnCancelled("Its client went on without it."))
+        await self._ledger.end(turn_id, "cancelled", error, among=("suspended",))
+
+    async def _start(self, conversation_id: UUID, turn: Row) -> None:
+        unheard: Sequence[Row] = ()
+        entry = await self._entry(turn["responder"])
+        if entry is not None:
+            unheard = await self._database.fetch(sql.UNHEARD, conversation_id, turn["seq"], entry)
+        row = await self._database.fetchrow(
+            sql.START,
+            conversation_id,
+            turn["id"],
+            self._node,
+            self._lease,
+            await self._history_hash(conversation_id, turn, unheard),
+            entry,
+            [ids.new() for _ in unheard],
+            [said["id"] for said in unheard],
+            [said["owner_type"] == "bot" for said in unheard],
+            [said["asked"] for said in unheard],
+        )
+        self._announce(conversation_id, row)
+
+    async def _entry(self, responder: str) -> int | None:
+        """The agent that is spoken to, if the responder is an agency that is there."""
+        number = agency_id(responder)
+        agency = None if number is None else await self._catalog.working(number)
+        return None if agency is None else int(agency.manager_id)
+
+    async def _history_hash(
+        self, conversation_id: UUID, turn: Row, unheard: Sequence[Row]
+    ) -> bytes | None:
+        """The hash of the public history up to the input. None unless all of it is in turns that
+        an OpenAI client may have behind it."""
+        before = await self._database.fetchrow(sql.BEFORE, conversation_id, turn["seq"])
+        if before is None or before["history_hash"] is None or before["state"] != "completed":
+            return None
+        if before["responder"] != turn["responder"]:
+            return None
+        return lineage.extend(before["history_hash"], map(_public, unheard))
+
+    async def stranded(self, most: int) -> list[UUID]:
+        """Conversations in which the next turn is ours to start."""
+        rows = await self._database.fetch(sql.STRANDED, self._node, self._lease, most)
+        return [row["conversation_id"] for row in rows]
+
+    def _announce(self, conversation_id: UUID, row: Row | None) -> None:
+        if row is None:
+            raise LookupError("a locked conversation is gone")
+        changed = partial(self._announcer.changed, conversation_id, row["version"])
+        self._database.after_commit(changed)
+
+
+def _interaction(letter: Letter, said: Public) -> NewInteraction:
+    owner = ("bot", letter.responder) if said.role == "assistant" else _user(letter)
+    return NewInteraction(ids.new(), owner, said.content, letter.responder, said.parts)
+
+
+def _user(letter: Letter) -> tuple[str, str]:
+    return "user", letter.principal.user
+
+
+def _reply(responder: str) -> NewInteraction:
+    return NewInteraction(ids.new(), ("bot", responder), "", responder, done=False)
+
+
+def _system(letter: Letter, found: Row) -> tuple[UUID | None, str | None, int | None]:
+    """The client's system message: its id, its text if it is a new one, and whom it is for."""
+    if letter.system is None or letter.agency is None or letter.system == found["system"]:
+        return found["system_message_id"], None, None
+    return ids.new(), letter.system, int(letter.agency.manager_id)
+
+
+def _public(row: Row) -> Public:
+    role = "assistant" if row["owner_type"] == "bot" else "user"
+    parts = None if row["parts"] is None else msgspec.json.decode(row["parts"])
+    return Public(role, row["content"], parts)

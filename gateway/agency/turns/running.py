@@ -1,0 +1,199 @@
+"""The turns that run in this process, each in a task of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+from gateway import ids
+from gateway.agency.turns import replay
+from gateway.agency.turns.ledger import Ended, Fenced, Lease, Ledger
+from gateway.agency.turns.memory import Memory, Remembered
+from gateway.agency.turns.reply import Reply
+from gateway.errors import GatewayError, TurnFailed, Unavailable
+from gateway.streams.announcer import Announcer, Voice
+from gateway.telemetry import causes
+
+log = logging.getLogger(__name__)
+
+CLIENT_WAIT = 60.0
+"""Seconds that a turn waits for a client that went away."""
+LETTING_GO = 5.0
+"""Seconds that the model calls of a turn have to be closed."""
+
+
+class Runnable(Protocol):
+    """A team's turn or a plain model's. `ended` and `remembered` are set by `run`."""
+
+    @property
+    def ended(self) -> Ended | None: ...
+    @property
+    def remembered(self) -> Remembered | None: ...
+    async def run(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A turn of this process: its task, and how to lose it."""
+
+    lease: Lease
+    reply: Reply
+    attended: bool
+    task: asyncio.Task[None]
+
+
+class Running:
+    """`then` is called when a turn has ended by what was written in it."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        memory: Memory,
+        announcer: Announcer,
+        then: Callable[[Lease, Ended], None],
+    ) -> None:
+        self._ledger = ledger
+        self._memory = memory
+        self._announcer = announcer
+        self._then = then
+        self._held: dict[UUID, Held] = {}
+        self._dropped: list[Lease] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def find(self, turn_id: UUID) -> Held | None:
+        return self._held.get(turn_id)
+
+    def start(self, turn: Runnable, lease: Lease, reply: Reply, *, attended: bool) -> Reply:
+        work = self._run(turn, reply, lease)
+        task = asyncio.create_task(work, name=f"turn {lease.turn_id}")
+        self._held[lease.turn_id] = Held(lease, reply, attended, task)
+        place = lease.conversation_id, lease.reply_id, lease.fence
+        self._announcer.speak(Voice(*place, said=lambda: reply.said, wanted=reply.stream))
+        return reply
+
+    async def _run(self, turn: Runnable, reply: Reply, lease: Lease) -> None:
+        try:
+            await turn.run()
+            if (remembered := turn.remembered) is not None:
+                self._memory.keep(reply.conversation_id, remembered)
+            if turn.ended is not None:
+                self._then(lease, turn.ended)
+        except Fenced:
+            await self._tell_why_lost(reply)
+        except GatewayError as error:
+            # The rows are as the last step left them: whoever is first takes the turn up again.
+            self._dropped.append(lease)
+            reply.end(error)
+        except Exception as error:
+            broken = {"turn": ids.show(ids.TURN, reply.turn_id), "causes": causes(error)}
+            log.error("turn broke", extra=broken)  # noqa: TRY400  a traceback has words
+            reply.end(TurnFailed("The turn broke off because of a fault of the gateway."))
+        finally:
+            self._announcer.fall_silent(lease.conversation_id, lease.reply_id, lease.fence)
+            self.let_go(reply)
+
+    def let_go(self, reply: Reply) -> Held | None:
+        """Forget a turn, unless it has been taken up again since: then it has another reply."""
+        held = self._held.get(reply.turn_id)
+        return self._held.pop(reply.turn_id) if held and held.reply is reply else None
+
+    async def _tell_why_lost(self, reply: Reply) -> None:
+        try:
+            stored = await self._ledger.turn(reply.turn_id)
+        except GatewayError as error:
+            reply.end(error)
+            return
+        if stored is None or not replay.into(reply, stored):
+            reply.end(Unavailable("Another process has taken this turn over; ask again."))
+
+    # ---- letting go ------------------------------------------------------------------------------
+
+    def see_to(self, work: Coroutine[None, None, None]) -> None:
+        """Do what nobody waits for."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._seen_to)
+
+    def _seen_to(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.warning("work behind a turn failed", extra={"causes": causes(error)})
+
+    async def suspend(self, held: Held) -> None:
+        """Close the model calls, keep the finished steps, and wait for the client."""
+        held.task.cancel()
+        await asyncio.wait((held.task,), timeout=LETTING_GO)
+        try:
+            await self._ledger.suspend(held.lease, CLIENT_WAIT)
+        finally:  # if the rows are out of reach the lease runs out
+            held.reply.end(Unavailable("The turn was suspended; ask again."))
+
+    async def hand_over(self) -> None:
+        """Give up the turns that nobody needs to wait for: another process goes on with them."""
+        given = [held for held in self._held.values() if not held.attended]
+        for held in given:
+            self.let_go(held.reply)
+            held.task.cancel()
+        if given:
+            await asyncio.wait([held.task for held in given], timeout=LETTING_GO)
+            await self._release([held.lease for held in given])
+        for held in given:
+            held.reply.end(Unavailable("The gateway ends; another process goes on. Ask again."))
+
+    async def _release(self, leases: Sequence[Lease]) -> None:
+        await self._ledger.release(leases)
+        self._announcer.freed()
+
+    async def release_dropped(self) -> None:
+        """Once the database is back: what was dropped because it was away is anybody's."""
+        if self._dropped:
+            dropped, self._dropped = self._dropped, []
+            try:
+                await self._release(dropped)
+            except GatewayError:
+                self._dropped += dropped
+                raise
+
+    def stop(self, turn_ids: Sequence[UUID]) -> None:
+        """Turns that somebody has ended in the rows: close their model calls."""
+        for turn_id in turn_ids:
+            if held := self._held.pop(turn_id, None):
+                held.task.cancel()
+                self.see_to(self._tell_why_lost(held.reply))
+
+    async def close(self) -> None:
+        """Suspend every turn, so that its client's next try finds it where it stopped."""
+        for held in list(self._held.values()):
+            self.let_go(held.reply)
+            self.see_to(self.suspend(held))
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    # ---- keeping ---------------------------------------------------------------------------------
+
+    async def renew(self) -> None:
+        """Renew the leases of this process, and let go of turns that are no longer ours."""
+        held = list(self._held.values())
+        if not held:
+            return
+        lost = await self._ledger.renew([one.lease for one in held])
+        self.stop([one.lease.turn_id for one in held if one.lease.turn_id in lost])
+
+    async def save(self) -> None:
+        """Keep what growing replies say so far, for whoever reads the rows meanwhile."""
+        growing = [
+            (held.lease, held.reply.said)
+            for held in self._held.values()
+            if held.reply.spoken and not held.reply.ended
+        ]
+        if growing:
+            await self._ledger.save(growing)
+
+    async def idle(self, seconds: float) -> None:
+        """Wait until no turn runs, at most so long."""
+        if tasks := [held.task for held in self._held.values()]:
+            await asyncio.wait(tasks, timeout=seconds)

@@ -1,0 +1,189 @@
+"""Files: texts that a user has uploaded, and names in messages."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from gateway import ids
+from gateway.conversation import sql_files as sql
+from gateway.conversation.absence import absent
+from gateway.database import Database, Row
+from gateway.errors import InvalidRequest
+
+MIB = 1024 * 1024
+MOST = 8 * MIB
+"""Bytes of a file: more text than any model takes, and what Postgres stores in one go."""
+MOST_FILES = 2_000
+MOST_BYTES = 512 * MIB
+"""What one user may keep."""
+LONGEST_NAME = 255
+"""Characters."""
+
+TAKEN = "Files are taken if they are text in UTF-8 without NUL characters."
+
+_FIRST = UUID(int=0)
+_LAST = UUID(int=2**128 - 1)
+_PURPOSE = re.compile(r"[a-z_-]{1,64}")
+_UNSEEN = {"Cc", "Cs", "Zl", "Zp"}
+"""Unicode's controls, halves of characters, and separators of lines and paragraphs."""
+_TURNING = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""These turn the direction of writing, and so make one file look like another."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """As the client gave it. `filename` is only ever shown, so whatever is dangerous is taken out
+    of it."""
+
+    filename: str
+    purpose: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    id: UUID
+    filename: str
+    purpose: str
+    bytes: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FileContent:
+    filename: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FilePage:
+    """Some files in order, and whether there are more beyond them."""
+
+    items: tuple[StoredFile, ...]
+    more: bool
+
+
+class Files:
+    """What a user does not own, or has deleted, is not there: NotFound."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(self, owner: str, new: NewFile) -> StoredFile:
+        """Raises InvalidRequest, which says what is taken."""
+        filename = _shown(new.filename)
+        _check_purpose(new.purpose)
+        _check_content(new.content)
+        row = await self._database.fetchrow(
+            sql.INSERT,
+            owner,
+            ids.new(),
+            filename,
+            new.purpose,
+            new.content,
+            MOST_FILES,
+            MOST_BYTES,
+        )
+        if row is None:
+            raise InvalidRequest(
+                f"You may keep {MOST_FILES:,} files of {MOST_BYTES // MIB} MiB together: delete "
+                "some first.",
+                param="file",
+                code="storage_full",
+            )
+        return _file(row)
+
+    async def page(
+        self,
+        user: str,
+        *,
+        limit: int,
+        after: UUID | None = None,
+        newest_first: bool = False,
+        purpose: str | None = None,
+    ) -> FilePage:
+        """In the order of their making."""
+        rows = await self._database.fetch(
+            sql.NEWEST_FIRST if newest_first else sql.OLDEST_FIRST,
+            user,
+            after or (_LAST if newest_first else _FIRST),
+            limit + 1,
+            purpose,
+        )
+        return FilePage(tuple(_file(row) for row in rows[:limit]), len(rows) > limit)
+
+    async def one(self, file_id: UUID, user: str) -> StoredFile:
+        return _file(_found(await self._database.fetchrow(sql.ONE, user, file_id), file_id))
+
+    async def content(self, file_id: UUID, user: str) -> FileContent:
+        """Byte for byte what was uploaded."""
+        row = _found(await self._database.fetchrow(sql.CONTENT, user, file_id), file_id)
+        return FileContent(row["filename"], row["content"])
+
+    async def delete(self, file_id: UUID, user: str) -> None:
+        _found(await self._database.fetchrow(sql.DELETE, user, file_id), file_id)
+
+    async def check(self, wanted: Sequence[UUID], user: str) -> int:
+        """How many characters these hold together; one named twice counts once. Raises NotFound,
+        which names all that are missing."""
+        rows = await self._database.fetch(sql.LENGTHS, user, list(wanted)) if wanted else []
+        found = {row["id"]: int(row["characters"]) for row in rows}
+        if missing := dict.fromkeys(one for one in wanted if one not in found):
+            raise absent(ids.FILE, missing)
+        return sum(found.values())
+
+
+def _shown(filename: str) -> str:
+    """A client's name for its file as it may be shown: no path, nothing that can't be seen."""
+    last = re.split(r"[/\\]", filename)[-1]
+    name = "".join(
+        one for one in last if unicodedata.category(one) not in _UNSEEN and one not in _TURNING
+    ).strip()
+    if name in ("", ".", "..") or len(name) > LONGEST_NAME:
+        raise InvalidRequest(f"A file's name has 1 to {LONGEST_NAME} characters.", param="file")
+    return name
+
+
+def _check_purpose(purpose: str) -> None:
+    if not _PURPOSE.fullmatch(purpose):
+        raise InvalidRequest(
+            "'purpose' is 1 to 64 characters of a-z _ -, as 'user_data' is.", param="purpose"
+        )
+
+
+def _check_content(content: bytes) -> None:
+    if not content:
+        raise InvalidRequest(f"The file is empty. {TAKEN}", param="file", code="empty_file")
+    if len(content) > MOST:
+        raise InvalidRequest(
+            f"The file is larger than {MOST // MIB} MiB.", param="file", code="file_too_large"
+        )
+    if not _is_text(content):
+        raise InvalidRequest(
+            f"The file is no text. {TAKEN}", param="file", code="unsupported_file_type"
+        )
+
+
+def _is_text(content: bytes) -> bool:
+    if b"\0" in content:
+        return False
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _found(row: Row | None, file_id: UUID) -> Row:
+    if row is None:
+        raise absent(ids.FILE, [file_id])
+    return row
+
+
+def _file(row: Row) -> StoredFile:
+    return StoredFile(**row)
