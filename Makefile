@@ -42,6 +42,8 @@ conformance: $(DEV)
 
 bench: $(DEV)
 	$(BIN)/python -m bench
+	$(BIN)/python -m bench.streams
+	$(BIN)/python -m bench.lists
 
 lock: $(DEV)
 	$(UV_COMPILE) requirements/runtime.in -o requirements/runtime.txt
