@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from types import TracebackType
 from typing import Literal, Protocol, TypeAlias
 
@@ -212,6 +212,11 @@ class Database(PostgresEngine):
     async def close_connection_pool(self) -> None:
         self._closed = True
         if self.pool is not None:
+            # One that comes back after its list was emptied would be waited for for ever.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STATEMENT_TIMEOUT):
+                    while self.lent:  # noqa: ASYNC110  it happens once, at the end
+                        await asyncio.sleep(0.01)
             while self._idle:
                 await self.pool.release(self._idle.pop())
         await super().close_connection_pool()

@@ -102,3 +102,12 @@ async def test_a_closed_database_is_unavailable(dsn: str) -> None:
         pass
     with pytest.raises(Unavailable):
         await database.ping()
+
+
+async def test_a_pool_closes_while_a_statement_is_under_way(dsn: str) -> None:
+    async with asyncio.timeout(8):
+        async with open_database(dsn) as database:
+            running = asyncio.create_task(database.fetch("SELECT pg_sleep(0.3)"))
+            while not database.lent:
+                await asyncio.sleep(0.01)
+        assert len(await running) == 1

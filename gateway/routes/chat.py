@@ -37,7 +37,7 @@ from gateway.routes.completion import (
     Chunks,
     completion,
 )
-from gateway.routes.errors import describe, handle, render_openai
+from gateway.routes.errors import CLIENT_GONE, describe, handle, render_openai
 from gateway.routes.guards import RECALLED
 from gateway.settings import Settings
 
@@ -47,8 +47,6 @@ TRIES = 8
 """How often a request is looked at again because something it rested on had changed meanwhile."""
 MAX_KEY = 255
 """Characters of an idempotency key, as at Stripe."""
-CLIENT_GONE = 499
-"""The status that is logged for an answer that nobody waits for any more."""
 
 Asking = Request[Principal, str, State]
 

@@ -18,6 +18,7 @@ from gateway import telemetry
 from gateway.auth import Callers
 from gateway.errors import GatewayError
 from gateway.routes.errors import (
+    CLIENT_GONE,
     JSON,
     MAX_BODY,
     Problem,
@@ -32,9 +33,6 @@ log = logging.getLogger("gateway.access")
 
 _ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
-
-CLIENT_GONE = 499
-"""Logged where the client went away before it had an answer, as nginx does."""
 DISCARDED = 4 * MAX_BODY
 """Bytes of a body too large that are taken in and thrown away: a client that is still sending when
 the answer comes sees a broken connection instead of it."""

@@ -10,7 +10,7 @@ import asyncpg
 import msgspec
 from litestar import Request, Response
 from litestar.datastructures import State
-from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions import HTTPException, InternalServerException, ValidationException
 
 from gateway import telemetry
 from gateway.auth import Principal
@@ -45,8 +45,16 @@ class Unrouted(Exception):
         self.problem = problem
 
 
+CLIENT_GONE = 499
+"""Logged where the client went away before it had an answer, as nginx does."""
+_GONE = "client disconnected prematurely"
+"""What Litestar says of a client that leaves while its body is read."""
+
+
 def handle(request: Request[Principal, str, State], error: Exception) -> Response[bytes]:
     """The exception handler of the whole app."""
+    if isinstance(error, InternalServerException) and error.detail == _GONE:
+        return Response(b"", status_code=CLIENT_GONE)
     problem = describe(error)
     if problem.status in (404, 405) and "route_handler" not in request.scope:
         raise Unrouted(problem)

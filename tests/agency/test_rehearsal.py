@@ -9,6 +9,7 @@ import pytest
 
 from gateway.agency.model import ModelCall
 from gateway.agency.models.rehearsal import Rehearsal
+from gateway.agency.speech.prompt import TITLE
 
 MANAGER = (
     "You are #1 (manager).\n\nLead.\n\nThe others in your team:\n#143 (programmer)\n#-1 (library)"
@@ -132,6 +133,13 @@ async def test_without_envelopes_it_answers_in_plain_text() -> None:
     messages = [{"role": "user", "content": "Name this talk"}]
     completion = await Rehearsal().complete(ModelCall("rehearsal", messages))
     assert completion.text.startswith("You said: “Name this talk” This is a rehearsal")
+
+
+async def test_a_title_is_the_first_words_of_what_was_said() -> None:
+    said = "How do ovens work, and why?\n\nWith heat."
+    messages = [{"role": "system", "content": TITLE}, {"role": "user", "content": said}]
+    completion = await Rehearsal().complete(ModelCall("rehearsal", messages))
+    assert completion.text == "How do ovens work, and why?"
 
 
 async def test_the_same_call_gives_the_same_answer() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -357,3 +358,24 @@ async def test_after_all_that_the_next_client_is_served(
         client = await connect(gateway, team, stream=True, user=str(n))
         client.leave()
     assert words(await stream(gateway, team, "Anyone?")) == "Here."
+
+
+async def test_who_leaves_while_the_body_is_read_leaves_one_quiet_line(
+    gateway: Gateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "gateway")
+    host, port = gateway.base_url.removeprefix("http://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    head = (
+        "POST /api/agency/1/chat/completions HTTP/1.1\r\nhost: x\r\n"
+        f"authorization: Bearer {gateway.root_key}\r\ncontent-length: 1000\r\n\r\n"
+    )
+    writer.write(head.encode() + b'{"model": "m"')
+    await writer.drain()
+    await asyncio.sleep(0.1)
+    writer.close()
+    async with asyncio.timeout(5):
+        while not (lines := [r for r in caplog.records if r.name == "gateway.access"]):
+            await asyncio.sleep(0.01)
+    assert [line.status for line in lines] == [499]  # type: ignore[attr-defined]
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]

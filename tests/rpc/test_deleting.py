@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+from openai import ConflictError
+
 from gateway.database import Database
 from tests.chat.clients import Chat, retry
 from tests.rpc.asking import Body, Rpc, answering, prompts
@@ -222,6 +225,40 @@ async def test_deleting_a_conversation_cancels_all_that_is_open_in_it(
     )
 
 
+async def test_a_chat_whose_conversation_is_deleted_is_told_so(
+    gateway: Gateway, upstream: ScriptedUpstream
+) -> None:
+    upstream.script("manager", say(0, "A1", hold=asyncio.Event()))
+    chat = Chat(gateway, await make_team(gateway))
+    waiting = asyncio.create_task(chat.say("one"))
+    await upstream.arrived()
+    root = Rpc(gateway.http)
+    listed = await root.call("list_conversations_with_interactions", owner=root.owner())
+    made = [one["id"] for one in listed["conversations"]]
+    await root.call("delete_conversations", conversation_ids=made)
+    with pytest.raises(ConflictError) as refused:
+        await waiting
+    assert refused.value.code == "turn_cancelled"
+
+
+async def test_an_input_that_came_before_the_last_one_belongs_to_its_turn_too(
+    gateway: Gateway, upstream: ScriptedUpstream
+) -> None:
+    upstream.script("manager", say(0, "A1", hold=asyncio.Event()))
+    chat = Chat(gateway, await make_team(gateway))
+    chat.history.append({"role": "user", "content": "first"})
+    waiting = asyncio.create_task(chat.say("second"))
+    await upstream.arrived()
+    root = Rpc(gateway.http)
+    listed = await root.call("list_conversations_with_interactions", owner=root.owner())
+    (conversation,) = listed["conversations"]
+    first = conversation["interactions"][0]
+    assert first["message_content"] == "first"
+    await root.call("delete_interactions", interaction_ids=first["id"])
+    with pytest.raises(ConflictError):
+        await waiting
+
+
 # ---- all or none ---------------------------------------------------------------------------------
 
 
@@ -250,6 +287,18 @@ async def test_nothing_is_deleted_if_one_of_several_is_missing(
     assert f"int_{missing}1" in error["message"]
     assert said not in error["message"]
     assert len(await ann.said(conversation)) == 2
+
+
+async def test_interactions_of_several_conversations_are_deleted_at_once(
+    ann: Rpc, upstream: ScriptedUpstream, database: Database
+) -> None:
+    answering(upstream)
+    made = [await ann.create() for _ in range(3)]
+    said = [(await ann.say(one))["input_interaction"]["id"] for one in made]
+    kept = await ann.read(made[2])
+    await ann.call("delete_interactions", interaction_ids=said[:2])
+    assert [len(await ann.said(one)) for one in made] == [1, 1, 2]
+    assert (await ann.read(made[2]))["interactions"] == kept["interactions"]
 
 
 async def test_what_was_deleted_before_is_not_found(ann: Rpc, upstream: ScriptedUpstream) -> None:

@@ -13,6 +13,7 @@ from tests.chat.clients import Chat, named, public
 from tests.rpc.asking import Body, Rpc, answering, calling, prompts
 from tests.running import Gateway
 from tests.scripted import ScriptedUpstream, say, status, text
+from tests.streams.waiting import until
 from tests.team import make_team
 
 
@@ -111,7 +112,7 @@ async def test_a_failed_reply_has_errors(ann: Rpc, upstream: ScriptedUpstream) -
 
 
 async def test_a_reply_goes_on_when_its_caller_has_gone(
-    ann: Rpc, upstream: ScriptedUpstream
+    gateway: Gateway, ann: Rpc, upstream: ScriptedUpstream
 ) -> None:
     hold = asyncio.Event()
     answering(upstream, text("Hello.", hold=hold))
@@ -127,6 +128,8 @@ async def test_a_reply_goes_on_when_its_caller_has_gone(
     again = await ann.call("create_conversation_message", **body)
     assert again["response_interaction"]["message_content"] == "Hello."
     assert len(prompts(upstream)) == 1
+    # What nobody waits for any more is still being answered.
+    await until(lambda: gateway.resources.database.lent == 0)
 
 
 async def test_a_conversation_of_the_chat_door_is_read_and_continued_here(
@@ -188,7 +191,10 @@ async def test_a_reply_echoes_the_skill_sets_and_has_no_files(
     ann = await calling(gateway, "ann", "conversations", "chat")
     made = await ann.call(
         "create_skill_set",
-        owner=ann.owner(), name="Rhymes", icon="", description="",
+        owner=ann.owner(),
+        name="Rhymes",
+        icon="",
+        description="",
         prompt="Answer in rhyme!",
     )
     uploaded = await ann.http.post(

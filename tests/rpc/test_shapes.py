@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from tests.rpc.asking import Rpc, answering
+from tests.running import Gateway
 from tests.scripted import ScriptedUpstream
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
@@ -136,3 +137,20 @@ async def test_an_excluded_interaction_says_since_when(
     await ann.call("update_interaction_excluded_state", **{**change, "excluded": False})
     shown = (await ann.read(conversation))["interactions"][0]
     assert shown["marked_as_excluded_at"] is None
+
+
+async def test_every_endpoint_is_described(gateway: Gateway) -> None:
+    document = (await gateway.anonymous.get("/schema/openapi.json")).json()
+    schemas = document["components"]["schemas"]
+    paths = {path: one["post"] for path, one in document["paths"].items() if "/rpc/" in path}
+    assert len(paths) == 13
+    for path, operation in paths.items():
+        wanted = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+        assert schemas[wanted.rpartition("/")[2]]["properties"], path
+        refused = operation["responses"]["400"]["content"]["application/json"]["schema"]
+        assert refused == {"$ref": "#/components/schemas/RpcError"}
+        answered = operation["responses"]["200"].get("content")
+        nothing = "delete_" in path or "excluded_state" in path
+        assert (answered is None) == nothing, path
+    interaction = schemas["ConversationInteraction"]
+    assert set(interaction["properties"]) == set(interaction["required"]) == INTERACTION

@@ -14,7 +14,7 @@ from tests.conftest import StartGateway
 from tests.rpc.asking import Rpc, answering
 from tests.running import Gateway
 from tests.scripted import ScriptedUpstream, say, silence
-from tests.streams.reading import following
+from tests.streams.reading import Subscription, following
 from tests.streams.servers import RedisServer
 from tests.team import make_team
 
@@ -27,6 +27,10 @@ def redis_url(tmp_path: Path) -> Iterator[str]:
     server.start()
     yield server.url
     server.stop()
+
+
+def _states(told: Subscription) -> list[str]:
+    return [one["turn"]["state"] for one in told.of("turn.updated")]
 
 
 async def test_a_cancel_stops_the_upstream_call_of_another_process_at_once(
@@ -85,6 +89,8 @@ async def test_a_channel_tells_that_a_turn_is_suspended_and_resumed(
                 await asyncio.sleep(0.02)
         again.history.append({"role": "user", "content": "two"})
         assert await again.send(**retry()) == "A2"
-        await told.until(lambda s: "completed" in [t["turn"]["state"] for t in s.of("turn.updated")])
+        await told.until(
+            lambda s: "completed" in [t["turn"]["state"] for t in s.of("turn.updated")]
+        )
     states = [one["turn"]["state"] for one in told.of("turn.updated")]
     assert states == ["running", "suspended", "running", "completed"]

@@ -18,7 +18,7 @@ import msgspec
 from gateway.agency.model import ChatMessage, Completion, ModelCall, OnText
 from gateway.agency.models.tokens import estimate, texts
 from gateway.agency.speech.envelope import Envelope, encode_outbound
-from gateway.agency.speech.prompt import END_USER, GATEWAY, LIBRARY
+from gateway.agency.speech.prompt import END_USER, GATEWAY, LIBRARY, TITLE
 
 DISCLAIMER: Final = "This is a rehearsal and no real model: set OPENAI_API_KEY to hear one."
 
@@ -26,6 +26,7 @@ _SELF = re.compile(r"You are (#-?\d+ \(.*?\))\.(?:\s|$)")
 _ROSTER = re.compile(r"^#(-?\d+) \((.*)\)$", re.MULTILINE)
 _WORD = re.compile(r"\s*\S+|\s+$")
 
+TITLE_WORDS: Final = 6
 QUOTED: Final = 160
 """Characters of what somebody said that are repeated."""
 
@@ -57,6 +58,8 @@ async def _speak(text: str, on_text: OnText) -> str:
 def reply(messages: Sequence[ChatMessage], allowed: Sequence[int]) -> str:
     """What the agent says: envelopes to allowed ids, or plain text if there are none."""
     scene = _read(messages)
+    if _texts(messages, "system")[:1] == [TITLE]:
+        return _title(_last_question(scene))
     if not allowed:
         return f"You said: {_quote(_last_question(scene))} {DISCLAIMER}"
     play = _lead if END_USER in allowed else _assist
@@ -129,6 +132,11 @@ def _assist(scene: _Scene, allowed: Sequence[int]) -> list[Envelope]:
         asker = next(reversed(earlier), allowed[0])
         questions = {asker: earlier.get(asker, "")}
     return [Envelope(asker, _opinion(scene, said)) for asker, said in questions.items()]
+
+
+def _title(conversation: str) -> str:
+    """Its first words."""
+    return " ".join(conversation.split()[:TITLE_WORDS])
 
 
 def _opinion(scene: _Scene, question: str) -> str:

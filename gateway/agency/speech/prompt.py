@@ -83,6 +83,10 @@ the others for what they know better, bring their work together, and then answer
 MEMBER = """\
 You don't speak with the end user. Answer whoever asked you; you may ask the others first."""
 
+TITLE = """\
+Give the conversation that follows a title of at most six words, in its own language. Answer with \
+the title alone."""
+
 
 def system_message(
     agent: Named,

@@ -6,6 +6,7 @@ import logging
 from uuid import UUID
 
 from gateway.agency.model import Model, ModelCall
+from gateway.agency.speech.prompt import TITLE
 from gateway.agency.turns.ledger import Ledger
 from gateway.agency.turns.request import agency_id
 from gateway.errors import GatewayError
@@ -17,10 +18,6 @@ LONGEST = 100
 """Characters."""
 TIMEOUT = 30.0
 """Seconds. Nobody waits for a title."""
-
-ASKED = """\
-Give the conversation that follows a title of at most six words, in its own language. Answer with \
-the title alone."""
 
 
 class Titles:
@@ -44,7 +41,7 @@ class Titles:
             log.info("a conversation has no title yet", extra={"causes": causes(error)})
 
     async def _ask(self, text: str, model: str) -> str:
-        messages = [{"role": "system", "content": ASKED}, {"role": "user", "content": text}]
+        messages = [{"role": "system", "content": TITLE}, {"role": "user", "content": text}]
         call = ModelCall(model=model, messages=messages, timeout=TIMEOUT)
         return fitting((await self._model.complete(call)).text)
 
