@@ -11,9 +11,9 @@ from gateway.database import Database
 from tests.chat.asking import turns
 from tests.chat.clients import Chat, named
 from tests.conftest import StartGateway
-from tests.rpc.asking import Rpc, answering, prompts
+from tests.rpc.asking import TITLED, Rpc, answering, prompts
 from tests.running import Gateway
-from tests.scripted import Call, Reply, ScriptedUpstream, say, silence, status, text
+from tests.scripted import Call, Reply, ScriptedUpstream, Step, say, silence, status, text
 from tests.team import make_team
 
 STREAMED = {"options": {"use_streaming": True}}
@@ -172,3 +172,24 @@ async def test_a_stream_that_waits_in_the_queue_is_kept_open_by_comments(
         rest = [line async for line in lines]
     assert rest[-2:] == ["data: [DONE]", ""]
     assert await second == "A2"
+
+
+async def test_a_title_that_is_being_asked_for_does_not_hold_up_the_end(
+    start_gateway: StartGateway, upstream: ScriptedUpstream
+) -> None:
+    gateway = await start_gateway()
+    answering(upstream, "A")
+    said = upstream._always["*"]
+
+    def step(call: Call) -> Step:
+        titled = TITLED in call.messages[0]["content"]
+        return silence() if titled or not callable(said) else said(call)
+
+    upstream.always("*", step)
+    door = Rpc(gateway.http)
+    conversation = await door.create("gpt")
+    await door.say(conversation, "one")
+    call = await upstream.arrived(count=2)
+    async with asyncio.timeout(5):
+        await gateway.resources.engine.close()
+    await asyncio.wait_for(call.disconnected.wait(), 2)

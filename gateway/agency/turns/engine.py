@@ -249,10 +249,14 @@ class Engine:
         """The conversation's next turn, if it is ours to run now."""
         return None if self._draining else await self._inbox.start(conversation_id)
 
-    async def _start_next(self, conversation_id: UUID) -> None:
-        if (turn_id := await self._next(conversation_id)) is None:
-            self._announcer.freed()  # another process has its client, or is to stay when we end
+    async def _start(self, conversation_id: UUID) -> bool:
+        turn_id = await self._next(conversation_id)
         await self._go_on(turn_id)
+        return turn_id is not None
+
+    async def _start_next(self, conversation_id: UUID) -> None:
+        if not await self._start(conversation_id):
+            self._announcer.freed()  # another process has its client, or is to stay when we end
 
     async def _go_on(self, turn_id: TurnId | None) -> Reply | None:
         """Run a turn that has become ours, from what its rows say."""
@@ -297,7 +301,7 @@ class Engine:
         if ended.queued:
             self.running.see_to(self._start_next(lease.conversation_id))
         if ended.untitled and not self._draining:
-            self.running.see_to(self._titles.give(lease.conversation_id))
+            self.running.aside(self._titles.give(lease.conversation_id))
 
     # ---- listeners -------------------------------------------------------------------------------
 
@@ -349,9 +353,9 @@ class Engine:
         for turn in await self._ledger.expired(AT_ONCE):
             await self._survive(self._sweep(turn), turn["id"])
         for conversation_id in await self._inbox.stranded(AT_ONCE):
-            await self._survive(self._start_next(conversation_id), conversation_id)
+            await self._survive(self._start(conversation_id), conversation_id)
 
-    async def _survive(self, work: Coroutine[None, None, None], what: UUID) -> None:
+    async def _survive(self, work: Coroutine[None, None, object], what: UUID) -> None:
         """One that can't be taken up must not keep the others back."""
         try:
             await work

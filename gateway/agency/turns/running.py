@@ -63,6 +63,7 @@ class Running:
         self._held: dict[UUID, Held] = {}
         self._dropped: list[Lease] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._asides: set[asyncio.Task[None]] = set()
 
     def find(self, turn_id: UUID) -> Held | None:
         return self._held.get(turn_id)
@@ -114,12 +115,20 @@ class Running:
 
     def see_to(self, work: Coroutine[None, None, None]) -> None:
         """Do what nobody waits for."""
+        self._tasks.add(self._task(work))
+
+    def aside(self, work: Coroutine[None, None, None]) -> None:
+        """Do what may be left undone when the process ends."""
+        self._asides.add(self._task(work))
+
+    def _task(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
-        self._tasks.add(task)
         task.add_done_callback(self._seen_to)
+        return task
 
     def _seen_to(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._asides.discard(task)
         if not task.cancelled() and (error := task.exception()):
             log.warning("work behind a turn failed", extra={"causes": causes(error)})
 
@@ -170,8 +179,10 @@ class Running:
         for held in list(self._held.values()):
             self.let_go(held.reply)
             self.see_to(self.suspend(held))
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        for task in self._asides:
+            task.cancel()
+        if tasks := self._tasks | self._asides:
+            await asyncio.wait(tasks)
 
     # ---- keeping ---------------------------------------------------------------------------------
 
