@@ -24,6 +24,7 @@ from gateway.resources import Resources, open_resources
 from gateway.routes import (
     agencies,
     chat,
+    collections,
     completions,
     errors,
     files,
@@ -54,6 +55,7 @@ ROUTES: list[ControllerRouterHandler] = [
     *rpc.ROUTES,
     *streams.ROUTES,
     *turns.ROUTES,
+    *collections.ROUTES,
 ]
 
 ORPHAN_S = 0.5
@@ -66,9 +68,12 @@ INJECTED = (
     "checks",
     "database",
     "drain",
+    "embedders",
     "engine",
     "feed",
+    "library",
     "settings",
+    "shelves",
     "tokens",
 )
 """What handlers may ask for by name, beside `principal`: members of `Resources`.

@@ -15,8 +15,7 @@ from gateway import embedded, telemetry
 from gateway.errors import GatewayError, Unavailable
 from gateway.health import Check, Checks, Ping, Result
 from gateway.migrate import connect, pending
-from gateway.resources import list_checks, open_model
-from gateway.retrieval import index
+from gateway.resources import list_checks, open_index, open_model
 from gateway.settings import Settings, read
 
 DEADLINE = 20.0
@@ -50,9 +49,10 @@ async def _examine(settings: Settings, ping_database: Ping) -> list[Result]:
             ping_model = _failing(error)
         else:
             ping_model = model.ping
-        checks = list_checks(settings, ping_database, ping_model)
+        index = await stack.enter_async_context(open_index(settings))
+        checks = list_checks(settings, ping_database, ping_model, index.ping)
         if settings.chroma_url is None:
-            checks.append(_embedded_chroma(settings))
+            checks.append(_embedded_chroma(settings, index.ping))
         results = await Checks(checks).run(DEADLINE)
     if settings.database_url is None and not results[0].ok:
         remedy = f"Look into {settings.data_dir.absolute() / 'postgres' / 'log'}, or set "
@@ -60,10 +60,10 @@ async def _examine(settings: Settings, ping_database: Ping) -> list[Result]:
     return results
 
 
-def _embedded_chroma(settings: Settings) -> Check:
+def _embedded_chroma(settings: Settings, ping: Ping) -> Check:
     return Check(
         "chroma",
-        partial(index.ping, None, settings.data_dir),
+        ping,
         mode="embedded",
         remedy=f"Check that {settings.data_dir.absolute()} can be written, or set CHROMA_URL.",
     )

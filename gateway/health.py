@@ -26,18 +26,21 @@ class Result:
     """Seconds."""
     error: str | None = None
     remedy: str | None = None
+    vital: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
     """One resource. `mode` says which one it is (`embedded`, `rehearsal`, …), `remedy` what to do
-    when it fails; a failing ping raises anything. An answer is believed for `keep` seconds."""
+    when it fails; a failing ping raises anything. An answer is believed for `keep` seconds. What is
+    not `vital` is said to fail, and the process serves without it."""
 
     name: str
     ping: Ping
     mode: str
     remedy: str
     keep: float = 0.0
+    vital: bool = True
 
 
 class Checks:
@@ -75,4 +78,4 @@ async def _ping(check: Check, deadline: float) -> Result:
         error = type(failure).__name__
     took = time.monotonic() - started
     remedy = None if error is None else check.remedy
-    return Result(check.name, error is None, check.mode, took, error, remedy)
+    return Result(check.name, error is None, check.mode, took, error, remedy, check.vital)

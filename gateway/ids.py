@@ -23,6 +23,7 @@ MESSAGE = "msg"
 STEP = "step"
 TURN = "turn"
 FILE = "file"
+DOCUMENT = "doc"
 SKILL_SET = "skill"
 COMPLETION = "chatcmpl"
 """A completion of the OpenAI API is a turn under another name: the same digits follow."""
@@ -57,6 +58,7 @@ NAMES = {
     STEP: "step",
     TURN: "turn",
     FILE: "file",
+    DOCUMENT: "document",
     SKILL_SET: "skill_set",
     COMPLETION: "completion",
 }

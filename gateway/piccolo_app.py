@@ -13,6 +13,7 @@ from gateway.conversation.tables import (
     Interaction,
     SkillSet,
 )
+from gateway.retrieval.tables import Collection, Document, Passage
 from gateway.streams.tokens import Secret
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "piccolo_migrations"
@@ -24,11 +25,14 @@ APP_CONFIG = AppConfig(
         Agency,
         Agent,
         ApiKey,
+        Collection,
         Conversation,
+        Document,
         File,
         IdempotencyKey,
         Interaction,
         Message,
+        Passage,
         Secret,
         SkillSet,
         Step,

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from gateway.agency.model import Model
 from gateway.agency.models.rehearsal import Rehearsal
@@ -22,7 +23,11 @@ from gateway.conversation.changes import ConversationChanges
 from gateway.database import Database, open_database
 from gateway.drain import Drain
 from gateway.health import Check, Checks, Ping
-from gateway.retrieval import index
+from gateway.retrieval.embedding import Embedders, open_embedders
+from gateway.retrieval.index import Index
+from gateway.retrieval.ingest import Ingest, open_ingest
+from gateway.retrieval.library import Library
+from gateway.retrieval.shelves import Shelves
 from gateway.settings import Settings
 from gateway.streams import redis
 from gateway.streams.announcer import Announcer, open_announcer
@@ -49,6 +54,11 @@ class Resources:
     announcer: Announcer
     feed: Feed
     tokens: Tokens
+    embedders: Embedders
+    index: Index
+    ingest: Ingest
+    library: Library
+    shelves: Shelves
 
 
 @asynccontextmanager
@@ -61,6 +71,9 @@ async def open_resources(settings: Settings, dsn: str) -> AsyncIterator[Resource
         open_broker(settings) as broker,
         open_announcer(broker) as announcer,
         open_feed(broker, _source(database), announcer, drain) as feed,
+        open_embedders(settings) as embedders,
+        open_index(settings) as index,
+        open_ingest(database, embedders, index, settings.lease) as ingest,
     ):
         catalog = Catalog(database)
         async with open_engine(database, catalog, model, settings, drain, announcer) as engine:
@@ -71,11 +84,16 @@ async def open_resources(settings: Settings, dsn: str) -> AsyncIterator[Resource
                 catalog=catalog,
                 model=model,
                 engine=engine,
-                checks=Checks(list_checks(settings, database.ping, model.ping)),
+                checks=Checks(list_checks(settings, database.ping, model.ping, index.ping)),
                 drain=drain,
                 announcer=announcer,
                 feed=feed,
                 tokens=Tokens(database),
+                embedders=embedders,
+                index=index,
+                ingest=ingest,
+                library=Library(database, embedders, index, ingest),
+                shelves=Shelves(database, embedders, ingest.wake),
             )
 
 
@@ -83,6 +101,15 @@ def open_broker(settings: Settings) -> AbstractAsyncContextManager[Broker]:
     if settings.redis_url is None:
         return nullcontext(MemoryBroker())
     return redis.open_redis(settings.redis_url)
+
+
+@asynccontextmanager
+async def open_index(settings: Settings) -> AsyncIterator[Index]:
+    index = Index(settings.chroma_url, Path(settings.data_dir) / "chroma")
+    try:
+        yield index
+    finally:
+        await index.close()
 
 
 def _source(database: Database) -> Source:
@@ -96,7 +123,9 @@ def open_model(settings: Settings) -> AbstractAsyncContextManager[Model]:
     return Upstream(settings.openai_base_url, settings.openai_api_key)
 
 
-def list_checks(settings: Settings, ping_database: Ping, ping_model: Ping) -> list[Check]:
+def list_checks(
+    settings: Settings, ping_database: Ping, ping_model: Ping, ping_index: Ping
+) -> list[Check]:
     """What must answer before this process can: a ping each."""
     checks = [
         Check(
@@ -118,6 +147,5 @@ def list_checks(settings: Settings, ping_database: Ping, ping_model: Ping) -> li
         checks.append(Check("redis", partial(redis.ping, settings.redis_url), "remote", remedy))
     if settings.chroma_url is not None:
         remedy = "Start the server that CHROMA_URL names, or unset it to use the embedded index."
-        ping = partial(index.ping, settings.chroma_url, settings.data_dir)
-        checks.append(Check("chroma", ping, "remote", remedy))
+        checks.append(Check("chroma", ping_index, "remote", remedy, vital=False))
     return checks

@@ -27,6 +27,7 @@ class Settings:
     openai_api_key: str | None = None
     openai_base_url: str | None = None
     default_model: str = "gpt-4o-mini"
+    embedding_model: str | None = None
     root_key: str | None = None
     lease: float = 15.0
     ping: float = 10.0
@@ -53,6 +54,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         openai_api_key=text.get("OPENAI_API_KEY"),
         openai_base_url=text.get("OPENAI_BASE_URL"),
         default_model=text.get("GATEWAY_DEFAULT_MODEL", default.default_model),
+        embedding_model=text.get("GATEWAY_EMBEDDING_MODEL"),
         root_key=text.get("GATEWAY_ROOT_KEY"),
         lease=float(_number(text, "GATEWAY_LEASE_S", int(default.lease), low=1, high=3600)),
         ping=float(_number(text, "GATEWAY_PING_S", int(default.ping), low=1, high=3600)),
@@ -61,6 +63,11 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         ),
     )
     _refuse_lonely_workers(settings)
+    if settings.embedding_model is not None and settings.rehearses:
+        raise InvalidRequest(
+            "GATEWAY_EMBEDDING_MODEL is a model of the upstream: set OPENAI_API_KEY or "
+            "OPENAI_BASE_URL, too."
+        )
     return settings
 
 
@@ -75,6 +82,7 @@ VARIABLES = (
     "OPENAI_API_KEY",
     "OPENAI_BASE_URL",
     "GATEWAY_DEFAULT_MODEL",
+    "GATEWAY_EMBEDDING_MODEL",
     "GATEWAY_ROOT_KEY",
     "GATEWAY_LEASE_S",
     "GATEWAY_PING_S",
@@ -93,10 +101,15 @@ def _number(text: Mapping[str, str], name: str, default: int, *, low: int, high:
 
 
 def _refuse_lonely_workers(settings: Settings) -> None:
-    shared = {"DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url}
+    shared = {
+        "DATABASE_URL": settings.database_url,
+        "REDIS_URL": settings.redis_url,
+        "CHROMA_URL": settings.chroma_url,
+    }
     missing = [name for name, value in shared.items() if value is None]
     if settings.workers > 1 and missing:
         raise InvalidRequest(
-            f"GATEWAY_WORKERS={settings.workers} needs {' and '.join(missing)}: "
-            "several processes can share neither the embedded Postgres nor the memory broker."
+            f"GATEWAY_WORKERS={settings.workers} needs {' and '.join(missing)}: several processes "
+            "can share neither the embedded Postgres, nor the memory broker, nor the embedded "
+            "search index."
         )

@@ -38,7 +38,7 @@ async def live() -> Live:
 async def ready(checks: NamedDependency[Checks]) -> Response[Ready]:
     """200 if everything that turns need answers, else 503; what does not is named."""
     results = await checks.run()
-    well = all(result.ok for result in results)
+    well = all(result.ok or not result.vital for result in results)
     body = Ready("ok" if well else "failed", {r.name: _resource(r) for r in results})
     return Response(body, status_code=200 if well else 503)
 

@@ -85,6 +85,18 @@ async def test_redis_and_chroma_count_only_if_they_are_set(start_gateway: StartG
     assert (answer.status_code, failed) == (503, {"redis", "chroma"})
 
 
+async def test_a_chroma_that_is_away_is_named_and_the_rest_serves(
+    start_gateway: StartGateway,
+) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        gateway = await start_gateway(chroma_url=f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        answer = await gateway.anonymous.get("/health/ready", timeout=15)
+    assert (answer.status_code, answer.json()["status"]) == (200, "ok")
+    chroma = answer.json()["resources"]["chroma"]
+    assert (chroma["status"], chroma["mode"]) == ("failed", "remote")
+
+
 async def test_the_openapi_document_describes_the_routes(gateway: Gateway) -> None:
     document = (await gateway.anonymous.get("/schema/openapi.json")).json()
     assert document["info"]["title"] == "Agency gateway"

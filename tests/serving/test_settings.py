@@ -38,11 +38,24 @@ def test_what_cannot_be_used_is_named(name: str, value: str) -> None:
         read({name: value})
 
 
-def test_several_workers_need_a_shared_postgres_and_redis() -> None:
-    with pytest.raises(InvalidRequest, match="DATABASE_URL and REDIS_URL"):
-        read({"GATEWAY_WORKERS": "2"})
-    shared = {"DATABASE_URL": "postgresql://x", "REDIS_URL": "redis://x"}
+def test_several_workers_need_a_shared_postgres_redis_and_chroma() -> None:
+    shared = {
+        "DATABASE_URL": "postgresql://x",
+        "REDIS_URL": "redis://x",
+        "CHROMA_URL": "http://x",
+    }
+    for missing in shared:
+        set_ = {name: value for name, value in shared.items() if name != missing}
+        with pytest.raises(InvalidRequest, match=f"needs {missing}:"):
+            read({"GATEWAY_WORKERS": "2", **set_})
     assert read({"GATEWAY_WORKERS": "2", **shared}).workers == 2
+
+
+def test_an_embedding_model_needs_an_upstream() -> None:
+    with pytest.raises(InvalidRequest, match="OPENAI_API_KEY"):
+        read({"GATEWAY_EMBEDDING_MODEL": "text-embedding-3-small"})
+    told = {"GATEWAY_EMBEDDING_MODEL": "text-embedding-3-small", "OPENAI_API_KEY": "x"}
+    assert read(told).embedding_model == "text-embedding-3-small"
 
 
 def test_the_readme_has_a_row_for_each_variable_and_no_other() -> None:

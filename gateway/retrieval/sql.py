@@ -1,0 +1,310 @@
+"""The library's statements. Times are the database's, so that all processes agree on them."""
+
+from __future__ import annotations
+
+# ---- collections --------------------------------------------------------------------------------
+
+_COLLECTION = """
+    c.id, c.owner, c.name, c.embedder, c.dimension, c.index_id, c.created_at,
+    (SELECT count(*) FROM document d WHERE d.collection_id = c.id AND d.deleted_at IS NULL)
+        AS documents
+"""
+
+# $1 id, $2 owner, $3 name, $4 embedder, $5 index. No row if the name is taken.
+CREATE = f"""
+    INSERT INTO collection AS c (id, owner, name, embedder, index_id) VALUES ($1, $2, $3, $4, $5)
+    ON CONFLICT (owner, name) WHERE deleted_at IS NULL DO NOTHING
+    RETURNING {_COLLECTION}
+"""  # noqa: S608
+
+# $1 owner, $2 after this name, $3 how many.
+PAGE = f"""
+    SELECT {_COLLECTION} FROM collection c
+    WHERE c.owner = $1 AND c.name > $2 AND c.deleted_at IS NULL ORDER BY c.name LIMIT $3
+"""  # noqa: S608
+
+# $1 owner, $2 name.
+READ = f"""
+    SELECT {_COLLECTION} FROM collection c
+    WHERE c.owner = $1 AND c.name = $2 AND c.deleted_at IS NULL
+"""  # noqa: S608
+
+# $1 owner, $2 name. The fences keep off who indexes them at this moment.
+DELETE = """
+    WITH gone AS (
+        UPDATE collection SET deleted_at = now()
+        WHERE owner = $1 AND name = $2 AND deleted_at IS NULL RETURNING id
+    ), stopped AS (
+        UPDATE document SET fence = fence + 1 FROM gone WHERE collection_id = gone.id
+    )
+    SELECT id FROM gone
+"""
+
+# $1 owner or null for all, $2 name or null for all, $3 embedder or null for each one's own.
+# A new index and, once that is filled, nothing of the old: a search finds the words meanwhile.
+REBUILD = """
+    WITH chosen AS (
+        UPDATE collection
+        SET stale_indexes = stale_indexes || index_id, index_id = gen_random_uuid(),
+            dimension = CASE WHEN $3::text IS NULL OR $3 = embedder THEN dimension END,
+            embedder = coalesce($3, embedder)
+        WHERE ($1::text IS NULL OR owner = $1) AND ($2::text IS NULL OR name = $2)
+          AND deleted_at IS NULL
+        RETURNING id, owner, name
+    ), begun AS (
+        UPDATE document
+        SET state = 'pending', error = NULL, indexed = 0, attempt = 0, fence = fence + 1,
+            lease_until = now(), updated_at = now()
+        FROM chosen WHERE collection_id = chosen.id AND deleted_at IS NULL
+    )
+    SELECT id, owner, name FROM chosen ORDER BY owner, name
+"""
+
+# ---- documents ----------------------------------------------------------------------------------
+
+_DOCUMENT = """
+    d.id, d.source, d.metadata::text AS metadata, d.kind, d.state, d.error, d.passages, d.indexed,
+    d.created_at, d.updated_at
+"""
+
+# $1 id, $2 collection, $3 source, $4 metadata, $5 kind, $6 content, $7 its hash. No row if that
+# content is there already; what has failed is tried again.
+ADD = f"""
+    INSERT INTO document AS d
+        (id, collection_id, source, metadata, kind, content, content_hash, state)
+    SELECT $1, c.id, $3, $4, $5, $6, $7, 'pending' FROM collection c
+    WHERE c.id = $2 AND c.deleted_at IS NULL
+    ON CONFLICT (collection_id, content_hash) WHERE deleted_at IS NULL DO UPDATE
+    SET state = 'pending', error = NULL, source = $3, metadata = $4, attempt = 0, indexed = 0,
+        fence = d.fence + 1, lease_until = now(), updated_at = now()
+    WHERE d.state = 'failed'
+    RETURNING {_DOCUMENT}
+"""  # noqa: S608
+
+# $1 collection, $2 content hash.
+KNOWN = f"""
+    SELECT {_DOCUMENT} FROM document d
+    WHERE d.collection_id = $1 AND d.content_hash = $2 AND d.deleted_at IS NULL
+"""  # noqa: S608
+
+# $1 collection, $2 document.
+DOCUMENT = f"""
+    SELECT {_DOCUMENT} FROM document d
+    WHERE d.collection_id = $1 AND d.id = $2 AND d.deleted_at IS NULL
+"""  # noqa: S608
+
+# $1 collection, $2 after this id or null, $3 how many, $4 state or null for all.
+DOCUMENTS = f"""
+    SELECT {_DOCUMENT} FROM document d
+    WHERE d.collection_id = $1 AND ($2::uuid IS NULL OR d.id > $2)
+      AND ($4::text IS NULL OR d.state = $4) AND d.deleted_at IS NULL
+    ORDER BY d.id LIMIT $3
+"""  # noqa: S608
+
+# $1 collection, $2 document.
+REMOVE = """
+    UPDATE document SET deleted_at = now(), fence = fence + 1
+    WHERE collection_id = $1 AND id = $2 AND deleted_at IS NULL RETURNING id
+"""
+
+# $1 collections. How far they are: by collection, how many documents in each state, and passages.
+PROGRESS = """
+    SELECT count(*) AS documents,
+           count(*) FILTER (WHERE state = 'ready') AS ready,
+           count(*) FILTER (WHERE state = 'failed') AS failed
+    FROM document WHERE collection_id = ANY($1::uuid[]) AND deleted_at IS NULL
+"""
+
+# ---- indexing -----------------------------------------------------------------------------------
+
+# $1 embedders that are here, $2 lease in seconds. Who has waited longest.
+CLAIM = """
+    UPDATE document d
+    SET state = 'indexing', fence = d.fence + 1, attempt = d.attempt + 1, updated_at = now(),
+        lease_until = now() + $2 * interval '1 second'
+    FROM collection c
+    WHERE c.id = d.collection_id AND d.id = (
+        SELECT due.id FROM document due JOIN collection its ON its.id = due.collection_id
+        WHERE due.state IN ('pending', 'indexing') AND due.deleted_at IS NULL
+          AND due.lease_until <= now() AND its.deleted_at IS NULL AND its.embedder = ANY($1)
+        ORDER BY due.lease_until LIMIT 1 FOR UPDATE OF due SKIP LOCKED
+    )
+    RETURNING d.id, d.fence, d.attempt, d.kind, d.content, d.metadata::text AS metadata,
+              c.id AS collection_id, c.index_id, c.embedder
+"""
+
+# What may be written is what nobody has taken over, deleted or begun anew meanwhile.
+_MINE = "d.id = $1 AND d.fence = $2 AND d.state = 'indexing' AND d.deleted_at IS NULL"
+
+# $1 document, $2 fence, $3 its passages, $4 the length of a vector. `dimension` is the
+# collection's, which the first document of all decides.
+BEGIN = f"""
+    WITH mine AS (
+        UPDATE document d SET passages = $3, indexed = 0 WHERE {_MINE} RETURNING collection_id
+    )
+    UPDATE collection SET dimension = coalesce(dimension, $4) FROM mine
+    WHERE id = mine.collection_id AND deleted_at IS NULL
+    RETURNING dimension
+"""  # noqa: S608
+
+# $1 document, $2 fence, $3 lease in seconds, $4 ordinals, $5 positions, $6 texts. No row if it
+# is not ours any more.
+ADVANCE = f"""
+    WITH mine AS (
+        UPDATE document d
+        SET indexed = d.indexed + cardinality($4::int[]), updated_at = now(),
+            lease_until = now() + $3 * interval '1 second'
+        WHERE {_MINE} RETURNING d.id, d.collection_id
+    ), put AS (
+        INSERT INTO passage (document_id, ordinal, position, text, words)
+        SELECT mine.id, new.ordinal, new.position, new.text,
+               to_tsvector('english', new.text)
+                   || array_to_tsvector(ARRAY['collection:' || mine.collection_id])
+        FROM mine, unnest($4::int[], $5::int[], $6::text[]) AS new(ordinal, position, text)
+        ON CONFLICT (document_id, ordinal) DO UPDATE
+        SET position = excluded.position, text = excluded.text, words = excluded.words
+    )
+    SELECT id FROM mine
+"""  # noqa: S608
+
+# $1 document, $2 fence.
+FINISH = f"""
+    WITH mine AS (
+        UPDATE document d SET state = 'ready', error = NULL, updated_at = now()
+        WHERE {_MINE} RETURNING d.id, d.passages
+    ), cut AS (
+        DELETE FROM passage USING mine WHERE document_id = mine.id AND ordinal >= mine.passages
+    )
+    SELECT id FROM mine
+"""  # noqa: S608
+
+# $1 document, $2 fence, $3 why.
+FAIL = f"""
+    WITH mine AS (
+        UPDATE document d
+        SET state = 'failed', error = $3, passages = 0, indexed = 0, updated_at = now()
+        WHERE {_MINE} RETURNING d.id
+    ), cut AS (
+        DELETE FROM passage USING mine WHERE document_id = mine.id
+    )
+    SELECT id FROM mine
+"""  # noqa: S608
+
+# $1 document, $2 fence, $3 not before so many seconds, $4 attempts that don't count.
+PUT_BACK = f"""
+    UPDATE document d
+    SET state = 'pending', attempt = d.attempt - $4, lease_until = now() + $3 * interval '1 second'
+    WHERE {_MINE}
+"""  # noqa: S608
+
+# $1 documents, $2 their fences, $3 lease in seconds.
+RENEW = """
+    UPDATE document d SET lease_until = now() + $3 * interval '1 second'
+    FROM unnest($1::uuid[], $2::bigint[]) AS held(id, fence)
+    WHERE d.id = held.id AND d.fence = held.fence AND d.state = 'indexing'
+"""
+
+# $1 document, $2 index. What became of a document that was taken from who indexed it:
+# whether its index is still wanted, and whether it itself is.
+FATE = """
+    SELECT EXISTS (SELECT FROM collection WHERE index_id = $2 AND deleted_at IS NULL) AS indexed,
+           EXISTS (SELECT FROM document WHERE id = $1 AND deleted_at IS NULL
+                   AND state <> 'failed') AS wanted
+"""
+
+# ---- sweeping -----------------------------------------------------------------------------------
+
+DELETED_DOCUMENTS = """
+    SELECT d.id, c.index_id FROM document d JOIN collection c ON c.id = d.collection_id
+    WHERE d.deleted_at IS NOT NULL AND c.deleted_at IS NULL ORDER BY d.id LIMIT 50
+"""
+
+# Deleted ones, and those with an index that is no longer theirs.
+DELETED_INDEXES = """
+    SELECT id, stale_indexes, index_id, deleted_at IS NOT NULL AS deleted FROM collection
+    WHERE deleted_at IS NOT NULL OR stale_indexes <> '{}' ORDER BY id LIMIT 50
+"""
+
+# $1 documents.
+FORGET_PASSAGES = "DELETE FROM passage WHERE document_id = ANY($1::uuid[])"
+FORGET_DOCUMENTS = "DELETE FROM document WHERE id = ANY($1::uuid[])"
+
+# $1 collection, $2 how many.
+ITS_DOCUMENTS = "SELECT id FROM document WHERE collection_id = $1 LIMIT $2"
+
+# $1 collection.
+FORGET_COLLECTION = "DELETE FROM collection WHERE id = $1 AND deleted_at IS NOT NULL"
+
+# $1 collection, $2 index.
+FORGET_INDEX = """
+    UPDATE collection SET stale_indexes = array_remove(stale_indexes, $2) WHERE id = $1
+"""
+
+# ---- search -------------------------------------------------------------------------------------
+
+# $1 owner, $2 names.
+NAMED = """
+    SELECT id, name, embedder, dimension, index_id FROM collection
+    WHERE owner = $1 AND name = ANY($2::text[]) AND deleted_at IS NULL
+"""
+
+# $1 collections, $2 the question, $3 how many, $4 filter or null. Passages with the rarest words of
+# the question, those with the most and the rarest first. How rare a word is the statistics tell; a
+# word that would bring more than some 2,000 passages is counted where it stands, but not looked for
+# unless there is no other.
+WORDS = r"""
+    WITH known AS (
+        SELECT one.lexeme, one.share
+        FROM pg_stats, unnest(most_common_elems::text::text[], most_common_elem_freqs)
+            AS one(lexeme, share)
+        WHERE schemaname = current_schema() AND tablename = 'passage' AND attname = 'words'
+    ), asked AS (
+        SELECT ('''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || '''')::tsquery AS word,
+               coalesce(share, 0) AS share
+        FROM unnest(to_tsvector('english', $2)) LEFT JOIN known USING (lexeme)
+        ORDER BY 2, length(lexeme) DESC LIMIT 16
+    ), rare AS (
+        SELECT word, sum(share) OVER (ORDER BY share, word) AS together,
+               row_number() OVER (ORDER BY share, word) AS place
+        FROM asked
+    ), wanted AS (
+        SELECT ('(' || string_agg(word::text, ' | ') || ') & (' || (
+            SELECT string_agg('''collection:' || id || '''', ' | ') FROM unnest($1::uuid[]) id
+        ) || ')')::tsquery AS query
+        FROM rare
+        WHERE place = 1 OR together * (
+            SELECT reltuples FROM pg_class WHERE oid = 'passage'::regclass
+        ) < 2000
+    )
+    SELECT p.document_id, p.ordinal
+    FROM wanted JOIN passage p ON p.words @@ wanted.query JOIN document d ON d.id = p.document_id
+    WHERE d.deleted_at IS NULL AND ($4::jsonpath IS NULL OR jsonb_path_match(d.metadata, $4))
+    ORDER BY (SELECT sum(-ln(greatest(share, 0.0001))) FROM asked WHERE p.words @@ word) DESC,
+             p.document_id, p.ordinal
+    LIMIT $3
+"""
+
+# $1 documents, $2 ordinals, $3 collections, $4 filter or null. What is still there, in order.
+PASSAGES = """
+    SELECT p.document_id, p.ordinal, p.position, p.text, d.source, d.metadata::text AS metadata
+    FROM unnest($1::uuid[], $2::int[]) WITH ORDINALITY AS found(document_id, ordinal, place)
+    JOIN passage p USING (document_id, ordinal)
+    JOIN document d ON d.id = p.document_id
+    WHERE d.collection_id = ANY($3::uuid[]) AND d.deleted_at IS NULL
+      AND ($4::jsonpath IS NULL OR jsonb_path_match(d.metadata, $4))
+    ORDER BY found.place
+"""
+
+# $1 collection.
+HAS_PASSAGES = """
+    SELECT EXISTS (
+        SELECT FROM document WHERE collection_id = $1 AND state = 'ready' AND deleted_at IS NULL
+    ) AS yes
+"""
+
+# $1 collection. Chroma has lost its index.
+BEGIN_AGAIN = """
+    UPDATE document
+    SET state = 'pending', indexed = 0, attempt = 0, fence = fence + 1, lease_until = now()
+    WHERE collection_id = $1 AND state = 'ready' AND deleted_at IS NULL
+"""
