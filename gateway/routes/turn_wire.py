@@ -41,8 +41,9 @@ class TurnEntry(msgspec.Struct, kw_only=True):
 
 
 class Told(msgspec.Struct):
-    """`from` is null for the end user and -2 for a note of the gateway; `to` is null for the end
-    user. `kind` tells whether it asks somebody, answers who asked, or is a note."""
+    """`from` is null for the end user, -1 for the library and -2 for a note of the gateway; `to` is
+    null for the end user. `kind` tells whether it asks somebody, answers who asked, or is a
+    note."""
 
     from_id: int | None = msgspec.field(name="from")
     to: int | None
@@ -74,7 +75,8 @@ class Step(msgspec.Struct, kw_only=True):
 
 class Turn(TurnEntry, kw_only=True):
     """`steps` in order, each with what it said to whom; `messages` are those that no step said: the
-    input, and notes of the gateway. Both are null to who may not see the inside of the agency."""
+    input, answers of the library, and notes of the gateway. Both are null to who may not see the
+    inside of the agency."""
 
     steps: list[Step] | None
     messages: list[Told] | None

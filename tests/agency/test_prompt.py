@@ -69,6 +69,14 @@ def test_the_clients_own_system_message_is_appended_to_the_managers_alone() -> N
     assert "Rhyme." not in system_message(PROGRAMMER, [], entry=False, custom="Rhyme.")
 
 
+def test_who_may_search_the_library_has_it_in_its_roster() -> None:
+    text = system_message(MANAGER, [PROGRAMMER], entry=True, library=True)
+    assert text.endswith("#143 (programmer)\n#-1 (library)")
+    assert "-1 is the library" in text
+    assert "library" not in system_message(MANAGER, [PROGRAMMER], entry=True)
+    assert "on your own" not in system_message(MANAGER, [], entry=True, library=True)
+
+
 def test_the_wanted_format_is_told_to_the_manager_alone() -> None:
     wanted: dict[str, Json] = {"type": "json_schema", "json_schema": {"schema": {"type": "array"}}}
     assert '{"type":"array"}' in system_message(MANAGER, [], entry=True, wanted=wanted)

@@ -25,6 +25,7 @@ from gateway.agency.turns.step import (
 )
 
 MANAGER, PROGRAMMER, TESTER, DESIGNER = 1, 2, 3, 4
+LIBRARY = -1
 NAMES = {1: "#1 (manager)", 2: "#2 (programmer)", 3: "#3 (tester)", 4: "#4 (designer)"}
 BROKEN = Malformed('Envelope 1 has no "context".')
 
@@ -75,6 +76,11 @@ class Scene:
         self.write(Event(self.version + 1, told, agent, read, failed=True))
         return told
 
+    def finds(self, text: str) -> None:
+        """The library answers the first that asks it."""
+        asker = self.work.queries()[0].asker
+        self.write(Event(self.version + 1, (Delivery(LIBRARY, asker, text),)))
+
     def note(self, text: str) -> None:
         self.write(Event(self.version + 1, (Delivery(-2, MANAGER, text),)))
 
@@ -86,10 +92,10 @@ class Scene:
         return sorted(self.work.ready())
 
 
-def scene(*agents: int, **limits: int) -> Scene:
+def scene(*agents: int, readers: Sequence[int] = (), **limits: int) -> Scene:
     """A team of these beside the manager, which has just heard the end user."""
     names = {agent: NAMES[agent] for agent in (MANAGER, *agents)}
-    played = Scene(Work(entry=MANAGER, names=names, limits=Limits(**limits)))
+    played = Scene(Work(MANAGER, names, Limits(**limits), frozenset(readers)))
     played.write(Event(2, (Delivery(0, MANAGER, "Build it"),)))
     return played
 
@@ -428,10 +434,62 @@ def test_prose_is_taken_at_once_when_there_is_no_time_to_send_it_back() -> None:
     assert played.answers(MANAGER, prose("So far so good.")) == Answer("So far so good.", True)
 
 
+# The library
+
+
+def queries(played: Scene) -> list[tuple[int, str]]:
+    return [(query.asker, query.text) for query in played.work.queries()]
+
+
+def test_who_asks_the_library_waits_for_it_and_is_called_no_sooner() -> None:
+    played = scene(readers=[MANAGER])
+    played.says(MANAGER, (LIBRARY, "bread"))
+    assert (played.ready, queries(played)) == ([], [(MANAGER, "bread")])
+    played.finds("Rye.")
+    assert (played.ready, queries(played), played.work.searches) == ([MANAGER], [], 1)
+
+
+def test_one_that_asks_several_things_is_answered_in_the_order_of_asking() -> None:
+    played = scene(PROGRAMMER, readers=[MANAGER, PROGRAMMER])
+    played.says(MANAGER, (LIBRARY, "bread"), (PROGRAMMER, "Code?"), (LIBRARY, "cake"))
+    played.says(PROGRAMMER, (LIBRARY, "python"))
+    assert queries(played) == [(MANAGER, "bread"), (PROGRAMMER, "python")]
+    played.finds("Rye.")
+    assert queries(played) == [(MANAGER, "cake"), (PROGRAMMER, "python")]
+    assert played.ready == []
+
+
+def test_a_search_of_one_does_not_keep_the_others_back() -> None:
+    played = scene(PROGRAMMER, readers=[MANAGER])
+    played.says(MANAGER, (LIBRARY, "bread"), (PROGRAMMER, "Code?"))
+    assert played.ready == [PROGRAMMER]
+    played.says(PROGRAMMER, (MANAGER, "Coded."))
+    assert played.ready == []
+
+
+def test_the_library_may_be_addressed_by_its_readers_alone() -> None:
+    played = scene(PROGRAMMER, readers=[PROGRAMMER])
+    assert played.work.allowed(MANAGER) == (0, PROGRAMMER)
+    assert played.work.allowed(PROGRAMMER) == (MANAGER, LIBRARY)
+    verdict = played.says(MANAGER, (LIBRARY, "bread"))
+    assert isinstance(verdict, Deliver)
+    assert [d.sender for d in verdict.deliveries] == [-2]
+    assert queries(played) == []
+
+
+def test_at_the_end_nothing_is_searched_for() -> None:
+    played = scene(readers=[MANAGER])
+    played.says(MANAGER, (LIBRARY, "bread"))
+    played.close()
+    assert (played.ready, queries(played)) == ([MANAGER], [])
+    assert played.work.allowed(MANAGER) == (0,)
+
+
 # Whatever they say
 
 
-RECIPIENTS = st.sampled_from([0, 1, 2, 3, 4, 99])
+RECIPIENTS = st.sampled_from([0, 1, 2, 3, 4, 99, LIBRARY])
+READERS = st.sets(st.sampled_from([1, 2, 3]))
 ENVELOPES = st.builds(Envelope, RECIPIENTS, st.sampled_from(["a", "b", "thanks"]))
 SAID: st.SearchStrategy[Said | None] = st.one_of(
     st.lists(ENVELOPES, min_size=1, max_size=3).map(tuple),
@@ -458,10 +516,15 @@ class Simulation:
         work = self.played.work
         ready = work.ready(self.busy)
         assert not set(ready) & self.busy
-        calls = work.steps + len(self.busy) + len(ready)
-        if work.exhausted(calls=calls, tokens=0, seconds=0):
+        queries = work.queries()
+        made = work.steps + work.searches
+        if work.exhausted(
+            calls=made + len(self.busy) + len(ready) + len(queries), tokens=0, seconds=0
+        ):
             self.busy &= {MANAGER}
             self.played.close()
+        elif queries and (not (ready or self.busy) or self.data.draw(st.booleans())):
+            self.played.finds("Found.")
         elif ready or self.busy:
             self.call(ready)
             done = self.data.draw(st.sets(st.sampled_from(sorted(self.busy)), min_size=1))
@@ -485,24 +548,28 @@ class Simulation:
 
 
 @settings(max_examples=400, deadline=None)
-@given(TEAMS, st.integers(1, 12), st.integers(1, 3), st.data())
+@given(TEAMS, READERS, st.integers(1, 12), st.integers(1, 3), st.data())
 def test_a_turn_always_ends_within_its_limits_whatever_is_said(
-    others: tuple[int, ...], model_calls: int, repeats: int, data: st.DataObject
+    others: tuple[int, ...],
+    readers: set[int],
+    model_calls: int,
+    repeats: int,
+    data: st.DataObject,
 ) -> None:
-    played = scene(*others, model_calls=model_calls, repeats=repeats)
+    played = scene(*others, readers=sorted(readers), model_calls=model_calls, repeats=repeats)
     Simulation(played, data).run()
     # One last answer, and the one that was under way when the end was told.
-    assert played.work.steps <= model_calls + 2
+    assert played.work.steps + played.work.searches <= model_calls + 2
     assert len(played.events) <= 2 * (model_calls + 2) + 2
 
 
 @settings(max_examples=200, deadline=None)
-@given(TEAMS, st.data())
+@given(TEAMS, READERS, st.data())
 def test_work_that_is_rebuilt_from_any_prefix_of_its_events_equals_the_live_one(
-    others: tuple[int, ...], data: st.DataObject
+    others: tuple[int, ...], readers: set[int], data: st.DataObject
 ) -> None:
-    played = scene(*others, model_calls=12)
-    blank = Work(MANAGER, played.work.names, played.work.limits)
+    played = scene(*others, readers=sorted(readers), model_calls=12)
+    blank = Work(MANAGER, played.work.names, played.work.limits, played.work.readers)
     Simulation(played, data).run()
     whole = deepcopy(blank)
     for count, event in enumerate(played.events, 1):

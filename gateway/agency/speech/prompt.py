@@ -87,23 +87,31 @@ TITLE = """\
 Give the conversation that follows a title of at most six words, in its own language. Answer with \
 the title alone."""
 
+READER = """\
+-1 is the library: what you send to it is a search query, and its answer is passages that were \
+found, each with a number and its source, so that you can say where something is written."""
+
 
 def system_message(
     agent: Named,
     others: Iterable[Named],
     *,
     entry: bool,
+    library: bool = False,
     custom: str | None = None,
     wanted: Mapping[str, Json] | None = None,
 ) -> str:
     """Everything an agent is told before the first message.
 
-    `custom` is the client's own system message, `wanted` its response_format; both concern the one
-    that answers the client. The generated part is private.
+    `library` is set for who may search it. `custom` is the client's own system message, `wanted`
+    its response_format; both concern the one that answers the client. The generated part is
+    private.
     """
     blocks = [f"You are {label(agent)}.", agent.instructions.strip(), PROTOCOL]
     blocks.append(ENTRY if entry else MEMBER)
-    roster = "\n".join(label(other) for other in others)
+    blocks.append(READER if library else "")
+    names = [*map(label, others), *([f"#{LIBRARY} (library)"] if library else [])]
+    roster = "\n".join(names)
     blocks.append(f"The others in your team:\n{roster}" if roster else "You are on your own.")
     if entry and wanted is not None:
         blocks.append(_wanted(wanted))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TypeAlias
 from uuid import UUID
 
-from gateway.agency.speech.prompt import Entry
+from gateway.agency.speech.prompt import LIBRARY, Entry
 from gateway.agency.turns.memory import Remembered
 from gateway.agency.turns.step import Delivery, Event
 
@@ -45,7 +45,8 @@ class Contexts:
         self._move_on(event.version)
         for delivery in event.deliveries:
             heard = self._heard(delivery, step_id)
-            self._add(delivery.recipient, heard)
+            if delivery.recipient != LIBRARY:
+                self._add(delivery.recipient, heard)
             if delivery.sender == event.agent:
                 self._add(delivery.sender, replace(heard, role="assistant"))
 

@@ -23,6 +23,7 @@ from gateway.agency.turns.accept import Asked, entries, inbound
 from gateway.agency.turns.awaiting import ATTACHED, Awaiting
 from gateway.agency.turns.inbox import Inbox, Letter, Posting
 from gateway.agency.turns.ledger import Ended, Lease, Ledger, StoredTurn
+from gateway.agency.turns.library import Library
 from gateway.agency.turns.memory import Memory
 from gateway.agency.turns.plain import PlainTurn
 from gateway.agency.turns.reception import OPEN, Accepted, Queues, Reception, TakenBack
@@ -75,6 +76,7 @@ class Engine:
         announcer: Announcer,
         *,
         default_model: str,
+        library: Library | None = None,
     ) -> None:
         self._ledger = ledger
         self._reception = reception
@@ -84,6 +86,8 @@ class Engine:
         self._model = model
         self._announcer = announcer
         self._default_model = default_model
+        self.library = library
+        """None: it is closed."""
         self._titles = Titles(ledger, model, default_model)
         self._requests = Queues()
         self._awaiting = Awaiting(ledger, self._take_up)
@@ -294,7 +298,14 @@ class Engine:
         return reply
 
     def _run(self, plan: Plan, reply: Reply, *, attended: bool) -> Reply:
-        turn = Turn(plan, self._ledger, self._model, reply, default_model=self._default_model)
+        turn = Turn(
+            plan,
+            self._ledger,
+            self._model,
+            self.library,
+            reply,
+            default_model=self._default_model,
+        )
         return self.running.start(turn, plan.lease, reply, attended=attended)
 
     def _ended(self, lease: Lease, ended: Ended) -> None:

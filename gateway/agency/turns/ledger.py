@@ -15,7 +15,7 @@ import msgspec
 
 from gateway import ids
 from gateway.agency.model import Json, Usage
-from gateway.agency.speech.prompt import GATEWAY, Entry, FileText
+from gateway.agency.speech.prompt import GATEWAY, LIBRARY, Entry, FileText
 from gateway.agency.turns import sql
 from gateway.agency.turns.request import Ask
 from gateway.agency.turns.step import Delivery, Event
@@ -291,13 +291,16 @@ _MessageRow = tuple[UUID, UUID | None, int, str, int, int, str]
 
 
 def _delivered(deliveries: Sequence[Delivery]) -> list[_MessageRow]:
-    """Rows (id, linked, agent, role, from, to, text): twins in both contexts, a note in one."""
+    """Rows (id, linked, agent, role, from, to, text): twins in both contexts. Notes stand in one,
+    and so does what is said to the library and what it answers, which has no context."""
     rows: list[_MessageRow] = []
     for delivery in deliveries:
         said, heard = ids.new(), ids.new()
         sender, to, text = delivery.sender, delivery.recipient, delivery.text
-        if sender == GATEWAY:
-            rows.append((heard, None, to, "user", GATEWAY, to, text))
+        if sender in (GATEWAY, LIBRARY):
+            rows.append((heard, None, to, "user", sender, to, text))
+        elif to == LIBRARY:
+            rows.append((said, None, sender, "assistant", sender, to, text))
         else:
             rows.append((said, heard, sender, "assistant", sender, to, text))
             rows.append((heard, said, to, "user", sender, to, text))

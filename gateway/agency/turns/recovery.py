@@ -16,6 +16,7 @@ from gateway.agency.turns.engine import Engine
 from gateway.agency.turns.inbox import Inbox
 from gateway.agency.turns.intake import Intake
 from gateway.agency.turns.ledger import Ledger
+from gateway.agency.turns.library import Library
 from gateway.agency.turns.memory import Memory
 from gateway.agency.turns.reception import Reception
 from gateway.conversation.idempotency import Idempotency
@@ -45,6 +46,7 @@ async def open_engine(
     settings: Settings,
     drain: Drain,
     announcer: Announcer,
+    library: Library | None = None,
 ) -> AsyncIterator[Engine]:
     """An engine with its keepers. When the process drains, turns that nobody waits for are handed
     over, the others have a few seconds to end; those left are suspended for their clients' next
@@ -65,6 +67,7 @@ async def open_engine(
         model,
         announcer,
         default_model=settings.default_model,
+        library=library,
     )
     period = settings.lease / RENEWALS
     keepers = [

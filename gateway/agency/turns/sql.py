@@ -90,7 +90,8 @@ TURN = """
 # $1 turn.
 VOID = "SELECT state IN ('failed', 'cancelled') AS void FROM turn WHERE id = $1"
 
-# $1 turn. What happened in it, in order: the input, steps, and notes that no step caused.
+# $1 turn. What happened in it, in order: the input, steps, and what no step said. What is said to
+# the library (-1) has no other side.
 STEPS = """
     SELECT id, agent_id, read_version, version, error IS NOT NULL AS failed,
            prompt_tokens + completion_tokens AS tokens
@@ -99,7 +100,7 @@ STEPS = """
 DELIVERIES = """
     SELECT m.version, m.step_id, m.from_id, m.to_id, coalesce(i.content, m.text) AS text
     FROM message m LEFT JOIN interaction i ON i.id = m.interaction_id
-    WHERE m.turn_id = $1 AND m.role = 'user' ORDER BY m.version, m.ordinal
+    WHERE m.turn_id = $1 AND (m.role = 'user' OR m.to_id = -1) ORDER BY m.version, m.ordinal
 """
 
 # ---- writing ------------------------------------------------------------------------------------

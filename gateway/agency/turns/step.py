@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from gateway.agency.speech.envelope import Envelope, Malformed, Said
-from gateway.agency.speech.prompt import END_USER, GATEWAY
+from gateway.agency.speech.prompt import END_USER, GATEWAY, LIBRARY
 from gateway.agency.teams.catalog import AgencySpec, Limits
 
 RETURNS = 3
@@ -26,7 +26,8 @@ SPEECHLESS = "The manager gave no answer."
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message on its way from one agent's context to another's. Notes come from -2."""
+    """A message on its way from one agent's context to another's. Notes come from -2; what is said
+    to the library (-1) and what it answers stand in one context alone."""
 
     sender: int
     recipient: int
@@ -34,8 +35,18 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """What one asked another, or the library, and waits for."""
+
+    asker: int
+    asked: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
-    """What one transaction did: a step of `agent` with what it caused, or notes alone.
+    """What one transaction did: a step of `agent` with what it caused, or what no step said: the
+    input, notes, answers of the library.
 
     `read` is the version up to which the agent had read; `failed` if its model call did.
     """
@@ -80,13 +91,17 @@ class Work:
     names: Mapping[int, str]
     """Every agent of the team and its label, `#143 (programmer)`."""
     limits: Limits
+    readers: frozenset[int] = frozenset()
+    """Who may search the library."""
     steps: int = 0
+    searches: int = 0
+    """How many have been answered."""
     closing: int | None = None
     """The version of the note that told the entry agent to answer now."""
     _newest: dict[int, int] = field(default_factory=dict)
     _read: dict[int, int] = field(default_factory=dict)
-    _questions: list[tuple[int, int]] = field(default_factory=list)
-    """(asker, asked), oldest first."""
+    _questions: list[Question] = field(default_factory=list)
+    """Oldest first."""
     _returned: Counter[int] = field(default_factory=Counter)
     _said: Counter[Delivery] = field(default_factory=Counter)
 
@@ -96,7 +111,7 @@ class Work:
             self.steps += 1
             self._read[event.agent] = max(event.read, self._read.get(event.agent, 0))
             if event.failed:
-                self._questions = [q for q in self._questions if q[1] != event.agent]
+                self._questions = [q for q in self._questions if q.asked != event.agent]
             self._count_returns(event.agent, event.deliveries)
         for delivery in event.deliveries:
             self._deliver(delivery, event.version)
@@ -108,7 +123,8 @@ class Work:
             self._returned[agent] = 0
 
     def _deliver(self, delivery: Delivery, version: int) -> None:
-        self._newest[delivery.recipient] = version
+        if delivery.recipient != LIBRARY:
+            self._newest[delivery.recipient] = version
         if delivery.sender == GATEWAY:
             if delivery.text.startswith(ANSWER_NOW):
                 self.closing = version
@@ -118,20 +134,40 @@ class Work:
         if delivery.sender == END_USER:
             return
         self._said[delivery] += 1
-        answered = (delivery.recipient, delivery.sender)
-        if answered in self._questions:
+        self._answer_or_ask(delivery)
+
+    def _answer_or_ask(self, delivery: Delivery) -> None:
+        if delivery.sender == LIBRARY:
+            self.searches += 1
+        if answered := self.question(delivery.recipient, delivery.sender):
             self._questions.remove(answered)
-        else:
-            self._questions.append((delivery.sender, delivery.recipient))
+        elif delivery.sender != LIBRARY:
+            asked = Question(delivery.sender, delivery.recipient, delivery.text)
+            self._questions.append(asked)
+
+    def question(self, asker: int, asked: int) -> Question | None:
+        """The oldest open one of these two."""
+        return next((q for q in self._questions if (q.asker, q.asked) == (asker, asked)), None)
+
+    def queries(self) -> list[Question]:
+        """What the library is asked now: the oldest question of each, as each is answered in the
+        order of asking."""
+        if self.closing is not None:
+            return []
+        oldest: dict[int, Question] = {}
+        for question in self._questions:
+            if question.asked == LIBRARY:
+                oldest.setdefault(question.asker, question)
+        return list(oldest.values())
 
     def ready(self, busy: Collection[int] = ()) -> list[int]:
         """The agents to call now. `busy` are being called already."""
         if self.closing is not None:
             return [self.entry] if self._unread(self.entry) and self.entry not in busy else []
         unread = [agent for agent in self._newest if self._unread(agent) and agent not in busy]
-        waiting = {asker for asker, _ in self._questions}
+        waiting = {question.asker for question in self._questions}
         free = [agent for agent in unread if agent not in waiting]
-        return free if free or busy else unread
+        return free if free or busy or self.queries() else unread
 
     def _unread(self, agent: int) -> bool:
         return self._newest.get(agent, 0) > self._read.get(agent, 0)
@@ -141,7 +177,8 @@ class Work:
         if self.closing is not None and agent == self.entry:
             return (END_USER,)
         others = tuple(other for other in self.names if other != agent)
-        return (END_USER, *others) if agent == self.entry else others or (self.entry,)
+        others = (END_USER, *others) if agent == self.entry else others or (self.entry,)
+        return (*others, LIBRARY) if agent in self.readers else others
 
     def judge(self, agent: int, said: Said, raw: str, *, read: int) -> Verdict:
         """What an agent's answer means. Changes nothing: the verdict is written, then applied."""
@@ -202,7 +239,9 @@ class Work:
         unknown = []
         for envelope in envelopes:
             to = self.entry if envelope.to == END_USER else envelope.to
-            if to == agent or to not in self.names:
+            if to == LIBRARY and agent in self.readers:
+                yield Delivery(agent, to, envelope.context)
+            elif to == agent or to not in self.names:
                 unknown.append(envelope)
             else:
                 yield Delivery(agent, to, envelope.context)
@@ -222,17 +261,18 @@ class Work:
 
     def _asker(self, agent: int) -> int:
         """Who has waited longest for this agent."""
-        return next((asker for asker, asked in self._questions if asked == agent), self.entry)
+        return next((q.asker for q in self._questions if q.asked == agent), self.entry)
 
     def unreachable(self, agent: int, why: str) -> tuple[Delivery, ...]:
         """What is told to those who wait for an agent whose model call failed."""
-        askers = {asker for asker, asked in self._questions if asked == agent} or {self.entry}
+        askers = {q.asker for q in self._questions if q.asked == agent} or {self.entry}
         # Who was taken out of the team since it was asked has no name any more.
         note = f"{self.names.get(agent, f'#{agent}')} can't answer: {why}"
         return tuple(Delivery(GATEWAY, asker, note) for asker in sorted(askers))
 
     def exhausted(self, *, calls: int, tokens: int, seconds: float) -> str | None:
-        """Why the turn must come to its end, or None. `calls` counts those that are to be made."""
+        """Why the turn must come to its end, or None. `calls` counts those that are to be made,
+        and searches like the calls of models."""
         if self.closing is not None:
             return None
         if calls > self.limits.model_calls:
@@ -251,4 +291,5 @@ def _returned(agent: int, reason: str) -> Delivery:
 def begin(agency: AgencySpec, limits: Limits) -> Work:
     """The work of a fresh turn of an agency."""
     names = {int(agent.id): agent.label for agent in agency.agents}
-    return Work(entry=int(agency.manager_id), names=names, limits=limits)
+    readers = frozenset(int(agent.id) for agent in agency.agents if agent.collections)
+    return Work(entry=int(agency.manager_id), names=names, limits=limits, readers=readers)

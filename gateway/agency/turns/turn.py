@@ -8,34 +8,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from time import perf_counter
 
-from gateway import ids
-from gateway.agency.model import (
-    ChatMessage,
-    Completion,
-    FinishReason,
-    Json,
-    Model,
-    ModelCall,
-    OnText,
-    Usage,
-)
-from gateway.agency.speech.decoder import Decoder
-from gateway.agency.speech.envelope import Envelope, Malformed, Said, storable, tells
+from gateway.agency.model import ChatMessage, Completion, Json, Model, ModelCall, OnText, Usage
+from gateway.agency.speech.envelope import Envelope, Malformed, Said, storable
 from gateway.agency.speech.prompt import (
     CONTEXT_TOKENS,
     END_USER,
     GATEWAY,
+    LIBRARY,
     Entry,
     compose,
     system_message,
 )
 from gateway.agency.teams.team import AgencySpec, AgentSpec
 from gateway.agency.turns import lineage
+from gateway.agency.turns.call import Call, Spoken, broken, without_what_is_told
 from gateway.agency.turns.contexts import Contexts
 from gateway.agency.turns.ledger import CONTEXT_ROWS, Ended, Lease, Ledger, StepRecord
+from gateway.agency.turns.library import Library, consult
 from gateway.agency.turns.memory import Remembered
 from gateway.agency.turns.release import Release
 from gateway.agency.turns.replay import describe
@@ -48,6 +40,7 @@ from gateway.agency.turns.step import (
     Delivery,
     Event,
     GiveUp,
+    Question,
     Verdict,
     Work,
 )
@@ -76,44 +69,18 @@ class Plan:
     usage: Usage = field(default_factory=Usage)
 
 
-@dataclass(frozen=True, slots=True)
-class Spoken:
-    """A model call that ended: with what was said, or with the error. The `output` of its step is
-    all that came, word for word."""
-
-    agent: int
-    step: StepRecord
-    said: Said = ()
-    finish_reason: FinishReason = "stop"
-    error: UpstreamError | None = None
-
-
-@dataclass(slots=True)
-class _Call:
-    """A model call under way. The decoder has read what came of it so far; `enough` is set when
-    the answer has met a bound of the client's, so that the rest was not waited for."""
-
-    agent: int
-    model: str
-    read: int
-    decoder: Decoder = field(default_factory=Decoder)
-    enough: bool = False
-    began: float = field(default_factory=perf_counter)
-
-    def step(
-        self, usage: Usage, output: str | None, error: Mapping[str, Json] | None = None
-    ) -> StepRecord:
-        seconds = perf_counter() - self.began
-        return StepRecord(
-            ids.new(), self.agent, self.model, self.read, usage, seconds, output, error
-        )
-
-
 class Turn:
     """Runs one turn to its end. `default_model` serves agents that name none."""
 
     def __init__(
-        self, plan: Plan, ledger: Ledger, model: Model, reply: Reply, *, default_model: str
+        self,
+        plan: Plan,
+        ledger: Ledger,
+        model: Model,
+        library: Library | None,
+        reply: Reply,
+        *,
+        default_model: str,
     ) -> None:
         self._plan = plan
         self._work = plan.work
@@ -121,6 +88,7 @@ class Turn:
         self._lease = plan.lease
         self._ledger = ledger
         self._model = model
+        self._library = library
         self._reply = reply
         self._default_model = default_model
         self._usage = plan.usage
@@ -136,6 +104,8 @@ class Turn:
         self.ended: Ended | None = None
         self._began = perf_counter()
         self._calls: dict[int, asyncio.Task[Spoken]] = {}
+        self._searches: dict[int, asyncio.Task[Delivery]] = {}
+        """By who asked."""
 
     async def run(self) -> None:
         """Raises `Fenced` if the turn was taken away, Unavailable if the database was."""
@@ -143,7 +113,7 @@ class Turn:
             while not self._reply.ended:
                 await self._round()
         finally:
-            await self._hang_up(*self._calls)
+            await self._hang_up()
 
     async def _load(self, agent: int) -> list[Entry]:
         return await self._ledger.context(self._lease.conversation_id, agent)
@@ -151,48 +121,69 @@ class Turn:
     # ---- rounds ----------------------------------------------------------------------------------
 
     async def _round(self) -> None:
-        """Call whoever can go on, and take in the next answers."""
+        """Call whoever can go on, search for whoever asks, and take in the next answers."""
         ready = self._work.ready(self._calls)
-        if reason := self._exhausted(len(ready)):
+        queries = [query for query in self._work.queries() if query.asker not in self._searches]
+        if reason := self._exhausted(len(ready) + len(queries)):
             await self._close(reason)
-        elif len(ready) == 1 and not self._calls:
+        elif len(ready) == 1 and not (queries or self._calls or self._searches):
             await self._settle(await self._call(ready[0]))
-        elif ready or self._calls:
-            await self._settle_next(ready)
+        elif ready or queries or self._calls or self._searches:
+            await self._settle_next(ready, queries)
         else:
-            await self._note(Delivery(GATEWAY, self._work.entry, NOBODY))
+            await self._tell(Delivery(GATEWAY, self._work.entry, NOBODY))
 
     def _exhausted(self, more: int) -> str | None:
         tokens = self._usage.prompt_tokens + self._usage.completion_tokens
-        calls = self._work.steps + len(self._calls) + more
+        made = self._work.steps + self._work.searches
+        calls = made + len(self._calls) + len(self._searches) + more
         seconds = perf_counter() - self._began
         return self._work.exhausted(calls=calls, tokens=tokens, seconds=seconds)
 
-    async def _settle_next(self, ready: Sequence[int]) -> None:
+    async def _settle_next(self, ready: Sequence[int], queries: Sequence[Question]) -> None:
         for agent in ready:
             self._calls[agent] = asyncio.create_task(self._call(agent), name=f"step of {agent}")
-        done, _ = await asyncio.wait(self._calls.values(), return_when=asyncio.FIRST_COMPLETED)
-        for agent, task in list(self._calls.items()):
-            if task in done:
+        for query in queries:
+            search = asyncio.create_task(self._search(query), name=f"search for {query.asker}")
+            self._searches[query.asker] = search
+        await asyncio.wait(self._under_way(), return_when=asyncio.FIRST_COMPLETED)
+        for agent, call in list(self._calls.items()):
+            if call.done():
                 del self._calls[agent]
-                await self._settle(task.result())
+                await self._settle(call.result())
             if self._reply.ended:
                 return
+        for asker, search in list(self._searches.items()):
+            if search.done():
+                del self._searches[asker]
+                await self._tell(search.result())
+
+    def _under_way(self) -> list[asyncio.Task[Spoken] | asyncio.Task[Delivery]]:
+        return [*self._calls.values(), *self._searches.values()]
+
+    async def _search(self, query: Question) -> Delivery:
+        found = await consult(self._library, self._agency, query, self._time_left())
+        return Delivery(LIBRARY, query.asker, found)
 
     async def _close(self, reason: str) -> None:
         """Tell the entry agent to answer now. Who else still speaks is no longer waited for."""
-        await self._hang_up(*(agent for agent in self._calls if agent != self._work.entry))
-        await self._note(self._work.closing_note(reason))
+        await self._hang_up(but=self._work.entry)
+        await self._tell(self._work.closing_note(reason))
 
-    async def _note(self, note: Delivery) -> None:
-        version = await self._ledger.advance(self._lease, None, (note,))
-        self._take_in(Event(version, (note,)), None)
+    async def _tell(self, delivery: Delivery) -> None:
+        """Write what no step said."""
+        version = await self._ledger.advance(self._lease, None, (delivery,))
+        self._take_in(Event(version, (delivery,)), None)
 
-    async def _hang_up(self, *agents: int) -> None:
-        if tasks := [self._calls.pop(agent) for agent in agents]:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+    async def _hang_up(self, but: int | None = None) -> None:
+        """End what is under way, but for the call of one agent."""
+        kept = {agent: call for agent, call in self._calls.items() if agent == but}
+        ended = [task for task in self._under_way() if task not in kept.values()]
+        self._calls, self._searches = kept, {}
+        for task in ended:
+            task.cancel()
+        if ended:
+            await asyncio.gather(*ended, return_exceptions=True)
 
     # ---- one call --------------------------------------------------------------------------------
 
@@ -200,10 +191,10 @@ class Turn:
         agent = self._agency.agent(agent_id)
         if agent is None:
             error = UpstreamError("It is no longer part of the team.", code="agent_deleted")
-            return _broken(_Call(agent_id, "", self._contexts.version), error)
+            return broken(Call(agent_id, "", self._contexts.version), error)
         messages = await self._messages(agent)
         entry = agent_id == self._work.entry
-        call = _Call(agent_id, agent.model or self._default_model, self._contexts.version)
+        call = Call(agent_id, agent.model or self._default_model, self._contexts.version)
         asked = ModelCall(
             model=call.model,
             messages=messages,
@@ -213,13 +204,13 @@ class Turn:
         )
         return await self._complete(call, asked, streamed=entry and self._reply.streamed)
 
-    async def _complete(self, call: _Call, asked: ModelCall, *, streamed: bool) -> Spoken:
+    async def _complete(self, call: Call, asked: ModelCall, *, streamed: bool) -> Spoken:
         listen = self._listener(call) if streamed else None
         self._reply.calling()
         try:
             completion = await self._model.complete(asked, listen)
         except UpstreamError as error:
-            return _broken(call, error)
+            return broken(call, error)
         finally:
             self._reply.called()
         if listen is None:
@@ -228,7 +219,7 @@ class Turn:
         said = self._heard(call, completion)
         return Spoken(call.agent, step, said, completion.finish_reason)
 
-    def _heard(self, call: _Call, completion: Completion) -> Said:
+    def _heard(self, call: Call, completion: Completion) -> Said:
         """What was said. An answer to the end user that is all there, or as much of it as there
         will be, counts also if what surrounds it is broken."""
         decoder = call.decoder
@@ -240,7 +231,7 @@ class Turn:
             return (Envelope(END_USER, decoder.released),)
         return said
 
-    def _listener(self, call: _Call) -> OnText:
+    def _listener(self, call: Call) -> OnText:
         """Lets the answer out while it comes, unless it must be checked as a whole first."""
         release = Release(self._plan.ask)
         held = self._plan.ask.wanted is not None
@@ -260,6 +251,7 @@ class Turn:
             agent,
             [other for other in self._agency.agents if other.id != agent.id],
             entry=agent.id == self._work.entry,
+            library=agent.id in self._work.readers,
             custom=self._custom(),
             wanted=self._plan.ask.wanted,
         )
@@ -322,7 +314,7 @@ class Turn:
 
     async def _deliver(self, spoken: Spoken, deliveries: Sequence[Delivery]) -> None:
         said = [(d.recipient, d.text) for d in deliveries if d.sender == spoken.agent]
-        step = _without_what_is_told(spoken.step, said)
+        step = without_what_is_told(spoken.step, said)
         version = await self._ledger.advance(self._lease, step, deliveries)
         failed = spoken.error is not None
         self._take_in(Event(version, deliveries, spoken.agent, step.read, failed), step)
@@ -340,7 +332,7 @@ class Turn:
         chain = self._plan.chain
         if chain is not None:
             chain = lineage.extend(chain, (Public("assistant", text),))
-        step = _without_what_is_told(spoken.step, [(END_USER, text)])
+        step = without_what_is_told(spoken.step, [(END_USER, text)])
         self.ended = await self._ledger.complete(self._lease, step, text, reason, chain)
         answer = Entry("assistant", spoken.agent, None, text, self.ended.version, step_id=step.id)
         self._contexts.answered(answer)
@@ -354,13 +346,3 @@ class Turn:
             self._lease, spoken.step, describe(error), self._reply.said
         )
         self._reply.end(error)
-
-
-def _broken(call: _Call, error: UpstreamError) -> Spoken:
-    step = call.step(Usage(), storable(call.decoder.raw) or None, describe(error))
-    return Spoken(call.agent, step, error=error)
-
-
-def _without_what_is_told(step: StepRecord, said: Sequence[tuple[int, str]]) -> StepRecord:
-    """The step without its output, if the messages that it caused tell all of that."""
-    return replace(step, output=None) if step.output and tells(said, step.output) else step

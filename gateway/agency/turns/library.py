@@ -1,0 +1,68 @@
+"""The library: what an agent that has collections asks it, and what it hears."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from gateway.agency.speech.envelope import storable
+from gateway.agency.teams.team import AgencySpec
+from gateway.agency.turns.step import Question
+from gateway.errors import GatewayError, Unavailable
+
+PASSAGES = 5
+"""How many passages an answer holds at most."""
+LONGEST = 30.0
+"""Seconds that a search may take."""
+CLOSED = "The library is closed at the moment. Go on without it, or try again later."
+
+
+class Passage(Protocol):
+    """As much of a passage as an agent is told. `source` says where it is from, if that is known:
+    a file's name, an address."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def source(self) -> str | None: ...
+
+
+class Library(Protocol):
+    async def search(
+        self, owner: str, collections: Sequence[str], query: str, limit: int
+    ) -> Sequence[Passage]:
+        """In the owner's collections of these names, the best first. Raises Unavailable, or another
+        GatewayError if this can't be searched for."""
+        ...
+
+
+async def consult(
+    library: Library | None, agency: AgencySpec, question: Question, seconds: float
+) -> str:
+    """The library's answer to an agent. Nothing that goes wrong here ends a turn."""
+    agent = agency.agent(question.asker)
+    if library is None or agent is None:
+        return CLOSED
+    try:
+        async with asyncio.timeout(min(seconds, LONGEST)):
+            found = await library.search(agency.owner, agent.collections, question.text, PASSAGES)
+    except (Unavailable, TimeoutError):
+        return CLOSED
+    except GatewayError as error:
+        return f"The library can't search for this: {error.message}"
+    return told(question.text, found)
+
+
+def told(query: str, passages: Sequence[Passage]) -> str:
+    """Passages as an agent hears them: numbered, each under its source."""
+    asked = " ".join(query.split())
+    if not passages:
+        return f"Nothing was found for: {asked}"
+    numbered = [_numbered(number, passage) for number, passage in enumerate(passages, 1)]
+    return storable("\n\n".join((f"Found for: {asked}", *numbered)))
+
+
+def _numbered(number: int, passage: Passage) -> str:
+    source = " ".join((passage.source or "").split())
+    return f"[{number}] {source or 'source unknown'}\n{passage.text.strip()}"
