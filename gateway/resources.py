@@ -76,7 +76,10 @@ async def open_resources(settings: Settings, dsn: str) -> AsyncIterator[Resource
         open_ingest(database, embedders, index, settings.lease) as ingest,
     ):
         catalog = Catalog(database)
-        async with open_engine(database, catalog, model, settings, drain, announcer) as engine:
+        library = Library(database, embedders, index, ingest)
+        async with open_engine(
+            database, catalog, model, settings, drain, announcer, library
+        ) as engine:
             yield Resources(
                 settings=settings,
                 database=database,
@@ -92,7 +95,7 @@ async def open_resources(settings: Settings, dsn: str) -> AsyncIterator[Resource
                 embedders=embedders,
                 index=index,
                 ingest=ingest,
-                library=Library(database, embedders, index, ingest),
+                library=library,
                 shelves=Shelves(database, embedders, ingest.wake),
             )
 
