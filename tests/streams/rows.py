@@ -84,7 +84,7 @@ class Writer:
             )
             INSERT INTO message (id, conversation_id, turn_id, agent_id, role, from_id, to_id, text,
                                  ordinal, version)
-            SELECT $2, c.id, $3, $4::bigint, 'user', 1, $4, $5, 1, c.version FROM c
+            SELECT $2, c.id, $3, $4::bigint, 'user', -2, $4, $5, 1, c.version FROM c
             RETURNING version
             """,
             *(made, turn_id, agent_id, text),
