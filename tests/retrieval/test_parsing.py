@@ -1,0 +1,73 @@
+"""What people upload, as text."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.errors import InvalidRequest
+from gateway.retrieval.parsing import Kind, kind_of, of_html, read
+from tests.retrieval.files import pdf
+
+
+def test_a_page_is_read_as_a_browser_shows_it() -> None:
+    page = """<html><head><title>A  title</title><style>p {}</style></head>
+    <body><h1>Head</h1><p>Hello <b>bold</b>
+    world,<br>next line</p><script>alert(1)</script>
+    <ul><li>one</li><li>two <i>three</i></li></ul>
+    <pre>a\n  b</pre><table><tr><td>1</td><td>2</td></tr></table>tail &amp; end</body></html>"""
+    assert of_html(page) == (
+        "A title\n\nHead\n\nHello bold world,\nnext line\n\none\ntwo three\n\na\n  b\n\n1\n2\n\n"
+        "tail & end"
+    )
+
+
+@pytest.mark.parametrize("page", ["", "<", "<p", "</p></b>", "<div>" * 100_000 + "deep"])
+def test_a_broken_page_is_read_as_far_as_it_goes(page: str) -> None:
+    assert of_html(page) in ("", "<", "deep")
+
+
+async def test_markdown_stays_as_it_is() -> None:
+    text = "# Head\n\n- *one*\n- [two](http://x)\n"
+    assert await read(Kind.MARKDOWN, text.encode()) == text
+
+
+async def test_a_pdf_gives_its_pages() -> None:
+    text = await read(Kind.PDF, pdf("The first page.", "The second page."))
+    assert text == "The first page.\n\nThe second page."
+
+
+@pytest.mark.parametrize("content", [b"", b"%PDF-1.4 nonsense", pdf("cut")[:200], b"\0" * 5000])
+async def test_a_broken_pdf_is_said_so(content: bytes) -> None:
+    with pytest.raises(InvalidRequest, match="can't be read"):
+        await read(Kind.PDF, content)
+
+
+async def test_what_is_not_utf_8_is_said_so_but_a_byte_order_mark_helps() -> None:
+    assert await read(Kind.TEXT, "\ufeffgrün\0".encode()) == "grün"
+    assert await read(Kind.TEXT, "grün".encode("utf-16")) == "grün"
+    with pytest.raises(InvalidRequest, match="UTF-8"):
+        await read(Kind.TEXT, "grün".encode("latin-1"))
+
+
+@pytest.mark.parametrize(
+    ("filename", "media_type", "kind"),
+    [
+        ("a.txt", "application/octet-stream", Kind.TEXT),
+        ("a.MD", None, Kind.MARKDOWN),
+        ("a.htm", "text/plain", Kind.HTML),
+        ("a.b.pdf", None, Kind.PDF),
+        ("page", "text/html; charset=utf-8", Kind.HTML),
+        ("readme", "text/plain", Kind.TEXT),
+    ],
+)
+def test_the_kind_is_told_by_the_ending_or_the_media_type(
+    filename: str, media_type: str | None, kind: Kind
+) -> None:
+    assert kind_of(filename, media_type) == kind
+
+
+@pytest.mark.parametrize("filename", ["a.exe", "a", "", ".docx"])
+def test_other_kinds_are_refused(filename: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        kind_of(filename, "application/octet-stream")
+    assert refused.value.code == "unsupported_media_type"
