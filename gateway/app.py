@@ -26,6 +26,7 @@ from gateway.routes import (
     chat,
     collections,
     completions,
+    embeddings,
     errors,
     files,
     guards,
@@ -56,6 +57,7 @@ ROUTES: list[ControllerRouterHandler] = [
     *streams.ROUTES,
     *turns.ROUTES,
     *collections.ROUTES,
+    *embeddings.ROUTES,
 ]
 
 ORPHAN_S = 0.5

@@ -208,6 +208,8 @@ class OpenAIEmbedder:
                 )
             except APIError as error:
                 raise _failure(error) from None
+            except ValueError:  # what the SDK makes of an answer without any vector
+                raise _nonsense() from None
         ordered = sorted(answer.data, key=lambda one: one.index)
         return Embedded(
             _checked([one.embedding for one in ordered], len(texts)), answer.usage.prompt_tokens
@@ -230,14 +232,11 @@ def _checked(rows: Sequence[Sequence[float]], count: int) -> Vectors:
     import numpy as np
 
     if len(rows) != count or len({len(row) for row in rows}) != 1 or not rows[0]:
-        raise UpstreamError(
-            "The embedding upstream sent other vectors than it was asked for.",
-            code="upstream_invalid",
-        )
+        raise _nonsense()
     vectors = np.array(rows, dtype=np.float32)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not np.isfinite(lengths).all():
-        raise UpstreamError("The embedding upstream sent no numbers.", code="upstream_invalid")
+        raise _nonsense()
     vectors /= np.where(lengths == 0, 1, lengths)
     return vectors
 
@@ -274,6 +273,11 @@ def _failure(error: APIError) -> UpstreamError:
                 transient=True,
             )
         case _:
-            return UpstreamError(
-                "The embedding upstream sent what can't be read.", code="upstream_invalid"
-            )
+            return _nonsense()
+
+
+def _nonsense() -> UpstreamError:
+    return UpstreamError(
+        "The embedding upstream did not send the vectors that it was asked for.",
+        code="upstream_invalid",
+    )
