@@ -16,6 +16,8 @@ COMMANDS = {
     "doctor": "gateway.cli_doctor:doctor",
     "keys": "gateway.cli_keys:keys",
     "agency": "gateway.cli_agency:agency",
+    "collections": "gateway.cli_retrieval:collections",
+    "ingest": "gateway.cli_retrieval:ingest",
 }
 
 

@@ -129,9 +129,17 @@ class Index:
 
     async def ping(self) -> None:
         """Raises Unavailable. Files that another process uses are well: it would say so."""
-        if self._url is None and self._client is None and _used(self._directory):
-            return
-        await self._call(self._heartbeat, WRITE_S)
+        if not self.taken():
+            await self._call(self._heartbeat, WRITE_S)
+
+    def taken(self) -> bool:
+        """Whether another process uses the files, and so does what there is to do."""
+        if self._url is not None or not self._opening.acquire(blocking=False):
+            return False
+        try:
+            return self._client is None and _used(self._directory)
+        finally:
+            self._opening.release()
 
     async def close(self) -> None:
         await asyncio.get_running_loop().run_in_executor(None, self._close)

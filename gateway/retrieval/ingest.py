@@ -131,6 +131,8 @@ class Ingest:
         self._places.release()
 
     async def _claimed(self) -> Job | None:
+        if self._index.taken():
+            return None
         try:
             row = await self._database.fetchrow(sql.CLAIM, self._embedders.names, self._lease)
         except GatewayError as error:
@@ -247,6 +249,8 @@ class Ingest:
 
     async def sweep(self) -> None:
         """Any number of processes may do it at once."""
+        if self._index.taken():
+            return
         while rows := await self._database.fetch(sql.DELETED_DOCUMENTS):
             for row in rows:
                 await self._index.remove(row["index_id"], row["id"])

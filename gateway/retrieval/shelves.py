@@ -209,6 +209,11 @@ class Shelves:
             raise LookupError("a count returned nothing")
         return Progress(row["documents"], row["ready"], row["failed"])
 
+    async def failures(self, collections: Sequence[UUID], limit: int) -> list[str]:
+        """What failed and why, a line each."""
+        rows = await self._database.fetch(sql.FAILED, collections, limit)
+        return [f"{row['source'] or 'a document'}: {row['error']}" for row in rows]
+
     def _chosen(self, embedder: str | None) -> str:
         if embedder is None:
             return self._embedders.default

@@ -107,12 +107,19 @@ REMOVE = """
     WHERE collection_id = $1 AND id = $2 AND deleted_at IS NULL RETURNING id
 """
 
-# $1 collections. How far they are: by collection, how many documents in each state, and passages.
+# $1 collections. How far they are together.
 PROGRESS = """
     SELECT count(*) AS documents,
            count(*) FILTER (WHERE state = 'ready') AS ready,
            count(*) FILTER (WHERE state = 'failed') AS failed
     FROM document WHERE collection_id = ANY($1::uuid[]) AND deleted_at IS NULL
+"""
+
+# $1 collections, $2 how many.
+FAILED = """
+    SELECT source, error FROM document
+    WHERE collection_id = ANY($1::uuid[]) AND state = 'failed' AND deleted_at IS NULL
+    ORDER BY id LIMIT $2
 """
 
 # ---- indexing -----------------------------------------------------------------------------------

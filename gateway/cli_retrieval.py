@@ -1,0 +1,153 @@
+"""`gateway collections` and `gateway ingest`: the library from the command line.
+
+Where a gateway serves with the embedded index, that one does the work and this waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
+from uuid import UUID
+
+import click
+
+from gateway import embedded, settings, telemetry
+from gateway.auth import ROOT
+from gateway.database import open_database
+from gateway.errors import Conflict, InvalidRequest
+from gateway.migrate import migrate
+from gateway.resources import open_index
+from gateway.retrieval.embedding import open_embedders
+from gateway.retrieval.ingest import open_ingest
+from gateway.retrieval.parsing import kind_of
+from gateway.retrieval.shelves import Shelves, Upload
+
+T = TypeVar("T")
+LOOK_S = 0.1
+"""Between looks at how far it is."""
+POOL = 4
+MOST_TOLD = 20
+LARGEST = 20 * 1024 * 1024
+"""Bytes of a file; the same as over HTTP."""
+
+OWNER = click.option("--owner", default=ROOT, show_default=True, help="Whose collection it is.")
+
+
+@click.group()
+def collections() -> None:
+    """Collections of documents: rebuild."""
+
+
+@collections.command()
+@click.argument("name", required=False)
+@click.option("--owner", help="Whose collections; everyone's without it.")
+@click.option("--embedder", help="Bind them to this embedder from now on.")
+def rebuild(name: str | None, owner: str | None, embedder: str | None) -> None:
+    """Make the index of the collection NAME, or of all, anew from the documents in Postgres."""
+
+    async def act(shelves: Shelves) -> int:
+        chosen = await shelves.rebuild(owner, name, embedder)
+        click.echo(f"{len(chosen)} collection{'' if len(chosen) == 1 else 's'} to rebuild")
+        return await _wait(shelves, chosen)
+
+    _end(_with_shelves(act))
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--collection", default="documents", show_default=True, help="Made if missing.")
+@OWNER
+def ingest(paths: tuple[Path, ...], collection: str, owner: str) -> None:
+    """Load the files PATH, and all files in the folders PATH, into a collection.
+
+    Text, Markdown, HTML and PDF are read; other files in a folder are passed over. What is there
+    already is not loaded again.
+    """
+    files = [file for path in paths for file in _files(path)]
+
+    async def act(shelves: Shelves) -> int:
+        try:
+            await shelves.create(owner, collection)
+        except Conflict:
+            click.echo(f"into {owner}'s collection {collection}, which is there", err=True)
+        with click.progressbar(files, label="loading ") as bar:
+            for file in bar:
+                await shelves.add(owner, collection, await asyncio.to_thread(_upload, file))
+        found = await shelves.read(owner, collection)
+        return await _wait(shelves, [found.id])
+
+    _end(_with_shelves(act))
+
+
+def _files(path: Path) -> Iterable[Path]:
+    """The file itself, or those below the folder that can be read, sorted."""
+    if path.is_file():
+        kind_of(path.name)
+        return [path]
+    return sorted(one for one in path.rglob("*") if one.is_file() and _readable(one))
+
+
+def _readable(path: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.parts if part not in (".", ".."))
+    try:
+        kind_of(path.name)
+    except InvalidRequest:
+        return False
+    return not hidden
+
+
+def _upload(path: Path) -> Upload:
+    if path.stat().st_size > LARGEST:
+        raise InvalidRequest(f"{path} is larger than {LARGEST // 1024 // 1024} MiB.")
+    return Upload(path.read_bytes(), kind_of(path.name), str(path), {})
+
+
+async def _wait(shelves: Shelves, chosen: Sequence[UUID]) -> int:
+    """Show how far these collections are until all of their documents are done. How many failed."""
+    now = await shelves.progress(chosen)
+    with click.progressbar(length=now.documents, label="indexing") as bar:
+        shown = 0
+        while True:
+            now = await shelves.progress(chosen)
+            bar.length = now.documents
+            bar.update(now.done - shown)
+            shown = now.done
+            if now.done >= now.documents:
+                break
+            await asyncio.sleep(LOOK_S)
+    click.echo(f"{now.ready} documents ready, {now.failed} failed")
+    for line in await shelves.failures(chosen, MOST_TOLD):
+        click.echo(f"  {line}", err=True)
+    return now.failed
+
+
+def _end(failed: int) -> None:
+    if failed:
+        raise InvalidRequest(f"{failed} documents could not be indexed.")
+
+
+def _with_shelves(act: Callable[[Shelves], Awaitable[T]]) -> T:
+    telemetry.configure()
+    configured = settings.read()
+
+    async def run(dsn: str) -> T:
+        await migrate(dsn)
+        async with _opened(configured, dsn) as shelves:
+            return await act(shelves)
+
+    with embedded.database(configured) as dsn:
+        return asyncio.run(run(dsn))
+
+
+@asynccontextmanager
+async def _opened(configured: settings.Settings, dsn: str) -> AsyncIterator[Shelves]:
+    async with (
+        open_database(dsn, pool_size=POOL) as database,
+        open_embedders(configured) as embedders,
+        open_index(configured) as index,
+        open_ingest(database, embedders, index, configured.lease) as ingesting,
+    ):
+        yield Shelves(database, embedders, ingesting.wake)
