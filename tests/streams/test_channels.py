@@ -351,7 +351,7 @@ async def test_agents_talk_is_for_those_who_may_see_it(gateway: Gateway) -> None
         assert told["ann"].names() == [""]
         message = told["cid"].of("message.created")[0]["message"]
         assert message["id"] == ids.show(ids.MESSAGE, said)
-        assert (message["from"], message["to"], message["agent_id"]) == (1, 7, 7)
+        assert (message["from"], message["to"], message["agent_id"]) == (-2, 7, 7)
     for user, expected in (("ann", [""]), ("cid", ["message.created"])):
         async with following(_as(gateway, keys[user]), writer.channel, last=4) as again:
             await again.until_version(5)
