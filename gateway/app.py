@@ -35,6 +35,7 @@ from gateway.routes import (
     messages,
     models,
     rpc,
+    sessions,
     streams,
     turns,
 )
@@ -54,6 +55,7 @@ ROUTES: list[ControllerRouterHandler] = [
     *messages.ROUTES,
     *models.ROUTES,
     *rpc.ROUTES,
+    *sessions.ROUTES,
     *streams.ROUTES,
     *turns.ROUTES,
     *collections.ROUTES,

@@ -25,6 +25,8 @@ TURN = "turn"
 FILE = "file"
 DOCUMENT = "doc"
 SKILL_SET = "skill"
+SESSION = "sess"
+"""A session is a turn under another name: the same digits follow."""
 COMPLETION = "chatcmpl"
 """A completion of the OpenAI API is a turn under another name: the same digits follow."""
 
@@ -60,5 +62,6 @@ NAMES = {
     FILE: "file",
     DOCUMENT: "document",
     SKILL_SET: "skill_set",
+    SESSION: "session",
     COMPLETION: "completion",
 }

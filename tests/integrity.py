@@ -35,10 +35,9 @@ TOGETHER = (
     """SELECT count(*) FROM message m JOIN message n ON n.id = m.linked_message_id
        WHERE m.conversation_id <> n.conversation_id OR n.linked_message_id <> m.id
           OR (m.from_id, m.to_id, m.text) IS DISTINCT FROM (n.from_id, n.to_id, n.text)""",
-    # Both sides have what agents say to each other, and one alone what the library (-1) is told.
-    """SELECT count(*) FROM message WHERE turn_id IS NOT NULL AND from_id IS NOT NULL
-       AND to_id IS NOT NULL AND role <> 'system'
-       AND (linked_message_id IS NULL) <> (from_id < 0 OR to_id < 0)""",
+    # What is said to the library (-1), what it says and notes (-2) stand in one context alone.
+    """SELECT count(*) FROM message
+       WHERE linked_message_id IS NOT NULL AND (from_id < 0 OR to_id < 0)""",
     # No row carries a version that its conversation has not reached.
     """SELECT count(*) FROM conversation c JOIN (
            SELECT conversation_id, version FROM interaction

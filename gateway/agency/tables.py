@@ -52,7 +52,8 @@ class Turn(Table):
     `seq` is the ordinal of the reply. `history_hash` is the chained hash of the public history up
     to the input while the turn is open, and up to its answer once it is completed. `request_hash`
     tells the same request when it comes again. `fence` rises each time a process takes the turn.
-    Unless it is `attended`, the work goes on whether or not anybody waits for it.
+    Unless it is `attended`, the work goes on whether or not anybody waits for it. `awaited` is the
+    question `{asker, asked, text}` that a waiting turn waits for.
     """
 
     id = UUID(primary_key=True)
@@ -78,6 +79,7 @@ class Turn(Table):
     completion_tokens = Integer()
     finish_reason = Text(null=True, default=None)
     error = JSONB(null=True, default=None)
+    awaited = JSONB(null=True, default=None)
     created_at = Timestamptz()
     updated_at = Timestamptz()
     completed_at = Timestamptz(null=True, default=None)

@@ -22,9 +22,13 @@ _ACCESS = """
         JOIN api_key k ON k.id = r.key_id AND k.revoked_at IS NULL
         WHERE k.scopes && ARRAY['chat', 'conversations', 'act_as', 'admin']
     ), owned AS (
-        SELECT owner, array_agg('agency/' || id) AS responders
-        FROM agency WHERE owner IN (SELECT "user" FROM readers) AND deleted_at IS NULL
-        GROUP BY owner
+        SELECT a.owner, array_agg(r.name) AS responders
+        FROM agency a CROSS JOIN LATERAL (
+            SELECT 'agency/' || a.id AS name
+            UNION ALL SELECT 'agent/' || g.id FROM agent g WHERE g.agency_id = a.id
+        ) r
+        WHERE a.owner IN (SELECT "user" FROM readers) AND a.deleted_at IS NULL
+        GROUP BY a.owner
     )
     SELECT r.conversation_id, r.key_id, r.admin, coalesce(o.responders, '{}') AS responders
     FROM readers r

@@ -25,8 +25,9 @@ MESSAGES = """
         SELECT c.id FROM conversation c
         WHERE c.id = $1 AND c.deleted_at IS NULL
           AND ($4 OR (c.owner_type = 'user' AND c.owner_identifier = $3))
-          AND EXISTS (SELECT FROM turn t WHERE t.conversation_id = c.id
-                      AND t.responder = 'agency/' || $2::bigint)
+          AND EXISTS (SELECT FROM turn t WHERE t.conversation_id = c.id AND (
+                      t.responder = 'agency/' || $2::bigint
+                      OR t.responder IN (SELECT 'agent/' || id FROM agent WHERE agency_id = $2)))
     ), heard AS (
         SELECT min(agent_id) AS id FROM message WHERE conversation_id = $1
         UNION ALL
@@ -61,7 +62,9 @@ MESSAGES = """
 """
 
 # $1 caller, $2 whether the caller is an admin.
-_AGENCY = "a.id = substring(t.responder FROM '^agency/([0-9]{1,18})$')::bigint"
+_AGENCY = """a.id = coalesce(substring(t.responder FROM '^agency/([0-9]{1,18})$')::bigint, (
+        SELECT g.agency_id FROM agent g
+        WHERE g.id = substring(t.responder FROM '^agent/([0-9]{1,18})$')::bigint))"""
 _OWNS = "(c.owner_type = 'user' AND c.owner_identifier = $1)"
 _TURN = f"""
     SELECT t.id, t.conversation_id, t.responder, t.seq, t.state, t.attempt, t.prompt_tokens,

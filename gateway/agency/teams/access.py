@@ -19,7 +19,11 @@ def usable(spec: AgencySpec, principal: Principal) -> AgencySpec:
     raise missing(spec.id)
 
 
+def may_define(spec: AgencySpec, principal: Principal) -> bool:
+    return spec.owner == principal.user or principal.may(Scope.ADMIN)
+
+
 def owned(agency_id: int, spec: AgencySpec | None, principal: Principal) -> AgencySpec:
-    if spec and (spec.owner == principal.user or principal.may(Scope.ADMIN)):
+    if spec and may_define(spec, principal):
         return spec
     raise missing(agency_id)

@@ -10,7 +10,7 @@ from msgspec import UNSET
 
 from gateway.agency.teams import register, roster
 from gateway.agency.teams import sql_catalog as sql
-from gateway.agency.teams.access import missing, owned, usable
+from gateway.agency.teams.access import may_define, missing, owned, usable
 from gateway.agency.teams.documents import (
     AgencyDocument,
     AgencyPatch,
@@ -86,6 +86,27 @@ class Catalog:
     async def working(self, agency_id: int) -> AgencySpec | None:
         """For turns that were accepted already, whoever asked for them."""
         return await register.load(self._database, agency_id)
+
+    async def entered_by(self, agent_id: int) -> AgencySpec | None:
+        """Like `working`, for turns in which this agent itself is spoken to."""
+        agency_id = await self._agency_of(agent_id)
+        spec = None if agency_id is None else await self.working(agency_id)
+        return None if spec is None else spec.entered_by(agent_id)
+
+    async def around(self, agent_id: int, principal: Principal) -> AgencySpec:
+        """The agency of an agent, for its owner and admins alone; to others the agent does not
+        exist."""
+        agency_id = await self._agency_of(agent_id)
+        spec = None if agency_id is None else await self.working(agency_id)
+        if spec is None or spec.agent(agent_id) is None or not may_define(spec, principal):
+            raise roster.no_agent(agent_id)
+        return spec
+
+    async def _agency_of(self, agent_id: int) -> int | None:
+        if not 0 < agent_id < register.BIGINT:
+            return None
+        row = await self._database.fetchrow(sql.AGENCY_OF_AGENT, agent_id)
+        return None if row is None else int(row["agency_id"])
 
     async def definition(self, agency_id: int, principal: Principal) -> AgencySpec:
         """For the owner and admins alone; to others the agency does not exist."""

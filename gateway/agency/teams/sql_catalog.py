@@ -33,6 +33,8 @@ PAGE_OF_ALL = _PAGE.format(condition="")
 PAGE_OF_OWNER = _PAGE.format(condition="AND owner = $3")
 PAGE_OF_USABLE = _PAGE.format(condition="AND (owner = $3 OR shared)")
 
+AGENCY_OF_AGENT = "SELECT agency_id FROM agent WHERE id = $1 AND deleted_at IS NULL"
+
 # Deleted agents too: what they said is still shown under their names.
 AGENT_NAMES = "SELECT id, name FROM agent WHERE id = ANY($1::bigint[])"
 

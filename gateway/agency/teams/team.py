@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gateway.agency.model import Json
@@ -66,6 +66,12 @@ class AgencySpec:
 
     def agent(self, agent_id: int) -> AgentSpec | None:
         return next((agent for agent in self.agents if agent.id == agent_id), None)
+
+    def entered_by(self, agent_id: int) -> AgencySpec | None:
+        """The same team, in which this agent is the one that is spoken to. None if it is not in
+        it."""
+        agent = self.agent(agent_id)
+        return None if agent is None else replace(self, manager_id=agent.id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from gateway.agency.teams.catalog import Catalog
 from gateway.agency.teams.team import AgencySpec
 from gateway.agency.turns import lineage, replay
 from gateway.agency.turns.accept import Asked, entries, inbound
-from gateway.agency.turns.awaiting import ATTACHED, Awaiting
+from gateway.agency.turns.awaiting import ATTACHED, POLL, Awaiting
 from gateway.agency.turns.inbox import Inbox, Letter, Posting
 from gateway.agency.turns.ledger import Ended, Lease, Ledger, StoredTurn
 from gateway.agency.turns.library import Library
@@ -28,7 +28,8 @@ from gateway.agency.turns.memory import Memory
 from gateway.agency.turns.plain import PlainTurn
 from gateway.agency.turns.reception import OPEN, Accepted, Queues, Reception, TakenBack
 from gateway.agency.turns.reply import Reply
-from gateway.agency.turns.request import ChatRequest, Posted, Public, agency_id
+from gateway.agency.turns.request import ChatRequest, Posted, Public, is_model
+from gateway.agency.turns.responder import team_of
 from gateway.agency.turns.running import Running
 from gateway.agency.turns.step import Event, begin
 from gateway.agency.turns.titles import Titles
@@ -45,6 +46,7 @@ log = logging.getLogger(__name__)
 
 ATTEMPTS = 3
 """How many processes may be lost over one turn."""
+IDLE = "Nobody has answered the session for an hour."
 AT_ONCE = 100
 """Turns that one look takes up at most."""
 
@@ -92,10 +94,14 @@ class Engine:
         self._requests = Queues()
         self._awaiting = Awaiting(ledger, self._take_up)
         self._draining = False
-        self.running = Running(ledger, memory, announcer, self._ended)
+        self.running = Running(ledger, memory, announcer, self._ended, self._parked)
         self.woken = asyncio.Event()
         """Set when there may be something to take up."""
         announcer.employ(self.running.stop, self.woken.set)
+
+    @property
+    def ledger(self) -> Ledger:
+        return self._ledger
 
     # ---- accepting a chat ------------------------------------------------------------------------
 
@@ -171,7 +177,7 @@ class Engine:
     def _begin(self, accepted: Accepted) -> Reply:
         turn, begun, agency = accepted.turn, accepted.begun, accepted.asked.agency
         lease = begun.lease
-        work = begin(agency, turn.ask.within(agency.limits))
+        work = begin(agency, turn.ask.within(agency.limits), manual=begun.manual)
         work.apply(Event(lease.version, inbound(turn)))
         contexts = dict(accepted.contexts)
         contexts[turn.entry] = [*contexts.get(turn.entry, ()), *entries(turn, lease.version)]
@@ -186,7 +192,51 @@ class Engine:
             fresh=accepted.fresh,
         )
         reply = Reply(lease.turn_id, lease.conversation_id, int(begun.created_at.timestamp()))
-        return self._run(plan, reply, attended=True)
+        return self._run(plan, reply, attended=accepted.attended)
+
+    # ---- sessions --------------------------------------------------------------------------------
+
+    async def open(self, asked: Asked, source: UUID | None = None) -> TurnId:
+        """Begin a session, which is driven by hand. Raises `Stale`."""
+        if self._draining:
+            raise Unavailable("The gateway ends; ask again.", retry_after=1)
+        accepted = await self._reception.open(asked, source)
+        if accepted is None:
+            raise Stale
+        return self._begin(accepted).turn_id
+
+    async def rest(self, turn_id: TurnId, seconds: float) -> bool:
+        """Wait until a turn runs here no further, at most so long; if it runs elsewhere, for a
+        moment. False if this process ends."""
+        held = self.running.find(turn_id)
+        if held is None:
+            await asyncio.sleep(min(POLL, seconds))
+        else:
+            await asyncio.wait((held.task,), timeout=seconds)
+        return not self._draining
+
+    async def set_drive(self, conversation_id: UUID, drive: str) -> None:
+        """`auto`: turns that wait for somebody outside go on at once. `manual`: those that run wait
+        for somebody at the next question. Not for a caller to choose unless the conversation is
+        the caller's."""
+        self.go_on_with(await self._ledger.drive(conversation_id, drive))
+
+    def go_on_with(self, turn_ids: Sequence[TurnId]) -> None:
+        """Turns that wait for nobody any more, once that is committed."""
+        if turn_ids:
+            self._inbox.after_commit(lambda: self.running.see_to(self._resume(turn_ids)))
+
+    async def _resume(self, turn_ids: Sequence[TurnId]) -> None:
+        for turn_id in turn_ids:
+            if await self._take_up(turn_id) is None:
+                self._announcer.freed()
+
+    def _parked(self, reply: Reply) -> None:
+        """Whoever follows the reply of a turn that waits is told when it has ended."""
+        if reply.followers:
+            self._awaiting.wait(reply)
+        else:
+            reply.end(Unavailable("The turn waits for an answer from outside."))
 
     # ---- accepting a message ---------------------------------------------------------------------
 
@@ -269,14 +319,13 @@ class Engine:
         if stored is None:
             return None
         reply = self._awaiting.hand_over(stored.id) or _reply(stored)
-        number = agency_id(stored.responder)
-        if number is None:
+        if is_model(stored.responder):
             plain = PlainTurn(stored, self._ledger, self._model, reply)
             return self.running.start(plain, stored.lease, reply, attended=stored.attended)
-        agency = await self._catalog.working(number)
+        agency = await team_of(stored.responder, self._catalog)
         if agency is None:
             return await self._fail(stored, reply)
-        work = begin(agency, stored.ask.within(agency.limits))
+        work = begin(agency, stored.ask.within(agency.limits), manual=stored.manual)
         for event in await self._ledger.events(stored.id):
             work.apply(event)
         plan = Plan(
@@ -380,6 +429,8 @@ class Engine:
         turn_id, state = turn["id"], turn["state"]
         if state == "suspended":
             await self._give_up(turn_id, "cancelled", "Its client went away.", state)
+        elif state == "waiting":
+            await self._give_up(turn_id, "cancelled", IDLE, state, "session_expired")
         elif self.running.find(turn_id):
             return  # its renewal is late
         elif turn["attempt"] >= ATTEMPTS and turn["lost"]:
@@ -387,8 +438,10 @@ class Engine:
         else:
             await self._take_up(turn_id)
 
-    async def _give_up(self, turn_id: TurnId, state: str, why: str, among: str) -> None:
-        error = replay.describe(TurnFailed(why, code=f"turn_{state}"))
+    async def _give_up(
+        self, turn_id: TurnId, state: str, why: str, among: str, code: str | None = None
+    ) -> None:
+        error = replay.describe(TurnFailed(why, code=code or f"turn_{state}"))
         if await self._ledger.end(turn_id, state, error, among=(among,), expired=True):
             self._announcer.freed()
 

@@ -4,7 +4,7 @@ turns before it have ended."""
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,7 +21,8 @@ from gateway.agency.turns import sql_inbox as sql
 from gateway.agency.turns.intake import NewInteraction
 from gateway.agency.turns.ledger import Ledger, encoded
 from gateway.agency.turns.replay import describe
-from gateway.agency.turns.request import Ask, Posted, Public, agency_id
+from gateway.agency.turns.request import Ask, Posted, Public
+from gateway.agency.turns.responder import check, team_of
 from gateway.auth import Principal
 from gateway.conversation.files import Files
 from gateway.conversation.skill_sets import SkillSets
@@ -91,12 +92,14 @@ class Inbox:
     def transaction(self) -> AbstractAsyncContextManager[None]:
         return self._database.joined()
 
+    def after_commit(self, act: Callable[[], None]) -> None:
+        self._database.after_commit(act)
+
     # ---- accepting -------------------------------------------------------------------------------
 
     async def post(self, message: Posted, principal: Principal) -> Posting:
         """Accept a message that nobody needs to wait for. Raises NotFound, InvalidRequest."""
-        if (number := agency_id(message.responder)) is not None:
-            await self._catalog.read(number, principal)
+        await check(message.responder, self._catalog, principal)
         if await self._files.check(message.file_ids, principal.user) > MOST_TEXT:
             raise InvalidRequest(
                 f"The files hold more than {MOST_TEXT} characters.",
@@ -125,7 +128,7 @@ class Inbox:
         has changed, or the same request is suspended already."""
         async with self.transaction():
             found = await self._database.fetchrow(sql.LOCK, letter.conversation_id)
-            if found is None or found["owner_identifier"] != letter.principal.user:
+            if found is None or (found["owner_type"], found["owner_identifier"]) != _user(letter):
                 raise NotFound("There is no such conversation.", code="conversation_not_found")
             if not await self._stands(letter):
                 return None
@@ -219,9 +222,8 @@ class Inbox:
         self._announce(conversation_id, row)
 
     async def _entry(self, responder: str) -> int | None:
-        """The agent that is spoken to, if the responder is an agency that is there."""
-        number = agency_id(responder)
-        agency = None if number is None else await self._catalog.working(number)
+        """The agent that is spoken to, if the responder is a team that is there."""
+        agency = await team_of(responder, self._catalog)
         return None if agency is None else int(agency.manager_id)
 
     async def _history_hash(

@@ -13,7 +13,7 @@ from gateway.agency.model import Json
 from gateway.agency.speech.prompt import Entry
 from gateway.agency.teams.team import AgencySpec
 from gateway.agency.turns import sql_accept as sql
-from gateway.agency.turns.ledger import CONTEXT_ROWS, Lease, encoded, entries_of
+from gateway.agency.turns.ledger import CONTEXT_ROWS, MANUAL, Lease, encoded, entries_of
 from gateway.agency.turns.lineage import BUSY, Fork, Match
 from gateway.agency.turns.request import Ask
 from gateway.auth import Principal
@@ -71,11 +71,13 @@ class NewTurn:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A turn that was accepted. `context` is what the entry agent had before it."""
+    """A turn that was accepted. `context` is what the entry agent had before it, `manual` whether
+    its conversation is driven by hand."""
 
     lease: Lease
     created_at: datetime
     context: list[Entry]
+    manual: bool
 
 
 class Intake:
@@ -105,6 +107,19 @@ class Intake:
         """The first turn of a new conversation. None if what it rests on is no longer true."""
         row = await self._database.fetchrow(
             sql.BEGIN, turn.conversation_id, turn.title, *self._accepted(turn), turn.principal
+        )
+        return None if row is None else self._begun(turn, row, [])
+
+    async def open(self, turn: NewTurn, source: UUID | None) -> Begun | None:
+        """A session's turn, in a conversation of its own. None if what it rests on is no longer
+        true."""
+        row = await self._database.fetchrow(
+            sql.OPEN,
+            turn.conversation_id,
+            turn.title,
+            *self._accepted(turn),
+            turn.principal,
+            source,
         )
         return None if row is None else self._begun(turn, row, [])
 
@@ -148,7 +163,7 @@ class Intake:
         self._database.after_commit(changed)
         reply_id = turn.interactions[-1].id
         lease = Lease(turn.turn_id, turn.conversation_id, 1, version, reply_id)
-        return Begun(lease, row["begun_at"], context)
+        return Begun(lease, row["begun_at"], context, row["drive"] == MANUAL)
 
     def _accepted(self, turn: NewTurn) -> tuple[object, ...]:
         """The parameters $3 to $32 of an accepting statement."""

@@ -18,7 +18,7 @@ from gateway.agency.model import Json, Usage
 from gateway.agency.speech.prompt import GATEWAY, LIBRARY, Entry, FileText
 from gateway.agency.turns import sql
 from gateway.agency.turns.request import Ask
-from gateway.agency.turns.step import Delivery, Event
+from gateway.agency.turns.step import Delivery, Event, Question
 from gateway.database import Database, Row
 from gateway.ids import TurnId
 from gateway.streams.announcer import Announcer
@@ -26,6 +26,13 @@ from gateway.streams.announcer import Announcer
 CONTEXT_ROWS = 1000
 """The newest messages of a context that a prompt is made from. What bounds a prompt is the agent's
 budget; this bounds what is read for it: see `docs/decisions/0005`."""
+
+
+MANUAL = "manual"
+"""The drive of a conversation in which somebody outside answers what agents ask; else it is auto,
+and the engine does."""
+SESSION_WAIT = 3600.0
+"""Seconds that a session waits for an answer."""
 
 
 class Fenced(Exception):
@@ -57,6 +64,14 @@ class StepRecord:
     seconds: float
     output: str | None = None
     error: Mapping[str, Json] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The version that was made, and whether the conversation is driven by hand now."""
+
+    version: int
+    manual: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +107,7 @@ class StoredTurn:
     finish_reason: str | None
     error: Mapping[str, Json] | None
     created_at: float
+    manual: bool
 
     @property
     def abandoned(self) -> bool:
@@ -128,23 +144,18 @@ class Ledger:
 
     async def advance(
         self, lease: Lease, step: StepRecord | None, deliveries: Sequence[Delivery]
-    ) -> int:
-        """Write a step and what it caused, or notes alone. The version that this made."""
-        rows = _delivered(deliveries)
+    ) -> Written:
+        """Write a step and what it caused, or what no step said."""
         row = await self._written(
-            lease,
-            sql.ADVANCE,
-            *_step(lease, step),
-            [row[0] for row in rows],
-            [row[1] for row in rows],
-            [row[2] for row in rows],
-            [row[3] for row in rows],
-            [row[4] for row in rows],
-            [row[5] for row in rows],
-            [row[6] for row in rows],
+            lease, sql.ADVANCE, *_step(lease, step), *message_columns(deliveries)
         )
-        version: int = row["version"]
-        return version
+        return Written(row["version"], row["drive"] == MANUAL)
+
+    async def park(self, lease: Lease, question: Question) -> bool:
+        """Leave the turn to whoever answers this. False if the engine is to go on itself."""
+        head = lease.conversation_id, lease.turn_id, lease.fence
+        row = await self._written(lease, sql.PARK, *head, encoded(question), SESSION_WAIT)
+        return bool(row["drive"] == MANUAL)
 
     async def complete(
         self,
@@ -251,6 +262,17 @@ class Ledger:
         self._database.after_commit(changed)
         return True
 
+    async def drive(self, conversation_id: UUID, drive: str) -> list[TurnId]:
+        """Say who answers in a conversation. The turns that nobody needs to wait for any more."""
+        async with self._database.joined():
+            await self._database.execute(sql.LOCK, conversation_id)
+            row = await self._database.fetchrow(sql.DRIVE, conversation_id, drive)
+        if row is None:
+            return []
+        changed = partial(self._announcer.changed, conversation_id, row["version"])
+        self._database.after_commit(changed)
+        return [TurnId(turn_id) for turn_id in row["freed"]]
+
     # ---- titles ----------------------------------------------------------------------------------
 
     async def untitled(self, conversation_id: UUID) -> tuple[str, str | None] | None:
@@ -288,6 +310,12 @@ def _step(lease: Lease, step: StepRecord | None) -> tuple[object, ...]:
 
 
 _MessageRow = tuple[UUID, UUID | None, int, str, int, int, str]
+
+
+def message_columns(deliveries: Sequence[Delivery]) -> list[list[object]]:
+    """The columns of the rows of `_delivered`."""
+    rows = _delivered(deliveries)
+    return [[row[column] for row in rows] for column in range(7)]
 
 
 def _delivered(deliveries: Sequence[Delivery]) -> list[_MessageRow]:
@@ -349,6 +377,7 @@ def _stored(row: Row) -> StoredTurn:
         finish_reason=row["finish_reason"],
         error=None if row["error"] is None else msgspec.json.decode(row["error"]),
         created_at=row["created_at"].timestamp(),
+        manual=row["drive"] == MANUAL,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from uuid import UUID
 from weakref import WeakValueDictionary
 
 from gateway import ids
@@ -37,13 +38,15 @@ class Queues:
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """A turn that is ours to run. `contexts` are those that are known, the entry agent's among
-    them; if `fresh`, who has none has said and heard nothing."""
+    them; if `fresh`, who has none has said and heard nothing. If it is `attended`, somebody waits
+    for its reply."""
 
     asked: Asked
     turn: NewTurn
     begun: Begun
     contexts: Mapping[int, list[Entry]] = field(default_factory=dict)
     fresh: bool = False
+    attended: bool = True
 
     @property
     def turn_id(self) -> TurnId:
@@ -94,6 +97,15 @@ class Reception:
         turn = draft(asked, place)
         begun = await self._intake.begin(turn)
         return None if begun is None else Accepted(asked, turn, begun, fresh=True)
+
+    async def open(self, asked: Asked, source: UUID | None) -> Accepted | None:
+        """Begin a session, with all that was said before. `source` is the conversation that it
+        answers."""
+        turn = draft(asked, Place(ids.new(), None, asked.request.dialogue.history))
+        begun = await self._intake.open(turn, source)
+        if begun is None:
+            return None
+        return Accepted(asked, turn, begun, fresh=True, attended=False)
 
     async def _continue(
         self, asked: Asked, match: Match, chain: bytes | None, unknown: Sequence[Public] = ()

@@ -91,13 +91,27 @@ class ChatRequest:
     metadata: dict[str, str] = field(default_factory=dict)
 
 
-AGENCY = "agency/"
-"""What the name of a responder begins with that is an agency; any other is a model."""
+AGENCY, AGENT = "agency/", "agent/"
+"""What the name of a responder begins with that is an agency, or one agent with its team behind
+it; any other is a model."""
 
 
 def agency_id(responder: str) -> int | None:
-    """The agency that a responder's name stands for, or None if it is a model."""
-    number = responder.removeprefix(AGENCY)
+    """The agency that a responder's name stands for, or None if it is something else."""
+    return _number(AGENCY, responder)
+
+
+def agent_id(responder: str) -> int | None:
+    """The agent that a responder's name stands for, or None if it is something else."""
+    return _number(AGENT, responder)
+
+
+def is_model(responder: str) -> bool:
+    return agency_id(responder) is None and agent_id(responder) is None
+
+
+def _number(kind: str, responder: str) -> int | None:
+    number = responder.removeprefix(kind)
     known = number != responder and number.isascii() and number.isdigit() and len(number) <= 18
     return int(number) if known else None
 
@@ -106,7 +120,7 @@ def agency_id(responder: str) -> int | None:
 class Posted:
     """A message to a conversation that is named, from a caller who need not wait for the reply.
 
-    `responder` is whom it is put to, `agency/<id>` or a model of the upstream's.
+    `responder` is whom it is put to: `agency/<id>`, `agent/<id>` or a model of the upstream's.
     """
 
     conversation_id: UUID

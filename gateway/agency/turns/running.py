@@ -47,7 +47,8 @@ class Held:
 
 
 class Running:
-    """`then` is called when a turn has ended by what was written in it."""
+    """`then` is called when a turn has ended by what was written in it, `parked` when it waits for
+    somebody outside, and so runs nowhere."""
 
     def __init__(
         self,
@@ -55,11 +56,13 @@ class Running:
         memory: Memory,
         announcer: Announcer,
         then: Callable[[Lease, Ended], None],
+        parked: Callable[[Reply], None],
     ) -> None:
         self._ledger = ledger
         self._memory = memory
         self._announcer = announcer
         self._then = then
+        self._parked = parked
         self._held: dict[UUID, Held] = {}
         self._dropped: list[Lease] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -83,6 +86,8 @@ class Running:
                 self._memory.keep(reply.conversation_id, remembered)
             if turn.ended is not None:
                 self._then(lease, turn.ended)
+            elif not reply.ended:
+                self._parked(reply)
         except Fenced:
             await self._tell_why_lost(reply)
         except GatewayError as error:

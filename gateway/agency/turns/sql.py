@@ -79,8 +79,9 @@ CHAIN = f"""
 # $1 turn.
 TURN = """
     SELECT t.*, i.content AS answer, r.marked_as_excluded_at AS input_excluded,
-           t.lease_until < now() AS expired, s.text AS system
+           t.lease_until < now() AS expired, s.text AS system, c.drive
     FROM turn t
+    JOIN conversation c ON c.id = t.conversation_id
     JOIN interaction i ON i.id = t.reply_interaction_id
     JOIN interaction r ON r.id = t.input_interaction_id
     LEFT JOIN message s ON s.id = t.system_message_id
@@ -110,7 +111,7 @@ _RAISED = """
         UPDATE conversation SET version = version + 1, updated_at = now()
         WHERE id = $1 AND EXISTS (
             SELECT FROM turn WHERE id = $2 AND fence = $3 AND state = 'running')
-        RETURNING version, title IS NULL AS untitled
+        RETURNING version, title IS NULL AS untitled, drive, owner_type
     )"""
 _STEP = """
     INSERT INTO step (id, turn_id, agent_id, attempt, model, read_version, output, prompt_tokens,
@@ -125,9 +126,10 @@ _USED = """
     version = raised.version, updated_at = now()
 """
 
-# A step and the messages that it caused; without a step ($4 null), notes alone.
+# A step and the messages that it caused; without a step ($4 null), messages alone.
 ADVANCE = f"""{_RAISED}, t AS (
-        UPDATE turn SET {_USED} FROM raised WHERE {_FENCED} RETURNING raised.version, turn.attempt
+        UPDATE turn SET {_USED} FROM raised WHERE {_FENCED}
+        RETURNING raised.version, raised.drive, turn.attempt
     ), s AS ({_STEP}), m AS (
         INSERT INTO message (id, conversation_id, turn_id, step_id, linked_message_id, agent_id,
                              role, from_id, to_id, text, ordinal, version)
@@ -137,8 +139,40 @@ ADVANCE = f"""{_RAISED}, t AS (
                        $18::bigint[], $19::text[]) WITH ORDINALITY
              AS n (id, linked, agent_id, role, from_id, to_id, text, ordinal)
     )
-    SELECT version FROM t
+    SELECT version, drive FROM t
 """  # noqa: S608
+
+# $1 conversation, $2 turn, $3 fence, $4 what it waits for, $5 seconds. Wait for an answer from
+# outside, a session at most so long. Nothing happens if the conversation is driven by hand no more.
+PARK = f"""{_RAISED}
+    UPDATE turn SET version = raised.version, updated_at = now(), awaited = $4::jsonb,
+           state = CASE raised.drive WHEN 'manual' THEN 'waiting' ELSE state END,
+           owner_node = CASE raised.drive WHEN 'manual' THEN NULL ELSE owner_node END,
+           lease_until = CASE WHEN raised.drive <> 'manual' THEN lease_until
+                              WHEN raised.owner_type = 'session'
+                              THEN now() + make_interval(secs => $5) END
+    FROM raised WHERE {_FENCED}
+    RETURNING raised.version, raised.drive
+"""  # noqa: S608
+
+# $1 conversation.
+LOCK = "SELECT FROM conversation WHERE id = $1 FOR NO KEY UPDATE"
+
+# $1 conversation, locked, $2 who drives it. Turns that wait for somebody outside go on by
+# themselves: those are told.
+DRIVE = """
+    WITH freed AS (
+        SELECT id FROM turn WHERE conversation_id = $1 AND state = 'waiting' AND $2 = 'auto'
+    ), raised AS (
+        UPDATE conversation SET drive = $2, version = version + 1, updated_at = now()
+        WHERE id = $1 AND (drive <> $2 OR EXISTS (SELECT FROM freed)) RETURNING version
+    ), t AS (
+        UPDATE turn SET state = 'running', fence = fence + 1, lease_until = now(),
+               updated_at = now(), version = raised.version
+        FROM raised WHERE turn.id IN (SELECT id FROM freed)
+    )
+    SELECT version, ARRAY(SELECT id FROM freed) AS freed FROM raised
+"""
 
 # The answer. $13 its message, $14 its text, $15 finish reason, $16 history hash: none if what it
 # stands for was changed meanwhile, which took away the hash up to the input.
@@ -240,10 +274,11 @@ RENEW = """
     SELECT mine.id FROM mine JOIN turn ON turn.id = mine.id WHERE turn.fence <> mine.fence
 """
 
-# Open turns whose time is up: suspended ones, and running ones that nobody renews.
+# Open turns whose time is up: suspended and waiting ones, and running ones that nobody renews.
 EXPIRED = """
     SELECT id, state, attempt, owner_node IS NOT NULL AS lost FROM turn
-    WHERE state IN ('running', 'suspended') AND lease_until < now() ORDER BY lease_until LIMIT $1
+    WHERE state IN ('running', 'suspended', 'waiting') AND lease_until < now()
+    ORDER BY lease_until LIMIT $1
 """
 
 # $1 turn, $2 the error, $3 states it may be in, $4 the state it gets, $5 whether its time must be

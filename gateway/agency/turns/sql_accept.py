@@ -61,9 +61,11 @@ _INTERACTIONS = """
 _TURN = """
     INSERT INTO turn (id, conversation_id, responder, seq, input_interaction_id,
                       reply_interaction_id, system_message_id, state, owner_node, lease_until,
-                      history_hash, request_hash, request, metadata, principal, key_id, version)
+                      history_hash, request_hash, request, metadata, principal, key_id, version,
+                      attended)
     SELECT $13, c.id, $14, c.base + cardinality($6::uuid[]), $15, $16, $17, 'running', $18,
-           now() + make_interval(secs => $19), $20, $21, $22::jsonb, $23::jsonb, $24, $3, c.version
+           now() + make_interval(secs => $19), $20, $21, $22::jsonb, $23::jsonb, $24, $3, c.version,
+           c.attended
     FROM c
 """
 _INBOUND = """
@@ -88,9 +90,21 @@ BEGIN = f"""
                                   version, length, root_id)
         SELECT $1, 'user', $33, $2, 'open_ai', $14, 1, cardinality($6::uuid[]), $1
         WHERE EXISTS ({_STILL_TRUE})
-        RETURNING id, version, 0 AS base
+        RETURNING id, version, 0 AS base, true AS attended, drive
     ), i AS ({_INTERACTIONS}), t AS ({_TURN}), m AS ({_INBOUND})
-    SELECT version AS begun_at_version, now() AS begun_at FROM c
+    SELECT version AS begun_at_version, now() AS begun_at, drive FROM c
+"""  # noqa: S608
+
+# The same for a session; $34 the conversation that it answers, or null. Nobody waits for its turn.
+OPEN = f"""
+    WITH c AS (
+        INSERT INTO conversation (id, owner_type, owner_identifier, title, provider_id, model_id,
+                                  drive, version, length, root_id, parent_id)
+        SELECT $1, 'session', $33, $2, 'open_ai', $14, 'manual', 1, cardinality($6::uuid[]), $1, $34
+        WHERE EXISTS ({_STILL_TRUE})
+        RETURNING id, version, 0 AS base, false AS attended, drive
+    ), i AS ({_INTERACTIONS}), t AS ({_TURN}), m AS ({_INBOUND})
+    SELECT version AS begun_at_version, now() AS begun_at, drive FROM c
 """  # noqa: S608
 
 # $1 conversation, $2 the version it was found at, $33 rows of context. The next turn; no row if the
@@ -100,9 +114,9 @@ CONTINUE = f"""
         UPDATE conversation SET version = version + 1, length = length + cardinality($6::uuid[]),
                updated_at = now()
         WHERE id = $1 AND version = $2 AND deleted_at IS NULL AND EXISTS ({_STILL_TRUE})
-        RETURNING id, version, length - cardinality($6::uuid[]) AS base
+        RETURNING id, version, length - cardinality($6::uuid[]) AS base, true AS attended, drive
     ), i AS ({_INTERACTIONS}), t AS ({_TURN}), m AS ({_INBOUND})
-    SELECT c.version AS begun_at_version, now() AS begun_at, x.*
+    SELECT c.version AS begun_at_version, now() AS begun_at, c.drive, x.*
     FROM c LEFT JOIN LATERAL ({CONTEXT.replace("$2", "$25").replace("$3", "$33")}) x ON true
 """  # noqa: S608
 

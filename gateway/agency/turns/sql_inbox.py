@@ -7,7 +7,7 @@ from gateway.agency.turns.sql_accept import BELIEVED
 
 # $1 conversation. `system` is the client's system message in force.
 LOCK = """
-    SELECT c.owner_identifier, t.system_message_id, s.text AS system
+    SELECT c.owner_type, c.owner_identifier, t.system_message_id, s.text AS system
     FROM conversation c
     LEFT JOIN LATERAL (
         SELECT * FROM turn

@@ -46,7 +46,7 @@ class Question:
 @dataclass(frozen=True, slots=True)
 class Event:
     """What one transaction did: a step of `agent` with what it caused, or what no step said: the
-    input, notes, answers of the library.
+    input, notes, answers of the library or of somebody in an agent's place.
 
     `read` is the version up to which the agent had read; `failed` if its model call did.
     """
@@ -93,6 +93,8 @@ class Work:
     limits: Limits
     readers: frozenset[int] = frozenset()
     """Who may search the library."""
+    manual: bool = False
+    """Whether somebody outside answers in the place of the library and of all but `entry`."""
     steps: int = 0
     searches: int = 0
     """How many have been answered."""
@@ -115,6 +117,14 @@ class Work:
             self._count_returns(event.agent, event.deliveries)
         for delivery in event.deliveries:
             self._deliver(delivery, event.version)
+            if event.agent is None and delivery.sender > END_USER:
+                self._read_by_hand(delivery.sender, event.version)
+
+    def _read_by_hand(self, agent: int, version: int) -> None:
+        """Somebody answered in an agent's place: once it owes no answer any more, there is nothing
+        left that it would have to read."""
+        if all(question.asked != agent for question in self._questions):
+            self._read[agent] = version
 
     def _count_returns(self, agent: int, deliveries: Sequence[Delivery]) -> None:
         if any(d.sender == GATEWAY and d.recipient == agent for d in deliveries):
@@ -152,13 +162,19 @@ class Work:
     def queries(self) -> list[Question]:
         """What the library is asked now: the oldest question of each, as each is answered in the
         order of asking."""
-        if self.closing is not None:
+        if self.manual or self.closing is not None:
             return []
         oldest: dict[int, Question] = {}
         for question in self._questions:
             if question.asked == LIBRARY:
                 oldest.setdefault(question.asker, question)
         return list(oldest.values())
+
+    def awaited(self) -> Question | None:
+        """What somebody outside must answer before the turn can go on."""
+        if not self.manual or self.closing is not None or self.ready():
+            return None
+        return next((q for q in self._questions if q.asked != self.entry), None)
 
     def ready(self, busy: Collection[int] = ()) -> list[int]:
         """The agents to call now. `busy` are being called already."""
@@ -167,6 +183,8 @@ class Work:
         unread = [agent for agent in self._newest if self._unread(agent) and agent not in busy]
         waiting = {question.asker for question in self._questions}
         free = [agent for agent in unread if agent not in waiting]
+        if self.manual:
+            return [agent for agent in free if agent == self.entry]
         return free if free or busy or self.queries() else unread
 
     def _unread(self, agent: int) -> bool:
@@ -288,8 +306,8 @@ def _returned(agent: int, reason: str) -> Delivery:
     return Delivery(GATEWAY, agent, f"Your answer was not delivered. {reason}")
 
 
-def begin(agency: AgencySpec, limits: Limits) -> Work:
+def begin(agency: AgencySpec, limits: Limits, *, manual: bool = False) -> Work:
     """The work of a fresh turn of an agency."""
     names = {int(agent.id): agent.label for agent in agency.agents}
     readers = frozenset(int(agent.id) for agent in agency.agents if agent.collections)
-    return Work(entry=int(agency.manager_id), names=names, limits=limits, readers=readers)
+    return Work(int(agency.manager_id), names, limits, readers, manual)

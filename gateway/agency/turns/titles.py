@@ -8,7 +8,7 @@ from uuid import UUID
 from gateway.agency.model import Model, ModelCall
 from gateway.agency.speech.prompt import TITLE
 from gateway.agency.turns.ledger import Ledger
-from gateway.agency.turns.request import agency_id
+from gateway.agency.turns.request import is_model
 from gateway.errors import GatewayError
 from gateway.telemetry import causes
 
@@ -33,7 +33,7 @@ class Titles:
         try:
             if found := await self._ledger.untitled(conversation_id):
                 text, responder = found
-                plain = responder is not None and agency_id(responder) is None
+                plain = responder is not None and is_model(responder)
                 title = await self._ask(text, (plain and responder) or self._default_model)
                 if title:
                     await self._ledger.entitle(conversation_id, title)

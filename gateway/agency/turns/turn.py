@@ -102,15 +102,17 @@ class Turn:
         self.remembered: Remembered | None = None
         """The contexts after an answer, for the turn that comes next."""
         self.ended: Ended | None = None
+        self._parked = False
         self._began = perf_counter()
         self._calls: dict[int, asyncio.Task[Spoken]] = {}
         self._searches: dict[int, asyncio.Task[Delivery]] = {}
         """By who asked."""
 
     async def run(self) -> None:
-        """Raises `Fenced` if the turn was taken away, Unavailable if the database was."""
+        """To its end, or until somebody outside must answer. Raises `Fenced` if the turn was taken
+        away, Unavailable if the database was."""
         try:
-            while not self._reply.ended:
+            while not (self._reply.ended or self._parked):
                 await self._round()
         finally:
             await self._hang_up()
@@ -130,6 +132,8 @@ class Turn:
             await self._settle(await self._call(ready[0]))
         elif ready or queries or self._calls or self._searches:
             await self._settle_next(ready, queries)
+        elif question := self._work.awaited():
+            self._parked = self._work.manual = await self._ledger.park(self._lease, question)
         else:
             await self._tell(Delivery(GATEWAY, self._work.entry, NOBODY))
 
@@ -172,8 +176,13 @@ class Turn:
 
     async def _tell(self, delivery: Delivery) -> None:
         """Write what no step said."""
-        version = await self._ledger.advance(self._lease, None, (delivery,))
+        version = await self._advance(None, (delivery,))
         self._take_in(Event(version, (delivery,)), None)
+
+    async def _advance(self, step: StepRecord | None, deliveries: Sequence[Delivery]) -> int:
+        written = await self._ledger.advance(self._lease, step, deliveries)
+        self._work.manual = written.manual
+        return written.version
 
     async def _hang_up(self, but: int | None = None) -> None:
         """End what is under way, but for the call of one agent."""
@@ -315,7 +324,7 @@ class Turn:
     async def _deliver(self, spoken: Spoken, deliveries: Sequence[Delivery]) -> None:
         said = [(d.recipient, d.text) for d in deliveries if d.sender == spoken.agent]
         step = without_what_is_told(spoken.step, said)
-        version = await self._ledger.advance(self._lease, step, deliveries)
+        version = await self._advance(step, deliveries)
         failed = spoken.error is not None
         self._take_in(Event(version, deliveries, spoken.agent, step.read, failed), step)
 
