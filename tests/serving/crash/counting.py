@@ -1,0 +1,130 @@
+"""A team whose words follow from the question alone, and the log of its model calls.
+
+The manager asks both others at once and quotes both in its answer. So whatever befell a turn, its
+answer and its messages are known beforehand, and the same step shows as the same call made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tests.scripted import ScriptedUpstream, say, say_many, text
+from tests.scripted.exchange import ANONYMOUS, Call
+from tests.scripted.replies import Reply
+from tests.serving.crash.processes import Process
+from tests.team import Team
+
+MANAGER, OTHERS = "manager", ("programmer", "designer")
+NAMES = (MANAGER, *OTHERS)
+STEPS = 4
+"""Model calls of one turn: the manager's two, and one of each other."""
+HOLD_S = 0.15
+"""The longest time until an answer begins."""
+PACE_S = 0.02
+"""The longest time between two pieces of it."""
+PATIENCE = 20.0
+"""Seconds until a call that is waited for was not made."""
+
+
+def view(agent: str, question: str) -> str:
+    """What one of the others thinks."""
+    return f"The {agent} has thought about {question!r} and sees no obstacle \N{BICYCLE} to it."
+
+
+def answer(question: str) -> str:
+    """What the end user is told in the end."""
+    return " ".join((f"You asked {question!r}.", *(view(name, question) for name in OTHERS)))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A model call: `caller` is the life of a process that made it, `step` tells the same call when
+    it is made again."""
+
+    caller: str
+    agent: str
+    step: str
+    call: Call
+
+
+class Counting:
+    """Has an upstream answer for a team. `seed` decides how long each answer takes."""
+
+    def __init__(self, upstream: ScriptedUpstream, seed: int = 0, *, slow: float = 1.0) -> None:
+        self.upstream = upstream
+        self.slow = slow
+        """How many times as long as usual answers take."""
+        self._chance = random.Random(seed)
+
+    def serve(self, team: Team) -> None:
+        self.upstream.always(MANAGER, lambda call: self._manager(team, call))
+        for name in OTHERS:
+            self.upstream.always(name, lambda call: self._other(team, call))
+        self.upstream.always(ANONYMOUS, text("A title"))
+
+    def _manager(self, team: Team, call: Call) -> Reply:
+        questions = [at for at, (sender, _) in enumerate(call.inbound) if sender == 0]
+        question = call.inbound[questions[-1]][1]
+        heard = dict(call.inbound[questions[-1] + 1 :])
+        if not heard:
+            return self._spoken(say_many(*((team[name], question) for name in OTHERS)))
+        views = (heard[team[name]] for name in OTHERS)
+        return self._spoken(say(0, " ".join((f"You asked {question!r}.", *views))))
+
+    def _other(self, team: Team, call: Call) -> Reply:
+        _, question = call.inbound[-1]
+        return self._spoken(say(team[MANAGER], view(call.agent, question)))
+
+    def _spoken(self, reply: Reply) -> Reply:
+        delay = self.slow * self._chance.uniform(0, HOLD_S)
+        pace = self.slow * self._chance.uniform(0, PACE_S)
+        chunk = self._chance.randint(8, 20)
+        return Reply(reply.content, delay=delay, pace=pace, chunk=chunk)
+
+    # ---- the log ---------------------------------------------------------------------------------
+
+    @property
+    def log(self) -> list[Asked]:
+        """The calls of agents, oldest first."""
+        return [_asked(call) for call in self.upstream.calls if call.agent != ANONYMOUS]
+
+    def open_calls(self, process: Process) -> list[Asked]:
+        return [one for one in self.log if one.call.open and one.caller == process.caller]
+
+    async def next_call(self, process: Process | None = None, skip: int = 0) -> Asked:
+        """The next one that this life of the process makes, or of anyone's, after so many."""
+        seen = len(self.upstream.calls)
+        while True:
+            seen += 1
+            asked = _asked(await self.upstream.arrived(count=seen, within=PATIENCE))
+            if asked.agent == ANONYMOUS or (process and asked.caller != process.caller):
+                continue
+            if not skip:
+                return asked
+            skip -= 1
+
+    def check(self, processes: Iterable[Process], *, interrupted: int = 0) -> None:
+        """No life of a process makes a call twice, and only what a lost one made is made again.
+        What was `interrupted` otherwise may be made again so many times."""
+        lost = {caller for process in processes for caller in process.lost}
+        made_by: defaultdict[str, list[str]] = defaultdict(list)
+        for one in self.log:
+            made_by[f"{one.agent} {one.step}"].append(one.caller)
+        problems = []
+        for step, callers in made_by.items():
+            doubled = len(callers) - len(set(callers))
+            needless = sum(caller not in lost for caller in callers[:-1])
+            if max(doubled, needless) > interrupted:
+                problems.append(f"{step[:20]} was called by {callers}; {lost} were lost")
+        assert not problems, "\n".join(problems)
+
+
+def _asked(call: Call) -> Asked:
+    caller = call.headers["authorization"].removeprefix("Bearer ")
+    step = hashlib.sha256(json.dumps(call.messages).encode()).hexdigest()
+    return Asked(caller, call.agent, step, call)

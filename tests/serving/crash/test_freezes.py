@@ -1,0 +1,97 @@
+"""A frozen process loses its turns to the other one. When it wakes up it writes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from gateway import ids
+from gateway.database import Database
+from tests.scripted import ScriptedUpstream
+from tests.serving.crash.invariants import all_ended
+from tests.serving.crash.processes import LEASE_S, Process
+from tests.serving.crash.scenes import staged
+
+TABLES = ("conversation", "interaction", "turn", "step", "message", "idempotency_key")
+_BLOCKED = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+_IN_TRANSACTION = "SELECT FROM pg_stat_activity WHERE state = 'idle in transaction'"
+LOCKED_S = 30.0
+"""Well below what its callers have patience for; it is told to let go after a few seconds."""
+ASK_S = 3.0
+"""How long its clients wait until they go to the other one."""
+AWAKE_S = LEASE_S + 1.0
+"""Time enough for whatever it would still do: its calls, its keepers, its saved texts."""
+
+
+async def rows(database: Database) -> dict[str, list[str]]:
+    return {
+        table: sorted(
+            row["row"]
+            for row in await database.fetch(f"SELECT x::text AS row FROM {table} x")  # noqa: S608
+        )
+        for table in TABLES
+    }
+
+
+@pytest.mark.parametrize(("door", "seed"), [("rpc", 0), ("rpc", 1), ("chat", 2)])
+async def test_a_frozen_process_that_wakes_up_writes_nothing(
+    door: str,
+    seed: int,
+    pair: tuple[Process, Process],
+    upstream: ScriptedUpstream,
+    database: Database,
+) -> None:
+    one, other = pair
+    async with staged(pair, upstream, database, door=door, seed=seed, silent=ASK_S) as scene:
+        scene.ask(f"{seed}.warm", most=1)
+        await scene.titled()
+        scene.counting.slow = 2.0
+        scene.door.caller.processes = [one]
+        scene.door.caller.timeout = ASK_S
+        scene.ask(f"{seed}", most=1)
+        await scene.counting.next_call(one)
+        await asyncio.sleep(scene.chance.uniform(0, 1.0))
+        scene.note_hits(one)
+        await one.freeze()
+        assert scene.hits, "it was frozen while it did nothing"
+        scene.door.caller.processes = [other]
+        await scene.answered()
+        await all_ended(database)
+        before = await rows(database)
+        await one.thaw()
+        await asyncio.sleep(AWAKE_S)
+        assert await rows(database) == before
+        # It works as before.
+        scene.door.caller.processes = [one]
+        assert await scene.door.say(scene.conversations[0], f"And {seed}?")
+        scene.door.caller.processes = list(pair)
+        await scene.check()
+        assert len(scene.waits()) >= len(scene.hits), "not all that it ran was taken up"
+
+
+async def test_what_a_frozen_process_had_locked_does_not_hold_the_others_up(
+    pair: tuple[Process, Process], upstream: ScriptedUpstream, database: Database
+) -> None:
+    """It was frozen between two statements of a transaction, in which it accepts a message."""
+    one, other = pair
+    async with staged(pair, upstream, database, conversations=1, silent=ASK_S) as scene:
+        (conversation,) = scene.conversations
+        scene.door.caller.processes = [one]
+        scene.door.caller.timeout = ASK_S
+        held = ids.read(ids.CONVERSATION, conversation)
+        async with database.transaction():
+            await database.execute("SELECT FROM conversation WHERE id = $1 FOR UPDATE", held)
+            scene.ask("the frozen", most=1)
+            async with asyncio.timeout(10):
+                while not await database.fetch(_BLOCKED):
+                    await asyncio.sleep(0.01)
+            await one.freeze()
+        assert await database.fetch(_IN_TRANSACTION), "it holds no lock"
+        scene.door.caller.processes = [other]
+        began = time.monotonic()
+        await scene.answered()
+        assert time.monotonic() - began < LOCKED_S
+        await one.thaw()
+        await scene.check()
