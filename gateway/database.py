@@ -28,6 +28,8 @@ STATEMENT_TIMEOUT = 10.0
 SESSION = {
     "application_name": "agency-gateway",
     "timezone": "UTC",
+    # A process that is frozen inside a transaction must not hold its locks for ever.
+    "idle_in_transaction_session_timeout": "5s",
     # Rows are found by ids: a plan made for one long conversation serves no other better, and to
     # make it takes longer than to run it. Nor are pages on the other side of a disk's arm.
     "plan_cache_mode": "force_generic_plan",

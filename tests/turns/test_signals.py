@@ -93,4 +93,5 @@ async def test_a_channel_tells_that_a_turn_is_suspended_and_resumed(
             lambda s: "completed" in [t["turn"]["state"] for t in s.of("turn.updated")]
         )
     states = [one["turn"]["state"] for one in told.of("turn.updated")]
-    assert states == ["running", "suspended", "running", "completed"]
+    # What it was when it began may have been overtaken before it was read.
+    assert states[-3:] == ["suspended", "running", "completed"]

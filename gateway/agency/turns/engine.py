@@ -454,6 +454,7 @@ class Engine:
         await self.hand_over()
         await self.running.close()
         await self._awaiting.close()
+        await self.hand_over()  # again, for what was about to be run while the others were closed
 
 
 def _letter(asked: Asked, conversation_id: UUID) -> Letter:

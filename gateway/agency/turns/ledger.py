@@ -189,6 +189,11 @@ class Ledger:
         turns, fences = [lease.turn_id for lease in leases], [lease.fence for lease in leases]
         await self._database.execute(sql.RELEASE, turns, fences)
 
+    async def release_all(self) -> None:
+        """Give up every turn of this process that nobody needs to wait for, those too that it was
+        about to run."""
+        await self._database.execute(sql.RELEASE_ALL, self._node)
+
     async def renew(self, leases: Sequence[Lease]) -> set[UUID]:
         """Renew leases; the turns that are no longer ours."""
         turns, fences = [lease.turn_id for lease in leases], [lease.fence for lease in leases]

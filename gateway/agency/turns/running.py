@@ -147,30 +147,26 @@ class Running:
             held.reply.end(Unavailable("The turn was suspended; ask again."))
 
     async def hand_over(self) -> None:
-        """Give up the turns that nobody needs to wait for: another process goes on with them."""
+        """Give up the turns that nobody needs to wait for: another process goes on with them. May
+        be cut short, and called again."""
         given = [held for held in self._held.values() if not held.attended]
         for held in given:
             self.let_go(held.reply)
             held.task.cancel()
         if given:
             await asyncio.wait([held.task for held in given], timeout=LETTING_GO)
-            await self._release([held.lease for held in given])
+        await self._ledger.release_all()
+        self._announcer.freed()
         for held in given:
             held.reply.end(Unavailable("The gateway ends; another process goes on. Ask again."))
 
-    async def _release(self, leases: Sequence[Lease]) -> None:
-        await self._ledger.release(leases)
-        self._announcer.freed()
-
     async def release_dropped(self) -> None:
-        """Once the database is back: what was dropped because it was away is anybody's."""
-        if self._dropped:
-            dropped, self._dropped = self._dropped, []
-            try:
-                await self._release(dropped)
-            except GatewayError:
-                self._dropped += dropped
-                raise
+        """What was dropped is anybody's, as soon as the database is there to say so."""
+        while self._dropped:
+            dropped = tuple(self._dropped)
+            await self._ledger.release(dropped)
+            self._dropped = self._dropped[len(dropped) :]
+            self._announcer.freed()
 
     def stop(self, turn_ids: Sequence[UUID]) -> None:
         """Turns that somebody has ended in the rows: close their model calls."""

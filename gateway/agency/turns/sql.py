@@ -233,6 +233,12 @@ RELEASE = """
     WHERE turn.id = mine.id AND turn.fence = mine.fence AND turn.state = 'running'
 """
 
+# $1 node. The same for all turns of a process but those whose clients wait for them.
+RELEASE_ALL = """
+    UPDATE turn SET owner_node = NULL, lease_until = now()
+    WHERE owner_node = $1 AND state = 'running' AND NOT attended AND lease_until IS NOT NULL
+"""
+
 _NOBODYS = """(turn.state = 'suspended'
               OR (turn.state = 'running' AND turn.lease_until < now()
                   AND (turn.attempt < $4 OR turn.owner_node IS NULL)))"""
