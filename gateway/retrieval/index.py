@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -28,13 +28,21 @@ if TYPE_CHECKING:
     from chromadb import Collection
     from chromadb.api import ClientAPI
     from chromadb.api.client import Client
+    from chromadb.api.collection_configuration import CreateHNSWConfiguration
 
     from gateway.retrieval.embedding import Vectors
 
 T = TypeVar("T")
 
-MOST = 32
+MOST = 48
 """Vectors in one call. Embedded, the event loop stands still meanwhile: 10 to 30 ms."""
+SHAPE: Final[CreateHNSWConfiguration] = {
+    # Vectors are of length one: the product is the cosine, and the quickest.
+    "space": "ip",
+    # Before it writes a batch, Chroma reads again what it has not yet saved; the default is 1,000
+    # vectors, and a third slower.
+    "sync_threshold": 200,
+}
 THREADS = 4
 READ_S = 5.0
 WRITE_S = 30.0
@@ -158,10 +166,9 @@ class Index:
         client, name = self._open(), _name(index_id)
         if make:
             found = client.get_or_create_collection(
-                # Vectors are of length one: the product is the cosine, and the quickest.
                 name,
                 embedding_function=None,
-                configuration={"hnsw": {"space": "ip"}},
+                configuration={"hnsw": SHAPE},
             )
         else:
             found = client.get_collection(name, embedding_function=None)

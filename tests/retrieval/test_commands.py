@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import urllib.request
 from pathlib import Path
 
@@ -78,3 +80,11 @@ def test_what_goes_wrong_is_said(environment: dict[str, str], folder: Path) -> N
     assert (picture.returncode, "none of" in picture.stderr) == (1, True)
     for told in (loaded, unknown, picture):
         assert "Traceback" not in told.stderr
+
+
+def test_what_is_heavy_waits_until_it_is_needed() -> None:
+    """The first answer of `/health/ready` must not wait for libraries that nobody uses yet."""
+    heavy = ("chromadb", "numpy", "openai", "pypdf", "selectolax", "tokenizers")
+    line = f"import sys, gateway.app; print([m for m in {heavy} if m in sys.modules])"
+    told = subprocess.run((sys.executable, "-c", line), capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"
