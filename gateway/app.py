@@ -26,6 +26,7 @@ from gateway.routes import (
     chat,
     collections,
     completions,
+    conversations,
     embeddings,
     errors,
     files,
@@ -51,6 +52,7 @@ ROUTES: list[ControllerRouterHandler] = [
     *agencies.ROUTES,
     *completions.ROUTES,  # before chat, which adds to its paths: Litestar can't do the reverse
     *chat.ROUTES,
+    *conversations.ROUTES,
     *files.ROUTES,
     *messages.ROUTES,
     *models.ROUTES,

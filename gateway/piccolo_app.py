@@ -11,6 +11,8 @@ from gateway.conversation.tables import (
     File,
     IdempotencyKey,
     Interaction,
+    Participant,
+    ParticipantRight,
     SkillSet,
 )
 from gateway.retrieval.tables import Collection, Document, Passage
@@ -32,6 +34,8 @@ APP_CONFIG = AppConfig(
         IdempotencyKey,
         Interaction,
         Message,
+        Participant,
+        ParticipantRight,
         Passage,
         Secret,
         SkillSet,

@@ -21,6 +21,8 @@ from gateway.streams.events import (
     InteractionUpdated,
     Message,
     MessageCreated,
+    Participant,
+    ParticipantUpdated,
     Turn,
     TurnUpdated,
     WholeConversation,
@@ -32,6 +34,7 @@ MOST = 10_000
 
 _conversation = msgspec.json.Decoder(Conversation)
 _whole = msgspec.json.Decoder(WholeConversation)
+_participant = msgspec.json.Decoder(Participant)
 _interaction = msgspec.json.Decoder(Interaction)
 _turn = msgspec.json.Decoder(Turn)
 _message = msgspec.json.Decoder(Message)
@@ -79,6 +82,8 @@ def _event(row: Row) -> Change:
             return ConversationDeleted(ids.show(ids.CONVERSATION, row["id"]))
         case "described", str():
             return ConversationUpdated(_conversation.decode(body))
+        case "participant", str():
+            return ParticipantUpdated(_participant.decode(body))
         case "interaction", None:
             return InteractionDeleted(ids.show(ids.INTERACTION, row["id"]))
         case "interaction", str() if row["flag"]:

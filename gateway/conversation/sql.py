@@ -5,7 +5,9 @@ Interactions and turns of a conversation are found by their order's index (`inte
 all indexes. Messages are never updated, and have `message_version` (`m0002_streams.py`).
 """
 
-_CONVERSATION = """
+from gateway.conversation.sql_participants import PARTICIPANT, PARTICIPANTS
+
+CONVERSATION = """
     jsonb_build_object(
         'id', 'conv_' || replace(c.id::text, '-', ''), 'title', c.title,
         'owner', jsonb_build_object('type', c.owner_type, 'identifier', c.owner_identifier),
@@ -14,7 +16,7 @@ _CONVERSATION = """
         'stream_channel_id', 'conv_' || replace(c.id::text, '-', ''),
         'created_at', c.created_at, 'updated_at', c.updated_at, 'version', c.version)
 """
-_INTERACTION = """
+INTERACTION = """
     jsonb_build_object(
         'id', 'int_' || replace(i.id::text, '-', ''),
         'owner', jsonb_build_object('type', i.owner_type, 'identifier', i.owner_identifier),
@@ -52,7 +54,7 @@ _MESSAGE = """
 # the row as JSON (none if it was deleted), and for messages the responder whose agents said it. The
 # first row is the conversation; it stands there also if nothing changed, and its flag says that it
 # is deleted. The flag of an interaction says that it is as it was made. `speaking` rows are the
-# interactions whose text is not complete, whatever their version.
+# interactions whose text is not complete, whatever their version. What is silent is not told.
 CHANGES = f"""
     SELECT * FROM (
         SELECT 0 AS rank, 0 AS ordinal, 'conversation' AS kind, c.version AS version, NULL AS body,
@@ -60,13 +62,18 @@ CHANGES = f"""
         FROM conversation c WHERE c.id = $1
         UNION ALL
         SELECT 1, 0, 'described', c.described_version,
-               CASE WHEN c.deleted_at IS NULL THEN ({_CONVERSATION})::text END, c.id, NULL, false
+               CASE WHEN c.deleted_at IS NULL THEN ({CONVERSATION})::text END, c.id, NULL, false
         FROM conversation c WHERE c.id = $1 AND c.described_version > $2
         UNION ALL
+        (SELECT 1, p.ordinal + 1, 'participant', p.version, ({PARTICIPANT})::text, c.id, NULL, false
+         FROM conversation c JOIN participant p ON p.conversation_id = c.id
+         WHERE c.id = $1 AND p.version > $2 LIMIT $3)
+        UNION ALL
         (SELECT 2, i.ordinal, 'interaction', i.version,
-                CASE WHEN i.deleted_at IS NULL THEN ({_INTERACTION})::text END, i.id, NULL,
+                CASE WHEN i.deleted_at IS NULL THEN ({INTERACTION})::text END, i.id, NULL,
                 i.created_at = i.updated_at
-         FROM interaction i WHERE i.conversation_id = $1 AND i.version > $2 LIMIT $3)
+         FROM interaction i
+         WHERE i.conversation_id = $1 AND i.version > $2 AND NOT i.silent LIMIT $3)
         UNION ALL
         (SELECT 3, t.seq, 'turn', t.version, ({_TURN})::text, t.id, NULL, false
          FROM turn t WHERE t.conversation_id = $1 AND t.version > $2 LIMIT $3)
@@ -83,16 +90,17 @@ CHANGES = f"""
         SELECT 5, 0, 'speaking', i.version, NULL, i.id, NULL, false
         FROM interaction i
         WHERE i.conversation_id = $1 AND i.completed_at IS NULL AND i.deleted_at IS NULL
+          AND NOT i.silent
     ) AS found
     ORDER BY rank <> 0, version, rank, ordinal
 """  # noqa: S608
 
 # $1 conversation, $2 its newest so many interactions or null for all, $3 only this one or null.
 WHOLE = f"""
-    SELECT ({_CONVERSATION} || jsonb_build_object('participants', '[]'::jsonb, 'messages', (
+    SELECT ({CONVERSATION} || jsonb_build_object('participants', ({PARTICIPANTS}), 'messages', (
         SELECT coalesce(jsonb_agg(body ORDER BY ordinal), '[]'::jsonb) FROM (
-            SELECT i.ordinal, {_INTERACTION} AS body FROM interaction i
-            WHERE i.conversation_id = c.id AND i.deleted_at IS NULL
+            SELECT i.ordinal, {INTERACTION} AS body FROM interaction i
+            WHERE i.conversation_id = c.id AND i.deleted_at IS NULL AND NOT i.silent
               AND ($3::uuid IS NULL OR i.id = $3)
             ORDER BY i.ordinal DESC LIMIT $2
         ) newest

@@ -38,7 +38,7 @@ PAGE = f"""
 # $1 conversations.
 INTERACTIONS = f"""
     SELECT {_INTERACTION} FROM interaction i
-    WHERE i.conversation_id = ANY($1::uuid[]) AND i.deleted_at IS NULL
+    WHERE i.conversation_id = ANY($1::uuid[]) AND i.deleted_at IS NULL AND NOT i.silent
     ORDER BY i.conversation_id, i.ordinal
 """  # noqa: S608
 

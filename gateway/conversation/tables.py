@@ -7,7 +7,9 @@ from piccolo.columns import (
     UUID,
     Array,
     BigInt,
+    Boolean,
     Bytea,
+    Integer,
     Text,
     Timestamptz,
 )
@@ -44,7 +46,8 @@ class Interaction(Table):
     """One visible entry of a conversation: a person's message or a bot's reply.
 
     `parts` keeps the parts of a message that is more than text; `content` is then their text.
-    `ordinal` orders the interactions of a conversation; `version` is that of its last change.
+    `ordinal` orders the interactions of a conversation; `version` is that of its last change. One
+    that is `silent` is a reply without a word so far, and not shown.
     """
 
     id = UUID(primary_key=True)
@@ -59,12 +62,42 @@ class Interaction(Table):
     provider_id = Text(null=True, default=None)
     model_id = Text(null=True, default=None)
     errors = JSONB(null=True, default=None)
+    silent = Boolean()
     marked_as_excluded_at = Timestamptz(null=True, default=None)
     created_at = Timestamptz()
     updated_at = Timestamptz()
     deleted_at = Timestamptz(null=True, default=None)
     completed_at = Timestamptz(null=True, default=None)
     version = BigInt()
+
+
+class Participant(Table):
+    """A member of a conversation: a user, an agent, an agency or a model.
+
+    `ordinal` is its place among them, in which bots answer. `status` is what it does at the moment;
+    one that must be renewed ends with `status_until`. A user is invited until `joined_at`.
+    """
+
+    conversation_id = UUID(primary_key=True)
+    kind = Text()
+    identifier = Text()
+    ordinal = Integer()
+    status = Text()
+    status_until = Timestamptz(null=True, default=None)
+    invited_at = Timestamptz()
+    joined_at = Timestamptz(null=True, default=None)
+    left_at = Timestamptz(null=True, default=None)
+    version = BigInt()
+
+
+class ParticipantRight(Table, tablename="participant_right"):
+    """What a user may do in a conversation. Its owner may do everything, without rows."""
+
+    conversation_id = UUID(primary_key=True)
+    kind = Text()
+    identifier = Text()
+    right = Text()
+    granted_at = Timestamptz()
 
 
 class IdempotencyKey(Table, tablename="idempotency_key"):

@@ -41,10 +41,14 @@ class Interaction(msgspec.Struct, frozen=True):
 
 
 class Participant(msgspec.Struct, frozen=True):
+    """`kind` is user, agent, agency or model; only users have rights. Who has been invited and has
+    not joined has no `joined_at`."""
+
     kind: str
     identifier: str
-    status: str | None
-    invited_at: datetime | None
+    status: str
+    rights: list[str]
+    invited_at: datetime
     joined_at: datetime | None
     left_at: datetime | None
     version: int

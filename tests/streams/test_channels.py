@@ -59,7 +59,8 @@ async def test_without_a_position_the_first_event_is_a_snapshot(gateway: Gateway
         assert conversation["id"] == conversation["stream_channel_id"] == writer.channel
         assert conversation["version"] == writer.version
         assert conversation["owner"] == {"type": "user", "identifier": "root"}
-        assert conversation["participants"] == []
+        (owner,) = conversation["participants"]
+        assert (owner["kind"], owner["identifier"], owner["status"]) == ("user", "root", "idle")
         assert [one["id"] for one in conversation["messages"]] == [shown(said)]
         message = conversation["messages"][0]
         assert message["content"] == "Which fruit?"

@@ -20,6 +20,7 @@ from gateway.agency.turns.library import Library
 from gateway.agency.turns.memory import Memory
 from gateway.agency.turns.reception import Reception
 from gateway.conversation.idempotency import Idempotency
+from gateway.conversation.participants import Participants
 from gateway.database import Database
 from gateway.drain import Drain
 from gateway.settings import Settings
@@ -34,6 +35,8 @@ SAVE_S = 1.0
 """How often the text of replies is kept while they grow."""
 FORGET_S = 600.0
 """How often idempotency keys that are too old to count are deleted."""
+STATUS_S = 5.0
+"""How often statuses are looked for that people have not said again in time."""
 LAST_SECONDS = 5.0
 """What a turn that runs when the process is told to end may still take."""
 
@@ -77,6 +80,9 @@ async def open_engine(
         ),
         asyncio.create_task(_regularly(engine.running.save, SAVE_S), name="save replies"),
         asyncio.create_task(_regularly(idempotency.forget_old, FORGET_S), name="forget keys"),
+        asyncio.create_task(
+            _regularly(Participants(database, announcer).sweep, STATUS_S), name="sweep statuses"
+        ),
         asyncio.create_task(_wind_down(engine, drain), name="wind turns down"),
     ]
     try:

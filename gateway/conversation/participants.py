@@ -1,0 +1,148 @@
+"""Who is in a conversation and what they do at the moment. A bot is a kind and an identifier."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from uuid import UUID
+
+import msgspec
+
+from gateway import ids
+from gateway.auth import USER
+from gateway.conversation import sql_participants as sql
+from gateway.conversation import sql_store
+from gateway.conversation.absence import absent
+from gateway.conversation.rights import Right, Standing, sees
+from gateway.database import Database
+from gateway.errors import InvalidRequest
+from gateway.streams.announcer import Announcer
+from gateway.streams.events import Participant
+
+LASTS_S = 60.0
+"""What a person says to be doing must be said again within this time, or it is over."""
+AT_ONCE = 100
+"""Conversations that one sweep sees to."""
+
+_NUMBER = re.compile(r"[1-9][0-9]{0,17}")
+_NUMBERED = re.compile(r"(agency|agent)/.*")
+_participant = msgspec.json.Decoder(Participant)
+
+
+class Kind(StrEnum):
+    USER = "user"
+    AGENT = "agent"
+    AGENCY = "agency"
+    MODEL = "model"
+
+
+class Status(StrEnum):
+    IDLE = "idle"
+    THINKING = "thinking"
+    SEARCHING = "searching"
+    WAITING = "waiting"
+    WRITING = "writing"
+    OFFLINE = "offline"
+
+
+LASTING = frozenset((Status.IDLE, Status.OFFLINE))
+"""These are no activity: they stand until something else is said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Someone who is to be in a conversation. A user is invited, a bot joins at once."""
+
+    kind: Kind
+    identifier: str
+    rights: tuple[Right, ...] = ()
+
+    @property
+    def name(self) -> tuple[Kind, str]:
+        return self.kind, self.identifier
+
+
+def checked(members: Sequence[Member]) -> Sequence[Member]:
+    """Raises InvalidRequest if one can't be, or is named twice."""
+    for member in members:
+        if not _is_identifier(member):
+            raise _refused(f"{member.identifier[:64]!r} is no identifier of {_a(member.kind)}.")
+        if member.rights and member.kind is not Kind.USER:
+            raise _refused(f"Only users hold rights, not {_a(member.kind)}.")
+    if len({member.name for member in members}) < len(members):
+        raise _refused("A participant is named twice.")
+    return members
+
+
+def _is_identifier(member: Member) -> bool:
+    match member.kind:
+        case Kind.USER:
+            return USER.fullmatch(member.identifier) is not None
+        case Kind.AGENT | Kind.AGENCY:
+            return _NUMBER.fullmatch(member.identifier) is not None
+        case Kind.MODEL:
+            return not _NUMBERED.match(member.identifier)
+
+
+def _a(kind: Kind) -> str:
+    return f"an {kind}" if kind in (Kind.AGENT, Kind.AGENCY) else f"a {kind}"
+
+
+def _refused(why: str) -> InvalidRequest:
+    return InvalidRequest(why, param="participants")
+
+
+class Participants:
+    def __init__(self, database: Database, announcer: Announcer) -> None:
+        self._database = database
+        self._announcer = announcer
+
+    async def standing(self, conversation_id: UUID, user: str) -> Standing:
+        """Raises NotFound for who sees nothing of it."""
+        row = await self._database.fetchrow(sql.STANDING, conversation_id, user)
+        if row is not None:
+            rights = frozenset(map(Right, row["rights"]))
+            standing = Standing(user, owns=row["owns"], joined=row["joined"], rights=rights)
+            if sees(standing):
+                return standing
+        raise absent(ids.CONVERSATION, [conversation_id])
+
+    async def bots(self, conversation_id: UUID) -> Sequence[Member]:
+        """Those who may answer, in order. The conversation is locked: one of another door gets its
+        rows now."""
+        await self._enrol(conversation_id)
+        rows = await self._database.fetch(sql.BOTS, conversation_id)
+        return [Member(Kind(row["kind"]), row["identifier"]) for row in rows]
+
+    async def set_status(self, conversation_id: UUID, user: str, status: Status) -> Participant:
+        """What a user does at the moment. Raises NotFound."""
+        await self.standing(conversation_id, user)
+        lasts = None if status in LASTING else LASTS_S
+        async with self._database.transaction():
+            if not await self._database.fetch(sql_store.LOCK, [conversation_id], None):
+                raise absent(ids.CONVERSATION, [conversation_id])
+            await self._enrol(conversation_id)
+            row = await self._database.fetchrow(
+                sql.SET_STATUS, conversation_id, user, status, lasts
+            )
+            if row is None:
+                raise absent(ids.CONVERSATION, [conversation_id])
+            self._announce(conversation_id, row["version"])
+            return _participant.decode(row["body"])
+
+    async def sweep(self) -> None:
+        """End what people have not said again in time."""
+        for row in await self._database.fetch(sql.SWEEP, AT_ONCE):
+            self._announcer.changed(row["id"], row["version"])
+
+    async def _enrol(self, conversation_id: UUID) -> None:
+        row = await self._database.fetchrow(sql.ENROL, conversation_id)
+        self._announce(conversation_id, row["version"] if row else None)
+
+    def _announce(self, conversation_id: UUID, version: int | None) -> None:
+        if version is not None:
+            changed = partial(self._announcer.changed, conversation_id, version)
+            self._database.after_commit(changed)

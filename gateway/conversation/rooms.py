@@ -1,0 +1,130 @@
+"""Conversations as the Conversation API has them: created with participants, listed, described.
+
+Who asks has been found to be allowed to: see `participants` and `rights`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from gateway import ids
+from gateway.conversation import sql_rooms as sql
+from gateway.conversation.absence import absent
+from gateway.conversation.changes import ConversationChanges
+from gateway.conversation.participants import Kind, Member
+from gateway.database import Database
+from gateway.errors import InvalidRequest, NotFound
+from gateway.streams.announcer import Announcer
+from gateway.streams.events import Conversation, Interaction, WholeConversation
+
+SHOWN = 200
+"""The newest messages that a conversation is shown with, as in a channel's snapshot."""
+_LAST = UUID(int=2**128 - 1)
+
+_conversation = msgspec.json.Decoder(Conversation)
+_interaction = msgspec.json.Decoder(Interaction)
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Item]):
+    """Newest first. The cursor is the last id as it is shown, None on the last page."""
+
+    items: Sequence[Item]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What is to change of a conversation. `title` counts only if `entitles`: None takes it away. A
+    drive of None stays as it is."""
+
+    entitles: bool = False
+    title: str | None = None
+    drive: str | None = None
+
+
+class Rooms:
+    def __init__(self, database: Database, announcer: Announcer) -> None:
+        self._database = database
+        self._announcer = announcer
+        self._changes = ConversationChanges(database)
+
+    async def create(
+        self, owner: str, title: str | None, drive: str, others: Sequence[Member]
+    ) -> UUID:
+        """Bots join at once, users are invited; the owner need not be named. `others` have been
+        checked."""
+        first = Member(Kind.USER, owner)
+        members = [first, *(one for one in others if one.name != first.name)]
+        rights = [(one.identifier, right) for one in members for right in one.rights]
+        made = ids.new()
+        await self._database.execute(
+            sql.CREATE,
+            made,
+            owner,
+            title,
+            drive,
+            [one.kind for one in members],
+            [one.identifier for one in members],
+            [one is first or one.kind is not Kind.USER for one in members],
+            [user for user, _ in rights],
+            [right for _, right in rights],
+        )
+        return made
+
+    async def whole(self, conversation_id: UUID) -> WholeConversation:
+        """With its newest messages."""
+        found = await self._changes.whole(conversation_id, SHOWN)
+        if found is None:
+            raise absent(ids.CONVERSATION, [conversation_id])
+        return found
+
+    async def page(
+        self, owner: str, titled: str | None, limit: int, cursor: str | None
+    ) -> Page[Conversation]:
+        """Those of one owner, or of these the ones whose title has `titled` in it."""
+        last = _LAST if cursor is None else _read(ids.CONVERSATION, cursor)
+        rows = await self._database.fetch(sql.PAGE, owner, titled, last, limit + 1)
+        more = ids.show(ids.CONVERSATION, rows[limit - 1]["id"]) if len(rows) > limit else None
+        return Page([_conversation.decode(row["body"]) for row in rows[:limit]], more)
+
+    async def describe(self, conversation_id: UUID, wanted: Description) -> Conversation:
+        """Nothing happens if it is so already."""
+        row = await self._database.fetchrow(
+            sql.DESCRIBE, conversation_id, wanted.entitles, wanted.title, wanted.drive
+        )
+        if row is None:
+            raise absent(ids.CONVERSATION, [conversation_id])
+        if row["version"] is not None:
+            changed = partial(self._announcer.changed, conversation_id, row["version"])
+            self._database.after_commit(changed)
+        return _conversation.decode(row["body"])
+
+    async def messages(
+        self, conversation_id: UUID, limit: int, cursor: str | None
+    ) -> Page[Interaction]:
+        last = None if cursor is None else _read(ids.INTERACTION, cursor)
+        rows = await self._database.fetch(sql.MESSAGES, conversation_id, last, limit + 1)
+        more = ids.show(ids.INTERACTION, rows[limit - 1]["id"]) if len(rows) > limit else None
+        return Page([_interaction.decode(row["body"]) for row in rows[:limit]], more)
+
+    async def message(self, interaction_id: UUID) -> Interaction:
+        row = await self._database.fetchrow(sql.MESSAGE, interaction_id)
+        if row is None:
+            raise absent(ids.INTERACTION, [interaction_id])
+        return _interaction.decode(row["body"])
+
+
+def _read(prefix: str, cursor: str) -> UUID:
+    try:
+        return ids.read(prefix, cursor)
+    except NotFound:
+        raise InvalidRequest("This cursor is none of ours.", param="cursor") from None

@@ -1,0 +1,121 @@
+"""The statements about who is in a conversation. Rows are found by the primary key's beginning.
+
+A conversation of another door has no rows: whoever owns it and its default responder are its
+participants, until this door is used to change something in it. Only what has rows has statuses.
+"""
+
+# Of `p`: what turns call a bot.
+RESPONDER = "CASE p.kind WHEN 'model' THEN p.identifier ELSE p.kind || '/' || p.identifier END"
+
+ALL_RIGHTS = """'["add_message", "delete_conversation", "delete_others_messages",
+                  "edit_others_messages"]'::jsonb"""
+
+# Of `p`, in the conversation `c`. Its owner may do everything.
+PARTICIPANT = f"""
+    jsonb_build_object(
+        'kind', p.kind, 'identifier', p.identifier, 'status', p.status,
+        'rights', CASE WHEN (p.kind, p.identifier) = (c.owner_type, c.owner_identifier)
+            THEN {ALL_RIGHTS} ELSE coalesce((
+                SELECT jsonb_agg(r."right" ORDER BY r."right") FROM participant_right r
+                WHERE (r.conversation_id, r.kind, r.identifier)
+                    = (p.conversation_id, p.kind, p.identifier)), '[]') END,
+        'invited_at', p.invited_at, 'joined_at', p.joined_at, 'left_at', p.left_at,
+        'version', p.version)
+"""  # noqa: S608
+
+# Of a conversation `c` without rows: who is in it all the same.
+_IMPLIED = """
+    SELECT c.id AS conversation_id, n.kind, n.identifier, n.ordinal, 'idle' AS status,
+           c.created_at AS invited_at, c.created_at AS joined_at, NULL::timestamptz AS left_at,
+           1::bigint AS version
+    FROM (SELECT c.model_id ~ '^(agency|agent)/[0-9]+$' AS numbered) m, LATERAL (VALUES
+        (0, c.owner_type, c.owner_identifier),
+        (1, CASE WHEN m.numbered THEN split_part(c.model_id, '/', 1) ELSE 'model' END,
+            CASE WHEN m.numbered THEN split_part(c.model_id, '/', 2) ELSE c.model_id END)
+    ) AS n (ordinal, kind, identifier)
+    WHERE n.identifier <> ''
+      AND NOT EXISTS (SELECT FROM participant x WHERE x.conversation_id = c.id)
+"""
+
+# Of a conversation `c`: all its participants, as a JSON list.
+PARTICIPANTS = f"""
+    SELECT coalesce(jsonb_agg({PARTICIPANT} ORDER BY p.ordinal), '[]'::jsonb) FROM (
+        SELECT conversation_id, kind, identifier, ordinal, status, invited_at, joined_at, left_at,
+               version
+        FROM participant WHERE conversation_id = c.id
+        UNION ALL {_IMPLIED}
+    ) p
+"""  # noqa: S608
+
+# $1 conversation, $2 user. No row if there is no such conversation.
+STANDING = """
+    SELECT c.owner_type = 'user' AND c.owner_identifier = $2 AS owns,
+           coalesce(p.joined_at IS NOT NULL AND p.left_at IS NULL, false) AS joined,
+           ARRAY(SELECT r."right" FROM participant_right r
+                 WHERE r.conversation_id = c.id AND r.kind = 'user' AND r.identifier = $2) AS rights
+    FROM conversation c
+    LEFT JOIN participant p ON p.conversation_id = c.id AND p.kind = 'user' AND p.identifier = $2
+    WHERE c.id = $1 AND c.deleted_at IS NULL
+"""
+
+# $1 conversation. Gives one of another door its rows. No row if it has them.
+ENROL = f"""
+    WITH c AS (
+        UPDATE conversation SET version = version + 1
+        WHERE id = $1 AND NOT EXISTS (SELECT FROM participant WHERE conversation_id = $1)
+        RETURNING *
+    ), p AS (
+        INSERT INTO participant (conversation_id, kind, identifier, ordinal, status, invited_at,
+                                 joined_at, version)
+        SELECT n.conversation_id, n.kind, n.identifier, n.ordinal, n.status, n.invited_at,
+               n.joined_at, c.version
+        FROM c CROSS JOIN LATERAL ({_IMPLIED}) n
+    )
+    SELECT version FROM c
+"""  # noqa: S608
+
+# $1 conversation. Those who may answer in it, in order.
+BOTS = """
+    SELECT kind, identifier FROM participant
+    WHERE conversation_id = $1 AND kind <> 'user' AND joined_at IS NOT NULL AND left_at IS NULL
+    ORDER BY ordinal
+"""
+
+# $1 conversation, locked, $2 user, $3 status, $4 seconds that it lasts or null for ever. Saying the
+# same again makes no version. No row if the user is not in it.
+SET_STATUS = f"""
+    WITH found AS (
+        SELECT * FROM participant
+        WHERE conversation_id = $1 AND kind = 'user' AND identifier = $2 AND left_at IS NULL
+    ), raised AS (
+        UPDATE conversation SET version = version + 1
+        WHERE id = $1 AND EXISTS (SELECT FROM found WHERE status <> $3)
+        RETURNING version
+    ), p AS (
+        UPDATE participant SET status = $3, status_until = now() + make_interval(secs => $4),
+               version = coalesce((SELECT version FROM raised), found.version)
+        FROM found WHERE (participant.conversation_id, participant.kind, participant.identifier)
+            = (found.conversation_id, found.kind, found.identifier)
+        RETURNING participant.*
+    )
+    SELECT ({PARTICIPANT})::text AS body, (SELECT version FROM raised) AS version
+    FROM p JOIN conversation c ON c.id = p.conversation_id
+"""  # noqa: S608
+
+# $1 conversations at most. Statuses that nobody has renewed.
+SWEEP = """
+    WITH over AS (
+        SELECT id FROM conversation
+        WHERE id IN (SELECT conversation_id FROM participant WHERE status_until < now()
+                     ORDER BY status_until LIMIT $1)
+        ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+    ), raised AS (
+        UPDATE conversation SET version = version + 1 WHERE id IN (SELECT id FROM over)
+        RETURNING id, version
+    ), p AS (
+        UPDATE participant SET status = 'idle', status_until = NULL, version = raised.version
+        FROM raised
+        WHERE participant.conversation_id = raised.id AND participant.status_until < now()
+    )
+    SELECT id, version FROM raised
+"""

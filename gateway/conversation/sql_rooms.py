@@ -1,0 +1,66 @@
+"""The statements of the Conversation API. What they show is shaped as channels show it."""
+
+from gateway.conversation.sql import CONVERSATION, INTERACTION
+
+# $1 conversation, $2 owner, $3 title or null, $4 drive, $5 to $7 participants: kinds, identifiers,
+# whether they have joined. $8 and $9 rights: users, and a right of each.
+CREATE = """
+    WITH c AS (
+        INSERT INTO conversation (id, owner_type, owner_identifier, title, drive, version, length,
+                                  root_id)
+        VALUES ($1, 'user', $2, $3, $4, 1, 0, $1) RETURNING id, version
+    ), p AS (
+        INSERT INTO participant (conversation_id, kind, identifier, ordinal, status, joined_at,
+                                 version)
+        SELECT c.id, n.kind, n.identifier, n.ordinal - 1,
+               CASE WHEN n.joined THEN 'idle' ELSE 'offline' END,
+               CASE WHEN n.joined THEN now() END, c.version
+        FROM c, unnest($5::text[], $6::text[], $7::bool[]) WITH ORDINALITY
+             AS n (kind, identifier, joined, ordinal)
+    )
+    INSERT INTO participant_right (conversation_id, kind, identifier, "right")
+    SELECT c.id, 'user', n.identifier, n."right"
+    FROM c, unnest($8::text[], $9::text[]) AS n (identifier, "right")
+"""
+
+# $1 user, $2 part of a title or null, $3 the last id of the page before, $4 rows. Newest first, by
+# the index conversation_of_owner.
+PAGE = f"""
+    SELECT c.id, ({CONVERSATION})::text AS body FROM conversation c
+    WHERE c.owner_type = 'user' AND c.owner_identifier = $1 AND c.deleted_at IS NULL
+      AND c.id < $3 AND ($2::text IS NULL OR strpos(lower(c.title), lower($2)) > 0)
+    ORDER BY c.id DESC LIMIT $4
+"""  # noqa: S608
+
+# $1 conversation, $2 whether it gets another title, $3 that, $4 its drive or null for the one it
+# has. No row if there is no such conversation, no version if nothing changes.
+DESCRIBE = f"""
+    WITH found AS (
+        SELECT id, CASE WHEN $2 THEN $3 ELSE title END AS title, coalesce($4, drive) AS drive
+        FROM conversation WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE
+    ), c AS (
+        UPDATE conversation SET title = found.title, drive = found.drive, updated_at = now(),
+               version = version + 1
+        FROM found
+        WHERE conversation.id = found.id
+          AND (conversation.title, conversation.drive)
+              IS DISTINCT FROM (found.title, found.drive)
+        RETURNING conversation.*
+    )
+    SELECT ({CONVERSATION})::text AS body, c.version FROM c
+    UNION ALL
+    SELECT ({CONVERSATION})::text, NULL FROM conversation c
+    WHERE c.id = $1 AND c.deleted_at IS NULL AND NOT EXISTS (SELECT FROM c AS changed)
+"""  # noqa: S608
+
+# $1 conversation, $2 the last message of the page before or null, $3 rows. Newest first.
+MESSAGES = f"""
+    SELECT i.id, ({INTERACTION})::text AS body FROM interaction i
+    WHERE i.conversation_id = $1 AND i.deleted_at IS NULL AND NOT i.silent
+      AND ($2::uuid IS NULL OR i.ordinal < (
+          SELECT ordinal FROM interaction WHERE id = $2 AND conversation_id = $1))
+    ORDER BY i.ordinal DESC LIMIT $3
+"""  # noqa: S608
+
+# $1 message.
+MESSAGE = f"SELECT ({INTERACTION})::text AS body FROM interaction i WHERE i.id = $1"  # noqa: S608

@@ -1,0 +1,67 @@
+"""How tests call the Conversation API."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from tests.running import Gateway
+
+PATH = "/api/conversations"
+Body = dict[str, Any]
+
+
+@dataclass
+class Caller:
+    http: httpx.AsyncClient
+    user: str
+
+    async def send(self, method: str, path: str = "", **more: Any) -> httpx.Response:
+        return await self.http.request(method, PATH + path, **more)
+
+    async def call(self, method: str, path: str = "", status: int = 200, **more: Any) -> Any:
+        answer = await self.send(method, path, **more)
+        assert answer.status_code == status, answer.text
+        return answer.json() if answer.content else None
+
+    async def refused(
+        self, method: str, path: str, status: int, code: str | None = None, **more: Any
+    ) -> Body:
+        answer = await self.send(method, path, **more)
+        assert answer.status_code == status, answer.text
+        error: Body = answer.json()["error"]
+        assert set(error) == {"message", "type", "param", "code"}
+        assert code is None or error["code"] == code
+        return error
+
+    async def create(self, *participants: tuple[str, object], **more: object) -> Body:
+        """A conversation with these, each a kind and an identifier."""
+        named = [{"kind": kind, "identifier": str(one)} for kind, one in participants]
+        body = {"title": "Room", "participants": named, **more}
+        made: Body = await self.call("POST", status=201, json=body)
+        return made
+
+    async def read(self, conversation_id: str) -> Body:
+        found: Body = await self.call("GET", f"/{conversation_id}")
+        return found
+
+    async def say(self, conversation_id: str, content: str = "Hi", **more: object) -> Body:
+        body = {"content": content, **more}
+        said: Body = await self.call("POST", f"/{conversation_id}/messages", status=201, json=body)
+        return said
+
+
+async def calling(gateway: Gateway, user: str, *scopes: str) -> Caller:
+    """A caller with a key of its own; it may only converse unless told otherwise."""
+    key = await gateway.key(user, *(scopes or ("conversations",)))
+    http = httpx.AsyncClient(
+        base_url=gateway.base_url, headers={"authorization": f"Bearer {key}"}, timeout=30
+    )
+    gateway._clients.push_async_callback(http.aclose)
+    return Caller(http, user)
+
+
+def names(conversation: Body) -> list[tuple[str, str]]:
+    return [(one["kind"], one["identifier"]) for one in conversation["participants"]]
