@@ -125,7 +125,8 @@ DELETE_INTERACTIONS = f"""
                                  THEN now() ELSE deleted_at END,
                completed_at = coalesce(completed_at, now()),
                errors = CASE WHEN interaction.id IN (SELECT id FROM replies)
-                             THEN {_WHY} ELSE errors END
+                             THEN {_WHY} ELSE errors END,
+               silent = silent AND interaction.id NOT IN (SELECT id FROM replies)
         FROM raised
         WHERE interaction.conversation_id = raised.id
           AND interaction.id IN (SELECT id FROM gone UNION ALL SELECT id FROM replies)

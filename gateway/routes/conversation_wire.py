@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Annotated, Literal
+from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from gateway import ids
+from gateway.agency.turns.request import Said
 from gateway.conversation.participants import Kind, Member, Status, checked
 from gateway.conversation.rights import Right
 from gateway.conversation.rooms import Description
+from gateway.errors import InvalidRequest
+from gateway.routes.rpc_calls import read_ids
 from gateway.streams.events import Conversation, Interaction
 
 MOST_PARTICIPANTS = 50
@@ -78,6 +83,13 @@ def members(wanted: NewConversation) -> Sequence[Member]:
             for one in wanted.participants
         ]
     )
+
+
+def said(conversation_id: UUID, message: NewMessage) -> Said:
+    """Raises InvalidRequest for a message without anything in it, NotFound."""
+    if not message.content and not message.file_ids:
+        raise InvalidRequest("A message has content, or files.", param="content")
+    return Said(conversation_id, message.content, tuple(read_ids(ids.FILE, message.file_ids)))
 
 
 def description(patch: ConversationPatch) -> Description:

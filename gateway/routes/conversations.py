@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from litestar import Router, delete, get, patch, post, put
+import msgspec
+from litestar import Response, Router, delete, get, patch, post, put
 from litestar.di import NamedDependency, Provide
-from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.openapi import ResponseSpec
+from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
 from litestar.types import ControllerRouterHandler
 
 from gateway import ids
@@ -16,7 +18,7 @@ from gateway.agency.turns.engine import Engine
 from gateway.agency.turns.members import Members
 from gateway.agency.turns.replay import describe
 from gateway.auth import Principal
-from gateway.conversation.idempotency import Idempotency
+from gateway.conversation.idempotency import Claim, Idempotency, body_hash
 from gateway.conversation.participants import Participants
 from gateway.conversation.rights import Right, demand, may, may_lead
 from gateway.conversation.rooms import Rooms
@@ -28,19 +30,32 @@ from gateway.routes.conversation_wire import (
     ConversationPatch,
     MessageList,
     NewConversation,
+    NewMessage,
     NewStatus,
     description,
     members,
+    said,
 )
+from gateway.routes.errors import JSON
 from gateway.routes.pages import BAD, MISSING, Cursor, Limit, refusal
 from gateway.routes.rpc_calls import may_converse
 from gateway.streams.announcer import Announcer
-from gateway.streams.events import Conversation, Participant, WholeConversation
+from gateway.streams.events import Conversation, Interaction, Participant, WholeConversation
 
 Caller = NamedDependency[Principal]
 Titled = Annotated[
     str | None, QueryParameter(name="q", max_length=200, description="Part of a title.")
 ]
+Key = Annotated[
+    str | None,
+    HeaderParameter(
+        name="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        description="The same request again is given the first answer, for 24 hours.",
+    ),
+]
+REUSED = {422: refusal("The idempotency key was used before with another request.")}
 KNOWN = MISSING | {403: refusal("`right_missing`: you are in it, but may not do this.")}
 
 
@@ -122,6 +137,35 @@ async def delete_conversation(
     await desk.engine.stop(await desk.conversations.delete([conversation], None, why))
 
 
+@post(
+    "/{conversation_id:str}/messages",
+    summary="Say something in a conversation",
+    responses={201: ResponseSpec(Interaction, generate_examples=False)} | BAD | KNOWN | REUSED,
+)
+async def add_message(
+    conversation_id: FromPath[str],
+    data: JSONBody[NewMessage],
+    desk: TheDesk,
+    principal: Caller,
+    idempotency_key: Key = None,
+) -> Response[bytes]:
+    """It is answered at once. Every agency and model in the conversation then replies, one after
+    the other in their order; that is told on the channel."""
+    conversation = ids.read(ids.CONVERSATION, conversation_id)
+    standing = await desk.participants.standing(conversation, principal.user)
+    demand(allowed=may(standing, Right.ADD_MESSAGE), what="add messages")
+    message = said(conversation, data)
+
+    async def say() -> bytes:
+        made = await desk.engine.say(message, principal)
+        return msgspec.json.encode(await desk.rooms.message(made))
+
+    if idempotency_key is None:
+        return _made(await say())
+    claim = Claim(principal.user, "add_message", idempotency_key, body_hash(message))
+    return _made(await desk.idempotency.once(claim, say))
+
+
 @get(
     "/{conversation_id:str}/messages",
     summary="List the messages of a conversation, newest first",
@@ -150,6 +194,10 @@ async def put_status(
     return await desk.participants.set_status(conversation, principal.user, data.status)
 
 
+def _made(body: bytes) -> Response[bytes]:
+    return Response(body, status_code=201, media_type=JSON)
+
+
 async def _desk(
     database: NamedDependency[Database],
     announcer: NamedDependency[Announcer],
@@ -175,6 +223,7 @@ ROUTES: list[ControllerRouterHandler] = [
             read_conversation,
             patch_conversation,
             delete_conversation,
+            add_message,
             list_messages,
             put_status,
         ],

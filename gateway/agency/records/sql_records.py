@@ -90,7 +90,9 @@ TURNS = f"""
     SELECT page.* FROM conversation room LEFT JOIN LATERAL (
         {_TURN} AND t.conversation_id = room.id AND t.seq > $4 ORDER BY t.seq LIMIT $5
     ) page ON true
-    WHERE room.id = $3 AND EXISTS ({_TURN} AND t.conversation_id = room.id)
+    WHERE room.id = $3 AND room.deleted_at IS NULL
+      AND ($2 OR (room.owner_type = 'user' AND room.owner_identifier = $1)
+           OR EXISTS ({_TURN} AND t.conversation_id = room.id))
     ORDER BY page.seq
 """  # noqa: S608
 

@@ -58,7 +58,7 @@ _MESSAGES = f"""
         SELECT 0::bigint AS ordinal, 'system' AS role, s.text AS content, NULL::jsonb AS parts
         FROM message s WHERE s.id = t.system_message_id AND 0 {{beyond}} $4::bigint
         UNION ALL (
-            SELECT n.ordinal, CASE n.owner_type WHEN 'bot' THEN 'assistant' ELSE 'user' END,
+            SELECT n.ordinal, CASE n.owner_type WHEN 'user' THEN 'user' ELSE 'assistant' END,
                    n.content, n.parts
             FROM interaction n
             WHERE n.conversation_id = t.conversation_id AND n.ordinal < t.seq

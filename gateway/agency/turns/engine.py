@@ -28,7 +28,7 @@ from gateway.agency.turns.memory import Memory
 from gateway.agency.turns.plain import PlainTurn
 from gateway.agency.turns.reception import OPEN, Accepted, Queues, Reception, TakenBack
 from gateway.agency.turns.reply import Reply
-from gateway.agency.turns.request import ChatRequest, Posted, Public, is_model
+from gateway.agency.turns.request import ChatRequest, Posted, Public, Said, is_model
 from gateway.agency.turns.responder import team_of
 from gateway.agency.turns.running import Running
 from gateway.agency.turns.step import Event, begin
@@ -256,6 +256,18 @@ class Engine:
         await self._go_on(started)
         return posting
 
+    async def say(self, message: Said, principal: Principal) -> UUID:
+        """Accept a message to all who are in a conversation: its id. The bots' turns go on by
+        themselves, once this is committed. Raises NotFound, InvalidRequest."""
+        async with self._inbox.transaction():
+            said = await self._inbox.say(message, principal)
+            if (turn_id := await self._next(message.conversation_id)) is not None:
+                self._inbox.after_commit(lambda: self.running.see_to(self._see_through(turn_id)))
+        return said
+
+    async def _see_through(self, turn_id: TurnId) -> None:
+        await self._go_on(turn_id)
+
     async def finish(self, turn_id: TurnId) -> None:
         """Wait until a turn has ended, in whatever way: its rows say how. Raises Unavailable."""
         try:
@@ -462,11 +474,10 @@ def _letter(asked: Asked, conversation_id: UUID) -> Letter:
     request = asked.request
     return Letter(
         conversation_id=conversation_id,
-        responder=request.responder,
+        asked={request.responder: request.ask},
         principal=asked.principal,
         # A history that ends with an answer asks for another one: the input is then empty.
         inputs=request.dialogue.inputs or (Public("user", ""),),
-        ask=request.ask,
         request_hash=request.digest,
         attended=True,
         agency=asked.agency,

@@ -4,7 +4,7 @@ turns before it have ended."""
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,12 +20,14 @@ from gateway.agency.turns import lineage
 from gateway.agency.turns import sql_inbox as sql
 from gateway.agency.turns.intake import NewInteraction
 from gateway.agency.turns.ledger import Ledger, encoded
+from gateway.agency.turns.members import member_of, responder_of
 from gateway.agency.turns.replay import describe
-from gateway.agency.turns.request import Ask, Posted, Public
+from gateway.agency.turns.request import Ask, Posted, Public, Said
 from gateway.agency.turns.responder import check, team_of
 from gateway.auth import Principal
 from gateway.conversation.files import Files
-from gateway.conversation.skill_sets import SkillSets
+from gateway.conversation.participants import Member, Participants
+from gateway.conversation.skill_sets import SkillSet, SkillSets
 from gateway.database import Database, Row
 from gateway.errors import InvalidRequest, NotFound, TurnCancelled
 from gateway.ids import TurnId
@@ -39,13 +41,13 @@ MOST_TEXT = CONTEXT_TOKENS * CHARACTERS_PER_TOKEN
 class Letter:
     """What is said to a conversation, by whom, and whom it is put to. If it is `attended`, its
     client waits for the reply, and it is nobody's wish once the client has gone. `agency` is what
-    is believed of the responder; None where it need not be checked."""
+    is believed of the responder; None where it need not be checked. If `silently`, replies are not
+    shown before they begin to speak."""
 
     conversation_id: UUID
-    responder: str
+    asked: Mapping[str, Ask]
     principal: Principal
     inputs: Sequence[Public]
-    ask: Ask
     request_hash: bytes
     attended: bool
     agency: AgencySpec | None = None
@@ -53,6 +55,7 @@ class Letter:
     metadata: dict[str, str] = field(default_factory=dict)
     file_ids: Sequence[UUID] = ()
     skill_set_ids: Sequence[UUID] = ()
+    silently: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,15 @@ class Posting:
     input_id: UUID
     reply_id: UUID
     response: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Queued:
+    """A message that was written, the turns that wait, and their replies."""
+
+    input_id: UUID
+    turns: Sequence[TurnId]
+    replies: Sequence[UUID]
 
 
 class Inbox:
@@ -82,6 +94,7 @@ class Inbox:
     ) -> None:
         self._files = Files(database)
         self._skill_sets = SkillSets(database)
+        self._participants = Participants(database, announcer)
         self._database = database
         self._ledger = ledger
         self._catalog = catalog
@@ -100,19 +113,13 @@ class Inbox:
     async def post(self, message: Posted, principal: Principal) -> Posting:
         """Accept a message that nobody needs to wait for. Raises NotFound, InvalidRequest."""
         await check(message.responder, self._catalog, principal)
-        if await self._files.check(message.file_ids, principal.user) > MOST_TEXT:
-            raise InvalidRequest(
-                f"The files hold more than {MOST_TEXT} characters.",
-                param="file_ids",
-                code="files_too_large",
-            )
+        await self._check_files(message.file_ids, principal)
         skills = await self._skill_sets.get(message.skill_set_ids, principal.user)
         letter = Letter(
             conversation_id=message.conversation_id,
-            responder=message.responder,
+            asked={message.responder: Ask(message.responder, skills=_prompts(skills))},
             principal=principal,
             inputs=(Public("user", message.content),),
-            ask=Ask(model=message.responder, skills=tuple(skill.prompt for skill in skills)),
             request_hash=secrets.token_bytes(32),  # it comes again by its claim alone
             attended=False,
             file_ids=message.file_ids,
@@ -127,12 +134,59 @@ class Inbox:
         """Write a message and its turn, which is queued. Raises NotFound. None: what it rested on
         has changed, or the same request is suspended already."""
         async with self.transaction():
-            found = await self._database.fetchrow(sql.LOCK, letter.conversation_id)
-            if found is None or (found["owner_type"], found["owner_identifier"]) != _user(letter):
-                raise NotFound("There is no such conversation.", code="conversation_not_found")
+            found = await self._locked(letter.conversation_id, letter.principal)
             if not await self._stands(letter):
                 return None
-            return await self._queue(letter, found)
+            queued = await self._queue(letter, found)
+            (turn_id,), (reply_id,) = queued.turns, queued.replies
+            return Posting(turn_id, letter.conversation_id, queued.input_id, reply_id)
+
+    async def say(self, message: Said, principal: Principal) -> UUID:
+        """Accept a message that all bots of a conversation answer. Its id. Raises NotFound,
+        InvalidRequest."""
+        await self._check_files(message.file_ids, principal)
+        async with self.transaction():
+            found = await self._locked(message.conversation_id, principal)
+            letter = Letter(
+                conversation_id=message.conversation_id,
+                asked={
+                    responder: Ask(responder)
+                    for member in await self._participants.bots(message.conversation_id)
+                    if (responder := await self._answering(member, principal))
+                },
+                principal=principal,
+                inputs=(Public("user", message.content),),
+                request_hash=secrets.token_bytes(32),
+                attended=False,
+                file_ids=message.file_ids,
+                silently=True,
+            )
+            return (await self._queue(letter, found)).input_id
+
+    async def _answering(self, member: Member, principal: Principal) -> str | None:
+        """Who answers for a participant. An agency that may be used no more stays silent."""
+        if (responder := responder_of(member)) is not None:
+            try:
+                await check(responder, self._catalog, principal)
+            except NotFound:
+                return None
+        return responder
+
+    async def _locked(self, conversation_id: UUID, principal: Principal) -> Row:
+        """A conversation of the caller's. Raises NotFound."""
+        found = await self._database.fetchrow(sql.LOCK, conversation_id)
+        user = "user", principal.user
+        if found is None or (found["owner_type"], found["owner_identifier"]) != user:
+            raise NotFound("There is no such conversation.", code="conversation_not_found")
+        return found
+
+    async def _check_files(self, file_ids: Sequence[UUID], principal: Principal) -> None:
+        if await self._files.check(file_ids, principal.user) > MOST_TEXT:
+            raise InvalidRequest(
+                f"The files hold more than {MOST_TEXT} characters.",
+                param="file_ids",
+                code="files_too_large",
+            )
 
     async def _stands(self, letter: Letter) -> bool:
         """Whether what is believed of the key and the agency is still so."""
@@ -142,9 +196,11 @@ class Inbox:
         believed = key, int(agency.id), agency.revision
         return await self._database.fetchrow(sql.STANDS, letter.request_hash, *believed) is not None
 
-    async def _queue(self, letter: Letter, found: Row) -> Posting:
-        said = [*map(partial(_interaction, letter), letter.inputs), _reply(letter.responder)]
-        turn_id = TurnId(ids.new())
+    async def _queue(self, letter: Letter, found: Row) -> _Queued:
+        inputs = [_interaction(letter, one) for one in letter.inputs]
+        replies = [_reply(responder, letter) for responder in letter.asked]
+        said = [*inputs, *replies]
+        turns = [TurnId(ids.new()) for _ in replies]
         row = await self._database.fetchrow(
             sql.QUEUE,
             letter.conversation_id,
@@ -153,22 +209,24 @@ class Inbox:
             [i.owner[1] for i in said],
             [i.content for i in said],
             [None if i.parts is None else encoded(i.parts) for i in said],
+            [i.model_id for i in said],
             [i.done for i in said],
             list(letter.file_ids) or None,
             list(letter.skill_set_ids) or None,
-            letter.responder,
-            turn_id,
+            turns,
+            list(letter.asked),
+            [encoded(ask) for ask in letter.asked.values()],
             letter.attended,
             self._node,
             letter.request_hash,
-            encoded(letter.ask),
             encoded(letter.metadata) if letter.metadata else None,
             letter.principal.user,
             letter.principal.key_id,
             *_system(letter, found),
+            letter.silently,
         )
         self._announce(letter.conversation_id, row)
-        return Posting(turn_id, letter.conversation_id, said[-2].id, said[-1].id)
+        return _Queued(inputs[-1].id, turns, [reply.id for reply in replies])
 
     async def posted(self, turn_id: UUID, response: bytes | None) -> Posting:
         """What was accepted before."""
@@ -216,7 +274,7 @@ class Inbox:
             entry,
             [ids.new() for _ in unheard],
             [said["id"] for said in unheard],
-            [said["owner_type"] == "bot" for said in unheard],
+            [said["own"] for said in unheard],
             [said["asked"] for said in unheard],
         )
         self._announce(conversation_id, row)
@@ -251,16 +309,25 @@ class Inbox:
 
 
 def _interaction(letter: Letter, said: Public) -> NewInteraction:
-    owner = ("bot", letter.responder) if said.role == "assistant" else _user(letter)
-    return NewInteraction(ids.new(), owner, said.content, letter.responder, said.parts)
+    """At the doors where one replies, a message is kept with whom it was put to."""
+    if letter.silently:
+        return NewInteraction(ids.new(), _user(letter), said.content, None, said.parts)
+    (responder,) = letter.asked
+    owner = ("bot", responder) if said.role == "assistant" else _user(letter)
+    return NewInteraction(ids.new(), owner, said.content, responder, said.parts)
 
 
 def _user(letter: Letter) -> tuple[str, str]:
     return "user", letter.principal.user
 
 
-def _reply(responder: str) -> NewInteraction:
-    return NewInteraction(ids.new(), ("bot", responder), "", responder, done=False)
+def _reply(responder: str, letter: Letter) -> NewInteraction:
+    owner = member_of(responder).name if letter.silently else ("bot", responder)
+    return NewInteraction(ids.new(), owner, "", responder, done=False)
+
+
+def _prompts(skills: Sequence[SkillSet]) -> tuple[str, ...]:
+    return tuple(skill.prompt for skill in skills)
 
 
 def _system(letter: Letter, found: Row) -> tuple[UUID | None, str | None, int | None]:
@@ -271,6 +338,6 @@ def _system(letter: Letter, found: Row) -> tuple[UUID | None, str | None, int | 
 
 
 def _public(row: Row) -> Public:
-    role = "assistant" if row["owner_type"] == "bot" else "user"
+    role = "user" if row["owner_type"] == "user" else "assistant"
     parts = None if row["parts"] is None else msgspec.json.decode(row["parts"])
     return Public(role, row["content"], parts)

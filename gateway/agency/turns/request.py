@@ -128,3 +128,12 @@ class Posted:
     content: str
     file_ids: tuple[UUID, ...] = ()
     skill_set_ids: tuple[UUID, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A message to all who are in a conversation: every bot answers it, one after the other."""
+
+    conversation_id: UUID
+    content: str
+    file_ids: tuple[UUID, ...] = ()

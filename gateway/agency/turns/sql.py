@@ -23,12 +23,19 @@ def files(interaction: str) -> str:
                ) END"""  # noqa: S608
 
 
+# What an interaction says to whoever else is in the conversation: a bot is named, a person is not.
+# At the other doors whoever replies is a `bot`, and there is but one.
+_TOLD = """CASE WHEN i.owner_type IN ('user', 'bot') THEN i.content
+                ELSE i.owner_type || ' ' || i.owner_identifier || ': ' || i.content END"""
+
 # $1 conversation, $2 agent, $3 rows. Newest first. What failed, was excluded or deleted is not
 # shown to an agent; excluding an input hides its whole turn. What was imported has no turn of its
 # own: it belongs to the turn that it is the answer of, or to the next one, which brought it along.
 # Of a turn that failed while nobody needed to wait for it, what was asked stays.
 CONTEXT = f"""
-    SELECT m.role, m.from_id, m.to_id, coalesce(i.content, m.text) AS text, i.parts,
+    SELECT m.role, m.from_id, m.to_id,
+           coalesce(CASE m.role WHEN 'user' THEN {_TOLD} ELSE i.content END, m.text) AS text,
+           i.parts,
            {files("i")} AS files, m.version, m.ordinal, m.turn_id, m.step_id
     FROM message m
     LEFT JOIN interaction i ON i.id = m.interaction_id
@@ -57,18 +64,23 @@ CONTEXT = f"""
 """  # noqa: S608
 
 # $1 conversation, $2 the ordinal of a reply, $3 rows. What a plain model is told before it gives
-# that reply: all that was said and is neither deleted, excluded nor failed. Newest first.
+# that reply: all that was said and is neither deleted, excluded nor failed. Newest first. What it
+# said itself is the assistant's.
 CHAIN = f"""
-    SELECT CASE i.owner_type WHEN 'bot' THEN 'assistant' ELSE 'user' END AS role, NULL AS from_id,
-           NULL AS to_id, i.content AS text, i.parts, {files("i")} AS files,
+    SELECT CASE WHEN own THEN 'assistant' ELSE 'user' END AS role, NULL AS from_id,
+           NULL AS to_id, CASE WHEN own THEN i.content ELSE {_TOLD} END AS text, i.parts,
+           {files("i")} AS files,
            i.ordinal AS version, NULL AS turn_id, NULL AS step_id
-    FROM interaction i
+    FROM interaction r
+    JOIN interaction i ON i.conversation_id = $1 AND i.ordinal < $2
+    CROSS JOIN LATERAL (SELECT i.owner_type = 'bot'
+        OR (i.owner_type, i.owner_identifier) = (r.owner_type, r.owner_identifier) AS own) o
     LEFT JOIN LATERAL (
         SELECT t.* FROM turn t WHERE t.conversation_id = $1 AND t.seq >= i.ordinal
         ORDER BY t.seq LIMIT 1
     ) t ON true
     LEFT JOIN interaction x ON x.id = t.input_interaction_id AND t.seq = i.ordinal
-    WHERE i.conversation_id = $1 AND i.ordinal < $2 AND i.errors IS NULL
+    WHERE r.conversation_id = $1 AND r.ordinal = $2 AND i.errors IS NULL AND NOT i.silent
       AND i.deleted_at IS NULL AND i.marked_as_excluded_at IS NULL
       AND x.deleted_at IS NULL AND x.marked_as_excluded_at IS NULL
       AND NOT coalesce(t.attended AND t.state IN ('failed', 'cancelled'), false)
@@ -184,7 +196,7 @@ COMPLETE = f"""{_RAISED}, t AS (
         RETURNING raised.version, raised.untitled, turn.attempt, turn.reply_interaction_id
     ), s AS ({_STEP}), i AS (
         UPDATE interaction SET content = $14, completed_at = now(), updated_at = now(),
-               version = t.version
+               silent = interaction.silent AND $14 = '', version = t.version
         FROM t WHERE interaction.id = t.reply_interaction_id
     ), m AS (
         INSERT INTO message (id, conversation_id, turn_id, step_id, interaction_id, agent_id, role,
@@ -204,7 +216,7 @@ FAIL = f"""{_RAISED}, t AS (
         RETURNING raised.version, turn.attempt, turn.reply_interaction_id
     ), s AS ({_STEP}), i AS (
         UPDATE interaction SET content = $14, errors = jsonb_build_array($13::jsonb),
-               completed_at = now(), updated_at = now(), version = t.version
+               completed_at = now(), updated_at = now(), silent = false, version = t.version
         FROM t WHERE interaction.id = t.reply_interaction_id
     )
     SELECT version, false AS untitled, EXISTS (
@@ -304,7 +316,7 @@ END = """
         RETURNING raised.version, turn.reply_interaction_id, turn.conversation_id
     ), i AS (
         UPDATE interaction SET errors = jsonb_build_array($2::jsonb), completed_at = now(),
-               updated_at = now(), version = t.version
+               updated_at = now(), silent = false, version = t.version
         FROM t WHERE interaction.id = t.reply_interaction_id
     )
     SELECT version, conversation_id FROM t

@@ -150,10 +150,10 @@ FORK = f"""
             ORDER BY o.seq LIMIT 1)
     ), i AS (
         INSERT INTO interaction (id, conversation_id, ordinal, owner_type, owner_identifier,
-            content, file_ids, skill_set_ids, parts, provider_id, model_id, errors,
+            content, file_ids, skill_set_ids, parts, provider_id, model_id, errors, silent,
             marked_as_excluded_at, created_at, updated_at, deleted_at, completed_at, version)
         SELECT {copied("id", "$2")}, $2, ordinal, owner_type, owner_identifier, content, file_ids,
-            skill_set_ids, parts, provider_id, model_id, errors, marked_as_excluded_at,
+            skill_set_ids, parts, provider_id, model_id, errors, silent, marked_as_excluded_at,
             created_at, updated_at, deleted_at, completed_at, version
         FROM said
     ), t AS (

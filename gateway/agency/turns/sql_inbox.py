@@ -26,40 +26,45 @@ STANDS = f"""
       AND NOT EXISTS (SELECT FROM turn WHERE request_hash = $1 AND state = 'suspended')
 """  # noqa: S608
 
-# $1 conversation, $2 to $7 its new interactions, the reply last, $8 files and $9 skill sets of the
-# message before it, $10 the model that replies. $11 turn, $12 whether its client waits for it,
-# $13 node, $14 request hash, $15 request, $16 metadata, $17 caller, $18 key. $19 the client's
-# system message or null, $20 its text or null if it is there, $21 the agent that it is for.
+# $1 conversation, $2 to $8 its new interactions, those that will be replies last, $9 files and $10
+# skill sets of the message before them. $11 turns, $12 who replies in each, $13 their requests, $14
+# whether their client waits, $15 node, $16 request hash, $17 metadata, $18 caller, $19 key. $20 the
+# client's system message or null, $21 its text or null if it is there, $22 the agent that it is
+# for. $23 whether replies are shown only when they begin to speak.
 QUEUE = """
     WITH c AS (
         UPDATE conversation SET version = version + 1, updated_at = now(),
                length = length + cardinality($2::uuid[])
         WHERE id = $1
-        RETURNING id, version, length - cardinality($2::uuid[]) AS base
+        RETURNING id, version, length - cardinality($2::uuid[]) AS base,
+                  cardinality($2::uuid[]) - cardinality($11::uuid[]) AS said
     ), i AS (
         INSERT INTO interaction (id, conversation_id, ordinal, owner_type, owner_identifier,
                                  content, parts, file_ids, skill_set_ids, provider_id, model_id,
-                                 completed_at, version)
+                                 completed_at, silent, version)
         SELECT n.id, c.id, c.base + n.ordinal, n.owner_type, n.owner_identifier, n.content,
                n.parts::jsonb,
-               CASE WHEN n.ordinal = cardinality($2::uuid[]) - 1 THEN $8::uuid[] END,
-               CASE WHEN n.ordinal >= cardinality($2::uuid[]) - 1 THEN $9::uuid[] END,
-               'open_ai', $10, CASE WHEN n.completed THEN now() END, c.version
-        FROM c, unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bool[])
-             WITH ORDINALITY
-             AS n (id, owner_type, owner_identifier, content, parts, completed, ordinal)
+               CASE WHEN n.ordinal = c.said THEN $9::uuid[] END,
+               CASE WHEN n.ordinal >= c.said THEN $10::uuid[] END,
+               CASE WHEN n.model_id IS NOT NULL THEN 'open_ai' END, n.model_id,
+               CASE WHEN n.completed THEN now() END, $23 AND NOT n.completed, c.version
+        FROM c, unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
+                       $8::bool[]) WITH ORDINALITY
+             AS n (id, owner_type, owner_identifier, content, parts, model_id, completed, ordinal)
     ), m AS (
         INSERT INTO message (id, conversation_id, agent_id, role, to_id, text, ordinal, version)
-        SELECT $19, c.id, $21, 'system', $21, $20, 0, c.version FROM c WHERE $20::text IS NOT NULL
+        SELECT $20, c.id, $22, 'system', $22, $21, 0, c.version FROM c WHERE $21::text IS NOT NULL
+    ), t AS (
+        INSERT INTO turn (id, conversation_id, responder, seq, input_interaction_id,
+                          reply_interaction_id, system_message_id, state, attended, owner_node,
+                          request_hash, request, metadata, principal, key_id, version)
+        SELECT n.id, c.id, n.responder, c.base + c.said + n.ordinal, ($2::uuid[])[c.said],
+               ($2::uuid[])[c.said + n.ordinal], $20, 'queued', $14, $15, $16, n.request::jsonb,
+               $17::jsonb, $18, $19, c.version
+        FROM c, unnest($11::uuid[], $12::text[], $13::text[]) WITH ORDINALITY
+             AS n (id, responder, request, ordinal)
     )
-    INSERT INTO turn (id, conversation_id, responder, seq, input_interaction_id,
-                      reply_interaction_id, system_message_id, state, attended, owner_node,
-                      request_hash, request, metadata, principal, key_id, version)
-    SELECT $11, c.id, $10, c.base + cardinality($2::uuid[]),
-           ($2::uuid[])[cardinality($2::uuid[]) - 1], ($2::uuid[])[cardinality($2::uuid[])],
-           $19, 'queued', $12, $13, $14, $15::jsonb, $16::jsonb, $17, $18, c.version
-    FROM c
-    RETURNING version
+    SELECT version FROM c
 """
 
 # $1 turn: the ids of what it is made of.
@@ -87,13 +92,22 @@ BEFORE = """
 """
 
 # $1 conversation, $2 seq of a turn, $3 agent. What was said before the reply and is not in the
-# agent's context, in order. It is of this turn if it came after the one before.
+# agent's context, in order. `own` if the one who replies said it. It is of this turn if it came
+# after the one before that answers something else, and is no reply itself: several may answer the
+# same, and what one says the next hears, but is not asked.
 UNHEARD = """
     SELECT i.id, i.owner_type, i.content, i.parts,
-           i.ordinal > coalesce((SELECT max(seq) FROM turn
-                                 WHERE conversation_id = $1 AND seq < $2), 0) AS asked
-    FROM interaction i
-    WHERE i.conversation_id = $1 AND i.ordinal < $2 AND i.deleted_at IS NULL AND i.errors IS NULL
+           i.owner_type = 'bot'
+           OR (i.owner_type, i.owner_identifier) = (r.owner_type, r.owner_identifier) AS own,
+           i.ordinal > coalesce((SELECT max(seq) FROM turn WHERE conversation_id = $1 AND seq < $2
+                                 AND input_interaction_id <> t.input_interaction_id), 0)
+           AND NOT EXISTS (SELECT FROM turn o WHERE o.conversation_id = $1 AND o.seq = i.ordinal)
+               AS asked
+    FROM turn t
+    JOIN interaction r ON r.id = t.reply_interaction_id
+    JOIN interaction i ON i.conversation_id = $1 AND i.ordinal < $2
+    WHERE t.conversation_id = $1 AND t.seq = $2
+      AND i.deleted_at IS NULL AND i.errors IS NULL AND NOT i.silent
       AND NOT EXISTS (SELECT FROM message m WHERE m.conversation_id = $1 AND m.agent_id = $3
                       AND m.interaction_id = i.id)
     ORDER BY i.ordinal

@@ -1,0 +1,336 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from gateway.database import Database
+from tests.rooms.asking import Body, Caller, calling
+from tests.rpc.asking import TITLED
+from tests.running import Gateway
+from tests.scripted import Call, ScriptedUpstream, say, status, text
+from tests.streams.reading import following
+from tests.team import Team, make_team
+
+Told = tuple[str, str]
+
+
+@pytest.fixture
+async def team(gateway: Gateway) -> Team:
+    """An agency of ann's."""
+    return await make_team(gateway, owner_key=await gateway.key("ann", "agencies"))
+
+
+async def settled(caller: Caller, conversation_id: str) -> Body:
+    """The conversation, once nobody works in it any more."""
+    async with asyncio.timeout(10):
+        while True:
+            turns = await caller.http.get(f"/api/conversations/{conversation_id}/turns")
+            assert turns.status_code == 200, turns.text
+            if all(one["completed_at"] for one in turns.json()["data"]):
+                return await caller.read(conversation_id)
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+async def ann(gateway: Gateway) -> Caller:
+    return await calling(gateway, "ann", "conversations", "chat")
+
+
+def heard(conversation: Body) -> list[tuple[str, str]]:
+    """Who said what, in order."""
+    return [(one["owner"]["identifier"], one["content"]) for one in conversation["messages"]]
+
+
+def told(call: Call) -> list[Told]:
+    return [(one["role"], one["content"]) for one in call.messages if one["role"] != "system"]
+
+
+async def test_without_bots_a_message_is_a_message(ann: Caller, upstream: ScriptedUpstream) -> None:
+    room = await ann.create()
+    async with following(ann.http, room["id"]) as stream:
+        await stream.until(lambda one: one.told)
+        said = await ann.say(room["id"], "Hello?")
+        assert said["owner"] == {"type": "user", "identifier": "ann"}
+        assert (said["content"], said["errors"]) == ("Hello?", [])
+        assert said["completed_at"] is not None
+        await stream.until(lambda one: one.of("interaction.created"))
+        assert stream.of("interaction.created")[0]["interaction"] == said
+    assert (await settled(ann, room["id"]))["messages"] == [said]
+    assert upstream.calls == []
+
+
+async def test_every_bot_answers_in_its_turn(
+    ann: Caller, team: Team, upstream: ScriptedUpstream, database: Database
+) -> None:
+    room = await ann.create(("model", "gpt"), ("agency", team.id))
+    upstream.script("*", text("Apples."), text("Pears."))
+    upstream.script("manager", say(0, "I agree."), say(0, "I don't."))
+    await ann.say(room["id"], "Which fruit?")
+    await settled(ann, room["id"])
+    await ann.say(room["id"], "Another one?")
+    whole = await settled(ann, room["id"])
+    bot = str(team.id)
+    assert heard(whole) == [
+        ("ann", "Which fruit?"),
+        ("gpt", "Apples."),
+        (bot, "I agree."),
+        ("ann", "Another one?"),
+        ("gpt", "Pears."),
+        (bot, "I don't."),
+    ]
+    assert [one["owner"]["type"] for one in whole["messages"]] == ["user", "model", "agency"] * 2
+    inputs = await database.fetch("SELECT DISTINCT input_interaction_id FROM turn")
+    assert len(inputs) == 2
+    first, second = upstream.calls_of("*")
+    assert told(first) == [("user", "Which fruit?")]
+    assert told(second) == [
+        ("user", "Which fruit?"),
+        ("assistant", "Apples."),
+        ("user", f"agency {team.id}: I agree."),
+        ("user", "Another one?"),
+    ]
+    first, second = upstream.calls_of("manager")
+    assert first.inbound == [(0, "Which fruit?"), (0, "model gpt: Apples.")]
+    assert second.inbound == [
+        (0, "Which fruit?"),
+        (0, "model gpt: Apples."),
+        (0, "Another one?"),
+        (0, "model gpt: Pears."),
+    ]
+
+
+async def test_messages_that_come_meanwhile_wait_for_all_answers(
+    ann: Caller, upstream: ScriptedUpstream
+) -> None:
+    room = await ann.create(("model", "one"), ("model", "two"))
+    hold = asyncio.Event()
+    names: list[Any] = []
+
+    def answer(call: Call) -> Any:
+        names.append(call.body["model"])
+        return text(f"{call.body['model']} after {len(told(call))}", hold=hold)
+
+    upstream.always("*", answer)
+    await ann.say(room["id"], "First")
+    await upstream.arrived()
+    await ann.say(room["id"], "Second")
+    hold.set()
+    whole = await settled(ann, room["id"])
+    assert names == ["one", "two", "one", "two"]
+    assert [one["content"] for one in whole["messages"]] == [
+        "First",
+        "one after 1",
+        "two after 2",
+        "Second",
+        "one after 4",
+        "two after 5",
+    ]
+
+
+async def test_who_has_nothing_to_say_posts_nothing(
+    ann: Caller, team: Team, upstream: ScriptedUpstream
+) -> None:
+    room = await ann.create(("agency", team.id), ("model", "gpt"))
+    upstream.script("manager", say(0, ""), say(0, "Now I do."))
+    upstream.always("*", text("Hello."))
+    async with following(ann.http, room["id"]) as stream:
+        await stream.until(lambda one: one.told)
+        await ann.say(room["id"], "Anybody?")
+        whole = await settled(ann, room["id"])
+        assert heard(whole) == [("ann", "Anybody?"), ("gpt", "Hello.")]
+        await stream.until(lambda one: "Hello." in str(one.of("interaction.updated")))
+        shown = {
+            one["interaction"]["owner"]["identifier"]
+            for name in ("interaction.created", "interaction.updated")
+            for one in stream.of(name)
+        }
+        assert shown == {"ann", "gpt"}
+        await ann.say(room["id"], "And now?")
+        whole = await settled(ann, room["id"])
+    assert [one["content"] for one in whole["messages"]] == [
+        "Anybody?",
+        "Hello.",
+        "And now?",
+        "Now I do.",
+        "Hello.",
+    ]
+    assert told(upstream.calls_of("*")[0]) == [("user", "Anybody?")]
+    listed = await ann.call("GET", f"/{room['id']}/messages")
+    assert [one["content"] for one in listed["data"]][::-1] == [
+        one["content"] for one in whole["messages"]
+    ]
+
+
+async def test_a_bot_that_fails_says_so_and_the_next_one_answers(
+    ann: Caller, team: Team, upstream: ScriptedUpstream
+) -> None:
+    room = await ann.create(("agency", team.id), ("model", "gpt"))
+    upstream.always("manager", status(400))
+    upstream.always("*", text("Hello."))
+    await ann.say(room["id"], "Anybody?")
+    _, failed, answer = (await settled(ann, room["id"]))["messages"]
+    assert failed["owner"] == {"type": "agency", "identifier": str(team.id)}
+    assert (failed["content"], len(failed["errors"])) == ("", 1)
+    assert (answer["content"], answer["errors"]) == ("Hello.", [])
+    assert told(upstream.calls_of("*")[0]) == [("user", "Anybody?")]
+
+
+async def test_an_agency_that_is_gone_stays_silent(
+    gateway: Gateway, ann: Caller, team: Team, upstream: ScriptedUpstream
+) -> None:
+    room = await ann.create(("agency", team.id), ("model", "gpt"))
+    await gateway.http.delete(f"/api/agencies/{team.id}")
+    upstream.always("*", text("Hello."))
+    await ann.say(room["id"], "Anybody?")
+    assert heard(await settled(ann, room["id"])) == [("ann", "Anybody?"), ("gpt", "Hello.")]
+
+
+async def test_a_room_without_a_title_is_given_one(ann: Caller, upstream: ScriptedUpstream) -> None:
+    room = await ann.create(("model", "gpt"), title=None)
+
+    def answer(call: Call) -> Any:
+        return text("Fruit" if TITLED in str(call.messages[0]) else "Apples.")
+
+    upstream.always("*", answer)
+    async with following(ann.http, room["id"]) as stream:
+        await stream.until(lambda one: one.told)
+        await ann.say(room["id"], "Which fruit?")
+        await stream.until(lambda one: one.of("conversation.updated"))
+    assert (await ann.read(room["id"]))["title"] == "Fruit"
+
+
+async def test_files_stand_with_a_message(
+    ann: Caller, team: Team, upstream: ScriptedUpstream
+) -> None:
+    room = await ann.create(("model", "gpt"), ("agency", team.id))
+    upstream.always("*", text("I see."))
+    upstream.always("manager", say(0, "Me too."))
+    made = await ann.http.post(
+        "/v1/files", files={"file": ("a.txt", b"Four words of text")}, data={"purpose": "user_data"}
+    )
+    said = await ann.say(room["id"], "", file_ids=[made.json()["id"]])
+    assert said["file_ids"] == [made.json()["id"]]
+    await settled(ann, room["id"])
+    assert "Four words of text" in told(upstream.calls_of("*")[0])[0][1]
+    assert "Four words of text" in upstream.calls_of("manager")[0].inbound[0][1]
+
+
+async def test_what_can_not_be_said_is_refused(ann: Caller, bob: Caller) -> None:
+    room = await ann.create()
+    place = f"/{room['id']}/messages"
+    hello = {"content": "Hello"}
+    await ann.refused("POST", place, 400, json={"content": ""})
+    await ann.refused("POST", place, 400, json={})
+    missing = {"content": "Look", "file_ids": ["file_" + "0" * 32]}
+    await ann.refused("POST", place, 404, "file_not_found", json=missing)
+    await bob.refused("POST", place, 404, "conversation_not_found", json=hello)
+    assert (await ann.read(room["id"]))["messages"] == []
+
+
+async def test_a_key_says_it_once(ann: Caller, upstream: ScriptedUpstream) -> None:
+    room, other = await ann.create(("model", "gpt")), await ann.create()
+    upstream.script("*", text("Hello."))
+    place, key = f"/{room['id']}/messages", {"Idempotency-Key": "k"}
+    hi = {"content": "Hi"}
+    answers = await asyncio.gather(
+        *(ann.send("POST", place, json=hi, headers=key) for _ in range(5))
+    )
+    assert {one.status_code for one in answers} == {201}
+    assert len({one.content for one in answers}) == 1
+    whole = await settled(ann, room["id"])
+    assert [one["content"] for one in whole["messages"]] == ["Hi", "Hello."]
+    again = await ann.send("POST", place, json=hi, headers=key)
+    assert again.content == answers[0].content
+    reused = "idempotency_key_reused"
+    await ann.refused("POST", place, 422, reused, json={"content": "Ho"}, headers=key)
+    await ann.refused("POST", f"/{other['id']}/messages", 422, reused, json=hi, headers=key)
+    assert (await ann.read(other["id"]))["messages"] == []
+
+
+async def test_deleting_a_conversation_cancels_its_turns(
+    ann: Caller, upstream: ScriptedUpstream, database: Database
+) -> None:
+    room = await ann.create(("model", "one"), ("model", "two"))
+    upstream.always("*", text("Never said.", hold=asyncio.Event()))
+    await ann.say(room["id"])
+    call = await upstream.arrived()
+    await ann.call("DELETE", f"/{room['id']}", status=204)
+    async with asyncio.timeout(5):
+        await call.disconnected.wait()
+    rows = await database.fetch("SELECT state FROM turn")
+    assert [row["state"] for row in rows] == ["cancelled", "cancelled"]
+    assert len(upstream.calls) == 1
+
+
+async def test_a_message_to_a_conversation_of_another_door_is_answered_by_its_responder(
+    gateway: Gateway, ann: Caller, team: Team, upstream: ScriptedUpstream
+) -> None:
+    upstream.script("manager", say(0, "Hello."), say(0, "Yes."), say(0, "Bye."))
+    key = ann.http.headers["authorization"].removeprefix("Bearer ")
+    client = gateway.client(team.id, key=key)
+    history: list[Any] = [{"role": "user", "content": "Hi"}]
+    answer = await client.chat.completions.with_raw_response.create(model="any", messages=history)
+    conversation = answer.headers["x-conversation-id"]
+    await ann.say(conversation, "Are you there?")
+    whole = await settled(ann, conversation)
+    assert [one["content"] for one in whole["messages"]] == [
+        "Hi",
+        "Hello.",
+        "Are you there?",
+        "Yes.",
+    ]
+    history += [
+        {"role": "assistant", "content": "Hello."},
+        {"role": "user", "content": "Are you there?"},
+        {"role": "assistant", "content": "Yes."},
+        {"role": "user", "content": "Goodbye"},
+    ]
+    answer = await client.chat.completions.with_raw_response.create(model="any", messages=history)
+    assert answer.headers["x-conversation-id"] == conversation
+    assert upstream.calls_of("manager")[-1].inbound == [
+        (0, "Hi"),
+        (0, "Are you there?"),
+        (0, "Goodbye"),
+    ]
+
+
+async def test_the_rpc_door_shows_who_replied_in_a_room(
+    ann: Caller, team: Team, upstream: ScriptedUpstream
+) -> None:
+    room = await ann.create(("agency", team.id), ("model", "gpt"))
+    upstream.always("manager", say(0, ""))
+    upstream.always("*", text("Hello."))
+    await ann.say(room["id"])
+    await settled(ann, room["id"])
+    answer = await ann.http.post(
+        "/rpc/2025-02-12/get_conversation_with_interactions",
+        json={"conversation_id": room["id"]},
+    )
+    said, reply = answer.json()["interactions"]
+    assert said["owner"] == {"type": "user", "identifier": "ann"}
+    assert reply["owner"] == {"type": "bot", "identifier": "gpt"}
+    assert reply["ai_relay_options"]["model_id"] == "gpt"
+
+
+async def test_excluding_a_message_hides_all_answers_to_it(
+    ann: Caller, team: Team, upstream: ScriptedUpstream
+) -> None:
+    room = await ann.create(("model", "gpt"), ("agency", team.id))
+    upstream.always("*", text("Apples."))
+    upstream.always("manager", say(0, "I agree."))
+    said = await ann.say(room["id"], "Which fruit?")
+    await settled(ann, room["id"])
+    answer = await ann.http.post(
+        "/rpc/2025-02-12/update_interaction_excluded_state",
+        json={"interaction_id": said["id"], "excluded": True},
+    )
+    assert answer.status_code == 200, answer.text
+    await ann.say(room["id"], "Which animal?")
+    await settled(ann, room["id"])
+    assert told(upstream.calls_of("*")[-1]) == [("user", "Which animal?")]
+    assert upstream.calls_of("manager")[-1].inbound == [
+        (0, "Which animal?"),
+        (0, "model gpt: Apples."),
+    ]
