@@ -10,6 +10,8 @@ REFERENCES = (
     ("conversation", "parent_id", "conversation"),
     ("conversation", "forked_at_turn", "turn"),
     ("interaction", "conversation_id", "conversation"),
+    ("participant", "conversation_id", "conversation"),
+    ("participant_right", "conversation_id", "conversation"),
     ("turn", "conversation_id", "conversation"),
     ("turn", "input_interaction_id", "interaction"),
     ("turn", "reply_interaction_id", "interaction"),
@@ -43,7 +45,17 @@ TOGETHER = (
            SELECT conversation_id, version FROM interaction
            UNION ALL SELECT conversation_id, version FROM turn
            UNION ALL SELECT conversation_id, version FROM message
+           UNION ALL SELECT conversation_id, version FROM participant
        ) r ON r.conversation_id = c.id WHERE r.version > c.version""",
+    # Nobody is seen at work in a conversation in which nobody works.
+    """SELECT count(*) FROM participant p WHERE p.kind <> 'user' AND p.status <> 'idle'
+       AND NOT EXISTS (SELECT FROM conversation c WHERE c.id = p.conversation_id
+                       AND c.deleted_at IS NOT NULL)
+       AND NOT EXISTS (SELECT FROM turn t WHERE t.conversation_id = p.conversation_id
+                       AND t.state IN ('running', 'waiting'))""",
+    # Only what says nothing is silent.
+    """SELECT count(*) FROM interaction WHERE silent AND completed_at IS NOT NULL
+       AND (content <> '' OR errors IS NOT NULL) AND deleted_at IS NULL""",
     # A completed turn has an answer that is complete, and a count of what it used.
     """SELECT count(*) FROM turn t JOIN interaction i ON i.id = t.reply_interaction_id
        WHERE t.state = 'completed' AND (i.completed_at IS NULL OR t.finish_reason IS NULL)""",

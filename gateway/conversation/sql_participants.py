@@ -7,6 +7,23 @@ participants, until this door is used to change something in it. Only what has r
 # Of `p`: what turns call a bot.
 RESPONDER = "CASE p.kind WHEN 'model' THEN p.identifier ELSE p.kind || '/' || p.identifier END"
 
+
+def becomes(status: str, *, version: str, beside: str, of: str) -> str:
+    """An UPDATE by which the bot that responds in the turn `of` is seen to do something else. It
+    stands `beside` others in a statement, whose `version` it gets. Nothing happens to a responder
+    that is no participant."""
+    return f"""
+        UPDATE participant p SET status = {status}, version = {version}
+        FROM {beside}, turn
+        WHERE turn.id = {of} AND p.conversation_id = turn.conversation_id AND p.kind <> 'user'
+          AND {RESPONDER} = turn.responder AND p.status <> {status}"""  # noqa: S608
+
+
+# Of the turn `t`: what its responder is seen to do. Null for one that is no participant.
+SHOWN = f"""(SELECT p.status FROM participant p
+            WHERE p.conversation_id = t.conversation_id AND p.kind <> 'user'
+              AND {RESPONDER} = t.responder)"""  # noqa: S608
+
 ALL_RIGHTS = """'["add_message", "delete_conversation", "delete_others_messages",
                   "edit_others_messages"]'::jsonb"""
 

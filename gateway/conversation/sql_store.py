@@ -5,6 +5,8 @@ Lock order: conversations by id, then turns. Indexes: conversation_of_owner, int
 turn_order, message_of_turn.
 """
 
+from gateway.conversation.sql_participants import RESPONDER
+
 OPEN = "('queued', 'running', 'waiting', 'suspended')"
 """States of a turn that has not ended."""
 
@@ -101,7 +103,7 @@ DELETE_INTERACTIONS = f"""
         WHERE id IN (SELECT conversation_id FROM gone) RETURNING id, version
     ), later AS (
         SELECT t.id, t.conversation_id, t.state IN {OPEN} AS open, t.reply_interaction_id,
-               raised.version,
+               t.state IN ('running', 'waiting') AS worked, t.responder, raised.version,
                t.input_interaction_id = ANY($1) OR t.reply_interaction_id = ANY($1) OR EXISTS (
                    SELECT FROM message m WHERE m.turn_id = t.id AND m.interaction_id = ANY($1)
                ) AS hit
@@ -117,6 +119,11 @@ DELETE_INTERACTIONS = f"""
         UPDATE turn SET history_hash = NULL,
                request_hash = CASE WHEN NOT later.hit THEN turn.request_hash END
         FROM later WHERE turn.id = later.id AND NOT (later.hit AND later.open)
+    ), p AS (
+        UPDATE participant p SET status = 'idle', version = later.version
+        FROM later
+        WHERE later.hit AND later.worked AND p.conversation_id = later.conversation_id
+          AND p.kind <> 'user' AND {RESPONDER} = later.responder
     ), replies AS (
         SELECT reply_interaction_id AS id FROM cancelled
     ), i AS (

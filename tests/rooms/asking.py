@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
 from tests.running import Gateway
+from tests.scripted import Call
 
 PATH = "/api/conversations"
 Body = dict[str, Any]
@@ -65,3 +67,23 @@ async def calling(gateway: Gateway, user: str, *scopes: str) -> Caller:
 
 def names(conversation: Body) -> list[tuple[str, str]]:
     return [(one["kind"], one["identifier"]) for one in conversation["participants"]]
+
+
+async def settled(caller: Caller, conversation_id: str) -> Body:
+    """The conversation, once nobody works in it any more. Needs the scope `chat`, too."""
+    async with asyncio.timeout(10):
+        while True:
+            turns = await caller.http.get(f"/api/conversations/{conversation_id}/turns")
+            assert turns.status_code == 200, turns.text
+            if all(one["completed_at"] for one in turns.json()["data"]):
+                return await caller.read(conversation_id)
+            await asyncio.sleep(0.02)
+
+
+def heard(conversation: Body) -> list[tuple[str, str]]:
+    """Who said what, in order."""
+    return [(one["owner"]["identifier"], one["content"]) for one in conversation["messages"]]
+
+
+def told(call: Call) -> list[tuple[str, str]]:
+    return [(one["role"], one["content"]) for one in call.messages if one["role"] != "system"]

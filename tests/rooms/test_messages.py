@@ -3,48 +3,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import pytest
-
 from gateway.database import Database
-from tests.rooms.asking import Body, Caller, calling
+from tests.rooms.asking import Caller, heard, settled, told
 from tests.rpc.asking import TITLED
 from tests.running import Gateway
 from tests.scripted import Call, ScriptedUpstream, say, status, text
 from tests.streams.reading import following
-from tests.team import Team, make_team
-
-Told = tuple[str, str]
-
-
-@pytest.fixture
-async def team(gateway: Gateway) -> Team:
-    """An agency of ann's."""
-    return await make_team(gateway, owner_key=await gateway.key("ann", "agencies"))
-
-
-async def settled(caller: Caller, conversation_id: str) -> Body:
-    """The conversation, once nobody works in it any more."""
-    async with asyncio.timeout(10):
-        while True:
-            turns = await caller.http.get(f"/api/conversations/{conversation_id}/turns")
-            assert turns.status_code == 200, turns.text
-            if all(one["completed_at"] for one in turns.json()["data"]):
-                return await caller.read(conversation_id)
-            await asyncio.sleep(0.02)
-
-
-@pytest.fixture
-async def ann(gateway: Gateway) -> Caller:
-    return await calling(gateway, "ann", "conversations", "chat")
-
-
-def heard(conversation: Body) -> list[tuple[str, str]]:
-    """Who said what, in order."""
-    return [(one["owner"]["identifier"], one["content"]) for one in conversation["messages"]]
-
-
-def told(call: Call) -> list[Told]:
-    return [(one["role"], one["content"]) for one in call.messages if one["role"] != "system"]
+from tests.team import Team
 
 
 async def test_without_bots_a_message_is_a_message(ann: Caller, upstream: ScriptedUpstream) -> None:

@@ -19,6 +19,7 @@ from gateway.agency.speech.prompt import GATEWAY, LIBRARY, Entry, FileText
 from gateway.agency.turns import sql
 from gateway.agency.turns.request import Ask
 from gateway.agency.turns.step import Delivery, Event, Question
+from gateway.conversation.participants import Status
 from gateway.database import Database, Row
 from gateway.ids import TurnId
 from gateway.streams.announcer import Announcer
@@ -42,13 +43,15 @@ class Fenced(Exception):
 @dataclass(frozen=True, slots=True)
 class Lease:
     """The right to write a turn's rows. `version` is the one the turn was accepted or taken at,
-    `reply_id` the interaction that its answer is."""
+    `reply_id` the interaction that its answer is. `shown` is what the responder was seen to do
+    then; None if it is no participant of the conversation, or that is of no interest."""
 
     turn_id: TurnId
     conversation_id: UUID
     fence: int
     version: int
     reply_id: UUID
+    shown: Status | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,7 @@ class StoredTurn:
     error: Mapping[str, Json] | None
     created_at: float
     manual: bool
+    shown: Status | None
 
     @property
     def abandoned(self) -> bool:
@@ -117,7 +121,8 @@ class StoredTurn:
     @property
     def lease(self) -> Lease:
         """For whoever has just taken it."""
-        return Lease(self.id, self.conversation_id, self.fence, self.version, self.reply_id)
+        place = self.id, self.conversation_id, self.fence, self.version, self.reply_id
+        return Lease(*place, self.shown)
 
 
 class Ledger:
@@ -166,8 +171,9 @@ class Ledger:
         history_hash: bytes | None,
     ) -> Ended:
         """Write the answer and end the turn."""
+        statement = sql.COMPLETE if lease.shown is None else sql.COMPLETE_IN_ROOM
         row = await self._written(
-            lease, sql.COMPLETE, *_step(lease, step), ids.new(), text, finish_reason, history_hash
+            lease, statement, *_step(lease, step), ids.new(), text, finish_reason, history_hash
         )
         return Ended(row["version"], row["queued"], row["untitled"])
 
@@ -175,8 +181,16 @@ class Ledger:
         self, lease: Lease, step: StepRecord | None, error: Mapping[str, Json], text: str
     ) -> Ended:
         """End the turn without an answer; `text` is what had been said of it."""
-        row = await self._written(lease, sql.FAIL, *_step(lease, step), encoded(error), text)
+        statement = sql.FAIL if lease.shown is None else sql.FAIL_IN_ROOM
+        row = await self._written(lease, statement, *_step(lease, step), encoded(error), text)
         return Ended(row["version"], row["queued"], row["untitled"])
+
+    async def show(self, lease: Lease, status: Status) -> None:
+        """What the responder, a participant, is seen to do. Its reply is seen once it writes."""
+        place = lease.conversation_id, lease.turn_id, lease.fence
+        row = await self._written(lease, sql.SHOW, *place, status)
+        if not row["shown"]:
+            raise Fenced
 
     async def suspend(self, lease: Lease, seconds: float) -> None:
         """Nobody listens any more: keep the turn for a client that comes back."""
@@ -383,6 +397,7 @@ def _stored(row: Row) -> StoredTurn:
         error=None if row["error"] is None else msgspec.json.decode(row["error"]),
         created_at=row["created_at"].timestamp(),
         manual=row["drive"] == MANUAL,
+        shown=None if row["shown"] is None else Status(row["shown"]),
     )
 
 

@@ -14,6 +14,7 @@ from gateway.agency.turns.memory import Remembered
 from gateway.agency.turns.release import Release
 from gateway.agency.turns.replay import describe
 from gateway.agency.turns.reply import Outcome, Reply
+from gateway.conversation.participants import Status
 from gateway.errors import UpstreamError
 
 
@@ -31,6 +32,8 @@ class PlainTurn:
 
     async def run(self) -> None:
         """Raises `Fenced` if the turn was taken away, Unavailable if the database was."""
+        if self.stored.shown not in (None, Status.THINKING):
+            await self.ledger.show(self.stored.lease, Status.THINKING)
         call = await self._call()
         release = Release(self.stored.ask)
         began = perf_counter()

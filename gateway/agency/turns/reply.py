@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from time import perf_counter
 from uuid import UUID
@@ -25,7 +25,8 @@ class Outcome:
 class Reply:
     """One turn's answer, for any number of followers.
 
-    `streamed` is set once somebody wants the text as it comes. `model_seconds` is the time during
+    `streamed` is set once somebody wants the text as it comes; `begins` is called with its first
+    words. `model_seconds` is the time during
     which at least one model call was under way.
     """
 
@@ -34,6 +35,7 @@ class Reply:
         self.conversation_id = conversation_id
         self.created = created
         self.streamed = False
+        self.begins: Callable[[], None] = _nothing
         self.followers = 0
         self._pieces: list[str] = []
         self._changed = asyncio.Event()
@@ -49,8 +51,11 @@ class Reply:
         self.streamed = True
 
     def publish(self, text: str) -> None:
+        first = not self._pieces
         self._pieces.append(text)
         self._wake()
+        if first:
+            self.begins()
 
     def end(self, how: Outcome | GatewayError) -> None:
         if self._ended is None:
@@ -129,3 +134,7 @@ class Reply:
         if isinstance(self._ended, GatewayError):
             raise self._ended
         return self._ended
+
+
+def _nothing() -> None:
+    """Where nobody waits for the first words."""

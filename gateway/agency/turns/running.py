@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 from uuid import UUID
 
@@ -14,6 +16,7 @@ from gateway.agency.turns import replay
 from gateway.agency.turns.ledger import Ended, Fenced, Lease, Ledger
 from gateway.agency.turns.memory import Memory, Remembered
 from gateway.agency.turns.reply import Reply
+from gateway.conversation.participants import Status
 from gateway.errors import GatewayError, TurnFailed, Unavailable
 from gateway.streams.announcer import Announcer, Voice
 from gateway.telemetry import causes
@@ -75,9 +78,22 @@ class Running:
         work = self._run(turn, reply, lease)
         task = asyncio.create_task(work, name=f"turn {lease.turn_id}")
         self._held[lease.turn_id] = Held(lease, reply, attended, task)
+        if lease.shown is not None:
+            # A room is shown the reply with its first words, whether or not somebody listens.
+            reply.begins = partial(self._begins, turn, lease)
+            reply.stream()
         place = lease.conversation_id, lease.reply_id, lease.fence
         self._announcer.speak(Voice(*place, said=lambda: reply.said, wanted=reply.stream))
         return reply
+
+    def _begins(self, turn: Runnable, lease: Lease) -> None:
+        """The first words. Those that come with the answer itself are shown by that."""
+        if turn.ended is None:
+            self.see_to(self._show_writing(lease))
+
+    async def _show_writing(self, lease: Lease) -> None:
+        with suppress(Fenced):  # it has ended meanwhile
+            await self._ledger.show(lease, Status.WRITING)
 
     async def _run(self, turn: Runnable, reply: Reply, lease: Lease) -> None:
         try:

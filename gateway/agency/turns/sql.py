@@ -8,6 +8,7 @@ has taken the turn, the statement changes nothing and returns no row.
 """
 
 from gateway.conversation.sql_files import TEXT
+from gateway.conversation.sql_participants import SHOWN, becomes
 
 # ---- reading ------------------------------------------------------------------------------------
 
@@ -88,17 +89,17 @@ CHAIN = f"""
     LIMIT $3
 """  # noqa: S608
 
-# $1 turn.
-TURN = """
+# $1 turn. `shown` is what its responder is seen to do, if that is a participant.
+TURN = f"""
     SELECT t.*, i.content AS answer, r.marked_as_excluded_at AS input_excluded,
-           t.lease_until < now() AS expired, s.text AS system, c.drive
+           t.lease_until < now() AS expired, s.text AS system, c.drive, {SHOWN} AS shown
     FROM turn t
     JOIN conversation c ON c.id = t.conversation_id
     JOIN interaction i ON i.id = t.reply_interaction_id
     JOIN interaction r ON r.id = t.input_interaction_id
     LEFT JOIN message s ON s.id = t.system_message_id
     WHERE t.id = $1
-"""
+"""  # noqa: S608
 
 # $1 turn.
 VOID = "SELECT state IN ('failed', 'cancelled') AS void FROM turn WHERE id = $1"
@@ -223,8 +224,39 @@ FAIL = f"""{_RAISED}, t AS (
         SELECT FROM turn WHERE conversation_id = $1 AND state = 'queued') AS queued FROM t
 """  # noqa: S608
 
+_AT_REST = becomes("'idle'", version="t.version", beside="t", of="$2")
+
+
+def _in_room(end: str) -> str:
+    """The same end of a turn, whose responder is a participant: it is idle then."""
+    head, told = end.rsplit("SELECT version", 1)
+    return f"{head.rstrip()}, p AS ({_AT_REST})\n    SELECT version{told}"
+
+
+COMPLETE_IN_ROOM = _in_room(COMPLETE)
+FAIL_IN_ROOM = _in_room(FAIL)
+
+# $1 conversation, $2 turn, $3 fence, $4 status. What its responder is seen to do; once it writes,
+# so is its reply. Nothing is shown of a turn that ended while its conversation was waited for.
+SHOW = f"""
+    WITH raised AS (
+        UPDATE conversation SET version = version + 1
+        WHERE id = $1 AND EXISTS (
+            SELECT FROM turn WHERE id = $2 AND fence = $3 AND state = 'running')
+        RETURNING version
+    ), t AS (
+        SELECT turn.id, turn.reply_interaction_id, raised.version FROM raised, turn
+        WHERE {_FENCED} FOR NO KEY UPDATE OF turn
+    ), p AS ({becomes("$4::text", version="t.version", beside="t", of="$2")}
+    ), i AS (
+        UPDATE interaction SET silent = false, version = t.version FROM t
+        WHERE interaction.id = t.reply_interaction_id AND silent AND $4 = 'writing'
+    )
+    SELECT version, EXISTS (SELECT FROM t) AS shown FROM raised
+"""  # noqa: S608
+
 # $1 turn, $2 fence, $3 seconds to wait for its client.
-SUSPEND = """
+SUSPEND = f"""
     WITH raised AS (
         UPDATE conversation SET version = version + 1, updated_at = now()
         WHERE id = (SELECT conversation_id FROM turn
@@ -234,9 +266,10 @@ SUSPEND = """
         UPDATE turn SET state = 'suspended', owner_node = NULL, updated_at = now(),
                lease_until = now() + make_interval(secs => $3), version = raised.version
         FROM raised WHERE turn.id = $1 AND turn.fence = $2 AND turn.state = 'running'
+    ), p AS ({becomes("'idle'", version="raised.version", beside="raised", of="$1")}
     )
     SELECT id, version FROM raised
-"""
+"""  # noqa: S608
 
 # $1 turns, $2 their fences. Give turns up, for whoever is first to take them.
 RELEASE = """
@@ -301,9 +334,9 @@ EXPIRED = """
 
 # $1 turn, $2 the error, $3 states it may be in, $4 the state it gets, $5 whether its time must be
 # up. Ends a turn from outside.
-END = """
+END = f"""
     WITH found AS (
-        SELECT conversation_id FROM turn WHERE id = $1 AND state = ANY($3::text[])
+        SELECT conversation_id, state FROM turn WHERE id = $1 AND state = ANY($3::text[])
           AND ($5 = false OR lease_until < now())
     ), raised AS (
         UPDATE conversation SET version = version + 1, updated_at = now()
@@ -318,9 +351,12 @@ END = """
         UPDATE interaction SET errors = jsonb_build_array($2::jsonb), completed_at = now(),
                updated_at = now(), silent = false, version = t.version
         FROM t WHERE interaction.id = t.reply_interaction_id
+    ), worked AS (
+        SELECT t.version FROM t, found WHERE found.state IN ('running', 'waiting')
+    ), p AS ({becomes("'idle'", version="worked.version", beside="worked", of="$1")}
     )
     SELECT version, conversation_id FROM t
-"""
+"""  # noqa: S608
 
 # $1 conversation: its first words, for a title, and who replies in it. No row if it has one.
 UNTITLED = """

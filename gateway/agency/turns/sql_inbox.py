@@ -4,6 +4,7 @@ They run in one transaction that begins with LOCK, so that each sees what the ot
 """
 
 from gateway.agency.turns.sql_accept import BELIEVED
+from gateway.conversation.sql_participants import becomes
 
 # $1 conversation. `system` is the client's system message in force.
 LOCK = """
@@ -115,7 +116,7 @@ UNHEARD = """
 
 # $1 conversation, $2 turn, $3 node, $4 lease, $5 history hash, $6 agent, $7 to $10 messages: ids,
 # interactions, whether a bot said it, whether it is asked in this turn.
-START = """
+START = f"""
     WITH c AS (
         UPDATE conversation SET version = version + 1, updated_at = now() WHERE id = $1
         RETURNING id, version
@@ -127,12 +128,13 @@ START = """
                CASE WHEN NOT n.bot THEN $6 END, n.ordinal, c.version
         FROM c, unnest($7::uuid[], $8::uuid[], $9::bool[], $10::bool[]) WITH ORDINALITY
              AS n (id, interaction_id, bot, asked, ordinal)
+    ), p AS ({becomes("'thinking'", version="c.version", beside="c", of="$2")}
     )
     UPDATE turn SET state = 'running', fence = fence + 1, owner_node = $3, updated_at = now(),
            lease_until = now() + make_interval(secs => $4), history_hash = $5, version = c.version
     FROM c WHERE turn.id = $2
     RETURNING turn.version
-"""
+"""  # noqa: S608
 
 # $1 node, $2 seconds, $3 rows. Conversations in which a turn waits for none.
 STRANDED = """

@@ -14,6 +14,7 @@ from typing import TypeAlias
 from gateway.agency.speech.envelope import Envelope, Malformed, Said
 from gateway.agency.speech.prompt import END_USER, GATEWAY, LIBRARY
 from gateway.agency.teams.catalog import AgencySpec, Limits
+from gateway.conversation.participants import Status
 
 RETURNS = 3
 """How often in a row an answer goes back to the agent that gave it."""
@@ -175,6 +176,13 @@ class Work:
         if not self.manual or self.closing is not None or self.ready():
             return None
         return next((q for q in self._questions if q.asked != self.entry), None)
+
+    def doing(self) -> Status:
+        """What the entry agent is seen to do, unless it speaks."""
+        asked = {question.asked for question in self._questions if question.asker == self.entry}
+        if not asked or self.closing is not None:
+            return Status.THINKING
+        return Status.SEARCHING if LIBRARY in asked else Status.WAITING
 
     def ready(self, busy: Collection[int] = ()) -> list[int]:
         """The agents to call now. `busy` are being called already."""

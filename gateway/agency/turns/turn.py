@@ -103,6 +103,7 @@ class Turn:
         """The contexts after an answer, for the turn that comes next."""
         self.ended: Ended | None = None
         self._parked = False
+        self._shown = plan.lease.shown
         self._began = perf_counter()
         self._calls: dict[int, asyncio.Task[Spoken]] = {}
         self._searches: dict[int, asyncio.Task[Delivery]] = {}
@@ -124,6 +125,7 @@ class Turn:
 
     async def _round(self) -> None:
         """Call whoever can go on, search for whoever asks, and take in the next answers."""
+        await self._show()
         ready = self._work.ready(self._calls)
         queries = [query for query in self._work.queries() if query.asker not in self._searches]
         if reason := self._exhausted(len(ready) + len(queries)):
@@ -136,6 +138,13 @@ class Turn:
             self._parked = self._work.manual = await self._ledger.park(self._lease, question)
         else:
             await self._tell(Delivery(GATEWAY, self._work.entry, NOBODY))
+
+    async def _show(self) -> None:
+        """Have a room see what its participant does. Once it speaks, it is `Running` that does."""
+        doing = self._work.doing()
+        if self._shown not in (None, doing) and not self._reply.spoken:
+            self._shown = doing
+            await self._ledger.show(self._lease, doing)
 
     def _exhausted(self, more: int) -> str | None:
         tokens = self._usage.prompt_tokens + self._usage.completion_tokens
