@@ -41,16 +41,6 @@ class Page(Generic[Item]):
     next_cursor: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Description:
-    """What is to change of a conversation. `title` counts only if `entitles`: None takes it away. A
-    drive of None stays as it is."""
-
-    entitles: bool = False
-    title: str | None = None
-    drive: str | None = None
-
-
 class Rooms:
     def __init__(self, database: Database, announcer: Announcer) -> None:
         self._database = database
@@ -96,17 +86,17 @@ class Rooms:
         more = ids.show(ids.CONVERSATION, rows[limit - 1]["id"]) if len(rows) > limit else None
         return Page([_conversation.decode(row["body"]) for row in rows[:limit]], more)
 
-    async def describe(self, conversation_id: UUID, wanted: Description) -> Conversation:
-        """Nothing happens if it is so already."""
-        row = await self._database.fetchrow(
-            sql.DESCRIBE, conversation_id, wanted.entitles, wanted.title, wanted.drive
-        )
+    async def one(self, conversation_id: UUID) -> Conversation:
+        row = await self._database.fetchrow(sql.ONE, conversation_id)
         if row is None:
             raise absent(ids.CONVERSATION, [conversation_id])
-        if row["version"] is not None:
+        return _conversation.decode(row["body"])
+
+    async def entitle(self, conversation_id: UUID, title: str | None) -> None:
+        """Nothing happens if it has that title already."""
+        if row := await self._database.fetchrow(sql.ENTITLE, conversation_id, title):
             changed = partial(self._announcer.changed, conversation_id, row["version"])
             self._database.after_commit(changed)
-        return _conversation.decode(row["body"])
 
     async def messages(
         self, conversation_id: UUID, limit: int, cursor: str | None

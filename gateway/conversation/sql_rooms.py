@@ -32,26 +32,18 @@ PAGE = f"""
     ORDER BY c.id DESC LIMIT $4
 """  # noqa: S608
 
-# $1 conversation, $2 whether it gets another title, $3 that, $4 its drive or null for the one it
-# has. No row if there is no such conversation, no version if nothing changes.
-DESCRIBE = f"""
-    WITH found AS (
-        SELECT id, CASE WHEN $2 THEN $3 ELSE title END AS title, coalesce($4, drive) AS drive
-        FROM conversation WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE
-    ), c AS (
-        UPDATE conversation SET title = found.title, drive = found.drive, updated_at = now(),
-               version = version + 1
-        FROM found
-        WHERE conversation.id = found.id
-          AND (conversation.title, conversation.drive)
-              IS DISTINCT FROM (found.title, found.drive)
-        RETURNING conversation.*
-    )
-    SELECT ({CONVERSATION})::text AS body, c.version FROM c
-    UNION ALL
-    SELECT ({CONVERSATION})::text, NULL FROM conversation c
-    WHERE c.id = $1 AND c.deleted_at IS NULL AND NOT EXISTS (SELECT FROM c AS changed)
+# $1 conversation.
+ONE = f"""
+    SELECT ({CONVERSATION})::text AS body FROM conversation c
+    WHERE c.id = $1 AND c.deleted_at IS NULL
 """  # noqa: S608
+
+# $1 conversation, $2 title or null. No row if it has that already.
+ENTITLE = """
+    UPDATE conversation SET title = $2, updated_at = now(), version = version + 1
+    WHERE id = $1 AND deleted_at IS NULL AND title IS DISTINCT FROM $2
+    RETURNING version
+"""
 
 # $1 conversation, $2 the last message of the page before or null, $3 rows. Newest first.
 MESSAGES = f"""

@@ -12,7 +12,6 @@ from gateway import ids
 from gateway.agency.turns.request import Said
 from gateway.conversation.participants import Kind, Member, Status, checked
 from gateway.conversation.rights import Right
-from gateway.conversation.rooms import Description
 from gateway.errors import InvalidRequest
 from gateway.routes.rpc_calls import read_ids
 from gateway.streams.events import Conversation, Interaction
@@ -90,10 +89,3 @@ def said(conversation_id: UUID, message: NewMessage) -> Said:
     if not message.content and not message.file_ids:
         raise InvalidRequest("A message has content, or files.", param="content")
     return Said(conversation_id, message.content, tuple(read_ids(ids.FILE, message.file_ids)))
-
-
-def description(patch: ConversationPatch) -> Description:
-    drive = None if patch.drive is UNSET else patch.drive
-    if patch.title is UNSET:
-        return Description(drive=drive)
-    return Description(True, patch.title, drive)

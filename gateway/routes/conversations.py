@@ -11,11 +11,12 @@ from litestar.di import NamedDependency, Provide
 from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
 from litestar.types import ControllerRouterHandler
+from msgspec import UNSET
 
 from gateway import ids
 from gateway.agency.teams.catalog import Catalog
 from gateway.agency.turns.engine import Engine
-from gateway.agency.turns.members import Members
+from gateway.agency.turns.members import admit
 from gateway.agency.turns.replay import describe
 from gateway.auth import Principal
 from gateway.conversation.idempotency import Claim, Idempotency, body_hash
@@ -32,7 +33,6 @@ from gateway.routes.conversation_wire import (
     NewConversation,
     NewMessage,
     NewStatus,
-    description,
     members,
     said,
 )
@@ -65,7 +65,7 @@ class Desk:
 
     rooms: Rooms
     participants: Participants
-    members: Members
+    catalog: Catalog
     conversations: Conversations
     idempotency: Idempotency
     engine: Engine
@@ -81,7 +81,7 @@ async def create_conversation(
     """You own it. Agents, agencies and models join at once and answer what is said; users are
     invited."""
     others = members(data)
-    await desk.members.check(others, principal)
+    await admit(others, desk.catalog, principal)
     made = await desk.rooms.create(principal.user, data.title, data.drive, others)
     return await desk.rooms.whole(made)
 
@@ -118,11 +118,16 @@ async def patch_conversation(
     desk: TheDesk,
     principal: Caller,
 ) -> Conversation:
-    """Only its owner may. A `title` of null takes the title away."""
+    """Only its owner may. A `title` of null takes the title away. While it is driven by hand, what
+    bots ask others or the library is left to whoever answers it; `auto` has them go on at once."""
     conversation = ids.read(ids.CONVERSATION, conversation_id)
     standing = await desk.participants.standing(conversation, principal.user)
     demand(allowed=may_lead(standing), what="change title or drive")
-    return await desk.rooms.describe(conversation, description(data))
+    if data.title is not UNSET:
+        await desk.rooms.entitle(conversation, data.title)
+    if data.drive is not UNSET:
+        await desk.engine.set_drive(conversation, data.drive)
+    return await desk.rooms.one(conversation)
 
 
 @delete("/{conversation_id:str}", summary="Delete a conversation", responses=KNOWN)
@@ -149,8 +154,8 @@ async def add_message(
     principal: Caller,
     idempotency_key: Key = None,
 ) -> Response[bytes]:
-    """It is answered at once. Every agency and model in the conversation then replies, one after
-    the other in their order; that is told on the channel."""
+    """It is answered at once. Every bot in the conversation then replies, one after the other in
+    their order; that is told on the channel."""
     conversation = ids.read(ids.CONVERSATION, conversation_id)
     standing = await desk.participants.standing(conversation, principal.user)
     demand(allowed=may(standing, Right.ADD_MESSAGE), what="add messages")
@@ -207,7 +212,7 @@ async def _desk(
     return Desk(
         Rooms(database, announcer),
         Participants(database, announcer),
-        Members(database, catalog),
+        catalog,
         Conversations(database, announcer),
         Idempotency(database),
         engine,

@@ -299,3 +299,41 @@ async def test_excluding_a_message_hides_all_answers_to_it(
         (0, "Which animal?"),
         (0, "model gpt: Apples."),
     ]
+
+
+async def test_an_agent_answers_for_itself_with_its_team_behind_it(
+    ann: Caller, team: Team, upstream: ScriptedUpstream
+) -> None:
+    room = await ann.create(("agent", team["programmer"]), ("agency", team.id))
+    upstream.script("programmer", say(team["manager"], "How long?"), say(0, "Two days."))
+    upstream.script("manager", say(team["programmer"], "Two."), say(0, "So it is."))
+    await ann.say(room["id"], "How hard is it?")
+    whole = await settled(ann, room["id"])
+    agent = team["programmer"]
+    assert heard(whole)[1:] == [(str(agent), "Two days."), (str(team.id), "So it is.")]
+    assert [one["owner"]["type"] for one in whole["messages"]] == ["user", "agent", "agency"]
+    last = upstream.calls_of("manager")[-1].inbound
+    assert last[-2:] == [(0, "How hard is it?"), (0, f"agent {agent}: Two days.")]
+
+
+async def test_driven_by_hand_a_room_waits_until_it_is_driven_again(
+    ann: Caller, team: Team, upstream: ScriptedUpstream
+) -> None:
+    room = await ann.create(("agency", team.id), ("model", "gpt"), drive="manual")
+    upstream.script("manager", say(team["programmer"], "How long?"), say(0, "Two days."))
+    upstream.script("programmer", say(team["manager"], "Two."))
+    upstream.script("*", text("Fine."))
+    async with following(ann.http, room["id"]) as stream:
+        await stream.until(lambda one: one.told)
+        await ann.say(room["id"], "How hard is it?")
+        await stream.until(
+            lambda one: "waiting" in [told["turn"]["state"] for told in one.of("turn.updated")]
+        )
+        assert (await ann.read(room["id"]))["participants"][1]["status"] == "waiting"
+        assert len(upstream.calls) == 1
+    await ann.call("PATCH", f"/{room['id']}", json={"drive": "auto"})
+    assert [content for _, content in heard(await settled(ann, room["id"]))] == [
+        "How hard is it?",
+        "Two days.",
+        "Fine.",
+    ]

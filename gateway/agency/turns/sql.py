@@ -72,16 +72,16 @@ CHAIN = f"""
            NULL AS to_id, CASE WHEN own THEN i.content ELSE {_TOLD} END AS text, i.parts,
            {files("i")} AS files,
            i.ordinal AS version, NULL AS turn_id, NULL AS step_id
-    FROM interaction r
-    JOIN interaction i ON i.conversation_id = $1 AND i.ordinal < $2
-    CROSS JOIN LATERAL (SELECT i.owner_type = 'bot'
-        OR (i.owner_type, i.owner_identifier) = (r.owner_type, r.owner_identifier) AS own) o
+    FROM interaction i
+    LEFT JOIN interaction r ON r.conversation_id = $1 AND r.ordinal = $2
+    CROSS JOIN LATERAL (SELECT i.owner_type = 'bot' OR coalesce(
+        (i.owner_type, i.owner_identifier) = (r.owner_type, r.owner_identifier), false) AS own) o
     LEFT JOIN LATERAL (
         SELECT t.* FROM turn t WHERE t.conversation_id = $1 AND t.seq >= i.ordinal
         ORDER BY t.seq LIMIT 1
     ) t ON true
     LEFT JOIN interaction x ON x.id = t.input_interaction_id AND t.seq = i.ordinal
-    WHERE r.conversation_id = $1 AND r.ordinal = $2 AND i.errors IS NULL AND NOT i.silent
+    WHERE i.conversation_id = $1 AND i.ordinal < $2 AND i.errors IS NULL AND NOT i.silent
       AND i.deleted_at IS NULL AND i.marked_as_excluded_at IS NULL
       AND x.deleted_at IS NULL AND x.marked_as_excluded_at IS NULL
       AND NOT coalesce(t.attended AND t.state IN ('failed', 'cancelled'), false)
