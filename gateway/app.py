@@ -183,3 +183,5 @@ def _announce(resources: Resources) -> None:
     log.info("ready to serve", extra={"model": mode})
     if resources.settings.rehearses:
         log.warning("no upstream is set: the built-in rehearsal answers, not a language model")
+    if resources.settings.workers > 1 and resources.settings.chroma_url is None:
+        log.warning("several workers have no search index unless CHROMA_URL is set")

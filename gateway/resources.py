@@ -108,7 +108,8 @@ def open_broker(settings: Settings) -> AbstractAsyncContextManager[Broker]:
 
 @asynccontextmanager
 async def open_index(settings: Settings) -> AsyncIterator[Index]:
-    index = Index(settings.chroma_url, Path(settings.data_dir) / "chroma")
+    alone = settings.workers == 1  # workers can't share the files, and one of many would do harm
+    index = Index(settings.chroma_url, Path(settings.data_dir) / "chroma" if alone else None)
     try:
         yield index
     finally:

@@ -101,15 +101,10 @@ def _number(text: Mapping[str, str], name: str, default: int, *, low: int, high:
 
 
 def _refuse_lonely_workers(settings: Settings) -> None:
-    shared = {
-        "DATABASE_URL": settings.database_url,
-        "REDIS_URL": settings.redis_url,
-        "CHROMA_URL": settings.chroma_url,
-    }
+    shared = {"DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url}
     missing = [name for name, value in shared.items() if value is None]
     if settings.workers > 1 and missing:
         raise InvalidRequest(
-            f"GATEWAY_WORKERS={settings.workers} needs {' and '.join(missing)}: several processes "
-            "can share neither the embedded Postgres, nor the memory broker, nor the embedded "
-            "search index."
+            f"GATEWAY_WORKERS={settings.workers} needs {' and '.join(missing)}: "
+            "several processes can share neither the embedded Postgres nor the memory broker."
         )

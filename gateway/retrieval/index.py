@@ -66,12 +66,13 @@ class Near:
 
 
 class Index:
-    """The server at `url`, else the files in `directory`, which one process alone may use.
+    """The server at `url`, else the files in `directory`, which one process alone may use; with
+    neither it is away for good.
 
     Every method raises Unavailable while Chroma is away, and works again when it is back.
     """
 
-    def __init__(self, url: str | None, directory: Path) -> None:
+    def __init__(self, url: str | None, directory: Path | None) -> None:
         self._url = url
         self._directory = directory
         self._threads = ThreadPoolExecutor(THREADS, "chroma")
@@ -141,8 +142,12 @@ class Index:
             await self._call(self._heartbeat, WRITE_S)
 
     def taken(self) -> bool:
-        """Whether another process uses the files, and so does what there is to do."""
-        if self._url is not None or not self._opening.acquire(blocking=False):
+        """Whether the files are not ours: what there is to do is left to another process."""
+        if self._url is not None:
+            return False
+        if self._directory is None:
+            return True
+        if not self._opening.acquire(blocking=False):
             return False
         try:
             return self._client is None and _used(self._directory)
@@ -182,6 +187,8 @@ class Index:
             return self._client
 
     def _embedded(self) -> Client:
+        if self._directory is None:
+            raise Unavailable("Several workers have a search index only if CHROMA_URL is set.")
         import chromadb
 
         self._directory.mkdir(parents=True, exist_ok=True)

@@ -131,3 +131,10 @@ async def test_the_embedded_files_are_one_processs_alone(tmp_path: Path) -> None
     await first.close()
     await second.drop(ids.new())
     await second.close()
+
+
+async def test_several_workers_without_a_server_have_no_index_and_say_so() -> None:
+    index = Index(None, None)
+    with pytest.raises(Unavailable, match="CHROMA_URL"):
+        await index.near(ids.new(), [1.0], 1, None)
+    await index.close()

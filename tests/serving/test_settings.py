@@ -38,12 +38,8 @@ def test_what_cannot_be_used_is_named(name: str, value: str) -> None:
         read({name: value})
 
 
-def test_several_workers_need_a_shared_postgres_redis_and_chroma() -> None:
-    shared = {
-        "DATABASE_URL": "postgresql://x",
-        "REDIS_URL": "redis://x",
-        "CHROMA_URL": "http://x",
-    }
+def test_several_workers_need_a_shared_postgres_and_redis() -> None:
+    shared = {"DATABASE_URL": "postgresql://x", "REDIS_URL": "redis://x"}
     for missing in shared:
         set_ = {name: value for name, value in shared.items() if name != missing}
         with pytest.raises(InvalidRequest, match=f"needs {missing}:"):
