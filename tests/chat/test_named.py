@@ -73,7 +73,7 @@ async def test_another_users_conversation_is_not_found(
 
 
 async def test_messages_wait_for_the_turn_before_and_keep_their_order(
-    gateway: Gateway, upstream: ScriptedUpstream
+    gateway: Gateway, upstream: ScriptedUpstream, database: Database
 ) -> None:
     ann = Chat(gateway, await make_team(gateway))
     hold = asyncio.Event()
@@ -88,7 +88,9 @@ async def test_messages_wait_for_the_turn_before_and_keep_their_order(
     asking = []
     for number in range(12):
         asking.append(asyncio.create_task(ann.branch(0).say(f"m{number}", **named(first))))
-        await asyncio.sleep(0.02)
+        async with asyncio.timeout(5):
+            while len(await turns(database)) < number + 2:  # it has its place now
+                await asyncio.sleep(0.01)
     assert len(upstream.calls) == 2
     hold.set()
     assert await asyncio.gather(*asking) == [f"To m{number}" for number in range(12)]

@@ -10,8 +10,8 @@ from gateway import ids
 from gateway.agency.model import FinishReason, Json, Usage
 from gateway.agency.speech.decoder import Decoder
 from gateway.agency.speech.envelope import Said, storable, tells
-from gateway.agency.turns.ledger import StepRecord
 from gateway.agency.turns.replay import describe
+from gateway.agency.turns.rows import StepRecord
 from gateway.errors import UpstreamError
 
 

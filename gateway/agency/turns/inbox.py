@@ -19,11 +19,12 @@ from gateway.agency.teams.team import AgencySpec
 from gateway.agency.turns import lineage
 from gateway.agency.turns import sql_inbox as sql
 from gateway.agency.turns.intake import NewInteraction
-from gateway.agency.turns.ledger import Ledger, encoded
+from gateway.agency.turns.ledger import Ledger
 from gateway.agency.turns.members import member_of, responder_of
 from gateway.agency.turns.replay import describe
 from gateway.agency.turns.request import Ask, Posted, Public, Said
 from gateway.agency.turns.responder import check, team_of
+from gateway.agency.turns.rows import encoded
 from gateway.auth import Principal
 from gateway.conversation.files import Files
 from gateway.conversation.participants import Member, Participants

@@ -13,9 +13,10 @@ from gateway.agency.model import Json
 from gateway.agency.speech.prompt import Entry
 from gateway.agency.teams.team import AgencySpec
 from gateway.agency.turns import sql_accept as sql
-from gateway.agency.turns.ledger import CONTEXT_ROWS, MANUAL, Lease, encoded, entries_of
+from gateway.agency.turns.ledger import CONTEXT_ROWS
 from gateway.agency.turns.lineage import BUSY, Fork, Match
 from gateway.agency.turns.request import Ask
+from gateway.agency.turns.rows import MANUAL, Lease, encoded, entries_of
 from gateway.auth import Principal
 from gateway.database import Database, Row
 from gateway.ids import TurnId

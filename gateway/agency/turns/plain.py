@@ -9,11 +9,12 @@ from gateway import ids
 from gateway.agency.model import Completion, Json, Model, ModelCall, OnText, Usage
 from gateway.agency.speech.prompt import plain
 from gateway.agency.teams.team import Limits
-from gateway.agency.turns.ledger import Ended, Ledger, StepRecord, StoredTurn
+from gateway.agency.turns.ledger import Ledger
 from gateway.agency.turns.memory import Remembered
 from gateway.agency.turns.release import Release
 from gateway.agency.turns.replay import describe
 from gateway.agency.turns.reply import Outcome, Reply
+from gateway.agency.turns.rows import Ended, StepRecord, StoredTurn
 from gateway.conversation.participants import Status
 from gateway.errors import UpstreamError
 

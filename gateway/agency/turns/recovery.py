@@ -19,6 +19,7 @@ from gateway.agency.turns.ledger import Ledger
 from gateway.agency.turns.library import Library
 from gateway.agency.turns.memory import Memory
 from gateway.agency.turns.reception import Reception
+from gateway.agency.turns.sweeper import Sweeper
 from gateway.conversation.idempotency import Idempotency
 from gateway.conversation.participants import Participants
 from gateway.database import Database
@@ -76,7 +77,7 @@ async def open_engine(
     keepers = [
         asyncio.create_task(_regularly(engine.running.renew, period), name="renew leases"),
         asyncio.create_task(
-            _regularly(engine.sweep, min(period, 1.0), engine.woken), name="sweep turns"
+            _regularly(Sweeper(engine).sweep, min(period, 1.0), engine.woken), name="sweep turns"
         ),
         asyncio.create_task(_regularly(engine.running.save, SAVE_S), name="save replies"),
         asyncio.create_task(_regularly(idempotency.forget_old, FORGET_S), name="forget keys"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gateway.agency.model import Json
-from gateway.agency.turns.ledger import StoredTurn
 from gateway.agency.turns.reply import Outcome, Reply
+from gateway.agency.turns.rows import StoredTurn
 from gateway.errors import GatewayError, TurnCancelled, TurnFailed, Unavailable
 
 

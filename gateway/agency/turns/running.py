@@ -13,9 +13,10 @@ from uuid import UUID
 
 from gateway import ids
 from gateway.agency.turns import replay
-from gateway.agency.turns.ledger import Ended, Fenced, Lease, Ledger
+from gateway.agency.turns.ledger import Fenced, Ledger
 from gateway.agency.turns.memory import Memory, Remembered
 from gateway.agency.turns.reply import Reply
+from gateway.agency.turns.rows import Ended, Lease
 from gateway.conversation.participants import Status
 from gateway.errors import GatewayError, TurnFailed, Unavailable
 from gateway.streams.announcer import Announcer, Voice

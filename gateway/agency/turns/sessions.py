@@ -18,15 +18,9 @@ from gateway.agency.teams.register import BIGINT
 from gateway.agency.turns import sql_sessions as sql
 from gateway.agency.turns.accept import Asked
 from gateway.agency.turns.engine import Engine, Stale
-from gateway.agency.turns.ledger import (
-    CONTEXT_ROWS,
-    SESSION_WAIT,
-    StoredTurn,
-    encoded,
-    entries_of,
-    message_columns,
-)
+from gateway.agency.turns.ledger import CONTEXT_ROWS, SESSION_WAIT
 from gateway.agency.turns.request import AGENCY, AGENT, Ask, ChatRequest, Dialogue, Public
+from gateway.agency.turns.rows import StoredTurn, encoded, entries_of, message_columns
 from gateway.agency.turns.session import (
     Given,
     Nothing,

@@ -26,13 +26,14 @@ from gateway.agency.teams.team import AgencySpec, AgentSpec
 from gateway.agency.turns import lineage
 from gateway.agency.turns.call import Call, Spoken, broken, without_what_is_told
 from gateway.agency.turns.contexts import Contexts
-from gateway.agency.turns.ledger import CONTEXT_ROWS, Ended, Lease, Ledger, StepRecord
+from gateway.agency.turns.ledger import CONTEXT_ROWS, Ledger
 from gateway.agency.turns.library import Library, consult
 from gateway.agency.turns.memory import Remembered
 from gateway.agency.turns.release import Release
 from gateway.agency.turns.replay import describe
 from gateway.agency.turns.reply import Outcome, Reply
 from gateway.agency.turns.request import Ask, Public
+from gateway.agency.turns.rows import Ended, Lease, StepRecord
 from gateway.agency.turns.step import (
     NOBODY,
     Answer,
