@@ -113,6 +113,12 @@ class FaultProxy:
             await self.become(Mode.PASS)
         assert self._hits(mode) > before, f"nothing was hit by {mode.value}"
 
+    async def connected(self, within: float = 20.0) -> None:
+        """Wait until somebody is."""
+        async with asyncio.timeout(within):
+            while not self._links:
+                await asyncio.sleep(0.005)
+
     async def become(self, mode: Mode, seconds: float = 0.0) -> None:
         self._mode, self._seconds = mode, seconds
         if mode is Mode.CUT:

@@ -132,6 +132,7 @@ async def test_connections_break_again_and_again(
             if number % 4 == 0:
                 scene.ask(f"{number}")
             await asyncio.sleep(scene.chance.uniform(0.02, 0.3))
+            await postgres_proxy.connected()
             async with postgres_proxy.fault(Mode.RESET):
                 pass
         await scene.check(interrupted=BREAKS)

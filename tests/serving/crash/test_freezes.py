@@ -10,13 +10,17 @@ import pytest
 from gateway import ids
 from gateway.database import Database
 from tests.scripted import ScriptedUpstream
+from tests.serving.crash.conftest import Spawn
 from tests.serving.crash.invariants import all_ended
 from tests.serving.crash.processes import LEASE_S, Process
+from tests.serving.crash.proxy import FaultProxy, Mode
 from tests.serving.crash.scenes import staged
 
 TABLES = ("conversation", "interaction", "turn", "step", "message", "idempotency_key")
 _BLOCKED = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 _IN_TRANSACTION = "SELECT FROM pg_stat_activity WHERE state = 'idle in transaction'"
+_RUNNING = "SELECT FROM turn WHERE state = 'running'"
+DELAY_S = 0.3
 LOCKED_S = 30.0
 """Well below what its callers have patience for; it is told to let go after a few seconds."""
 ASK_S = 3.0
@@ -94,4 +98,46 @@ async def test_what_a_frozen_process_had_locked_does_not_hold_the_others_up(
         await scene.answered()
         assert time.monotonic() - began < LOCKED_S
         await one.thaw()
+        await scene.check()
+
+
+@pytest.mark.parametrize("when", ["while it runs", "when it has ended"])
+async def test_a_turn_that_was_taken_up_before_its_process_had_begun_it_is_not_begun_twice(
+    when: str,
+    spawn: Spawn,
+    postgres_proxy: FaultProxy,
+    proxied_dsn: str,
+    upstream: ScriptedUpstream,
+    database: Database,
+) -> None:
+    """The process was frozen between its claim of the turn and its look at the rows."""
+    one, other = await asyncio.gather(spawn("one", DATABASE_URL=proxied_dsn), spawn("other"))
+    stage = staged(
+        (one, other),
+        upstream,
+        database,
+        conversations=1,
+        slow=6.0,
+        silent=ASK_S,
+        readers_at=[1],
+    )
+    async with stage as scene:
+        scene.door.caller.processes = [one]
+        async with postgres_proxy.fault(Mode.DELAY, seconds=DELAY_S):
+            scene.ask("the frozen", most=1)
+            async with asyncio.timeout(30):
+                while not await database.fetch(_RUNNING):
+                    await asyncio.sleep(0.01)
+            # It has not heard yet that this was committed.
+            await one.freeze()
+        assert {asked.caller for asked in scene.counting.log} <= {other.caller}, "too late"
+        scene.door.caller.processes = [other]
+        async with asyncio.timeout(20):
+            while not scene.counting.open_calls(other):
+                await asyncio.sleep(0.01)
+        if when == "when it has ended":
+            await all_ended(database)
+        await one.thaw()
+        await scene.answered()
+        await asyncio.sleep(AWAKE_S)
         await scene.check()
