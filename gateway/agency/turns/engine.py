@@ -24,6 +24,7 @@ from gateway.agency.turns.memory import Memory
 from gateway.agency.turns.reception import OPEN, Accepted, Queues, Reception, TakenBack
 from gateway.agency.turns.reply import Reply
 from gateway.agency.turns.request import ChatRequest, Posted, Public, Said
+from gateway.agency.turns.rows import Taken
 from gateway.agency.turns.runner import Runner
 from gateway.agency.turns.step import Event, begin
 from gateway.agency.turns.turn import Plan
@@ -43,7 +44,7 @@ class _Entered:
     """A turn that was accepted into a queue, and the one that was started by that, if any."""
 
     turn_id: TurnId
-    started: TurnId | None = None
+    started: Taken | None = None
 
 
 class Engine(Runner):
@@ -218,12 +219,12 @@ class Engine(Runner):
         themselves, once this is committed. Raises NotFound, InvalidRequest."""
         async with self.inbox.transaction():
             said = await self.inbox.say(message, principal)
-            if (turn_id := await self._next(message.conversation_id)) is not None:
-                self.inbox.after_commit(lambda: self.running.see_to(self._see_through(turn_id)))
+            if (taken := await self._next(message.conversation_id)) is not None:
+                self.inbox.after_commit(lambda: self.running.see_to(self._see_through(taken)))
         return said
 
-    async def _see_through(self, turn_id: TurnId) -> None:
-        await self._go_on(turn_id)
+    async def _see_through(self, taken: Taken) -> None:
+        await self._go_on(taken)
 
     # ---- from outside ----------------------------------------------------------------------------
 

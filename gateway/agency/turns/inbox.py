@@ -24,7 +24,7 @@ from gateway.agency.turns.members import member_of, responder_of
 from gateway.agency.turns.replay import describe
 from gateway.agency.turns.request import Ask, Posted, Public, Said
 from gateway.agency.turns.responder import check, team_of
-from gateway.agency.turns.rows import encoded
+from gateway.agency.turns.rows import Taken, encoded
 from gateway.auth import Principal
 from gateway.conversation.files import Files
 from gateway.conversation.participants import Member, Participants
@@ -239,7 +239,7 @@ class Inbox:
 
     # ---- starting --------------------------------------------------------------------------------
 
-    async def start(self, conversation_id: UUID) -> TurnId | None:
+    async def start(self, conversation_id: UUID) -> Taken | None:
         """Make the next turn ours, if one is queued and none is running. A suspended one is not
         waited for: its client has gone."""
         async with self.transaction():
@@ -253,14 +253,14 @@ class Inbox:
             for turn in turns:
                 if turn["state"] == "suspended":
                     await self._give_up(turn["id"])
-            await self._start(conversation_id, following)
-            return TurnId(following["id"])
+            fence = await self._start(conversation_id, following)
+            return Taken(TurnId(following["id"]), fence)
 
     async def _give_up(self, turn_id: TurnId) -> None:
         error = describe(TurnCancelled("Its client went on without it."))
         await self._ledger.end(turn_id, "cancelled", error, among=("suspended",))
 
-    async def _start(self, conversation_id: UUID, turn: Row) -> None:
+    async def _start(self, conversation_id: UUID, turn: Row) -> int:
         unheard: Sequence[Row] = ()
         entry = await self._entry(turn["responder"])
         if entry is not None:
@@ -278,7 +278,9 @@ class Inbox:
             [said["own"] for said in unheard],
             [said["asked"] for said in unheard],
         )
-        self._announce(conversation_id, row)
+        row = self._announce(conversation_id, row)
+        fence: int = row["fence"]
+        return fence
 
     async def _entry(self, responder: str) -> int | None:
         """The agent that is spoken to, if the responder is a team that is there."""
@@ -302,11 +304,12 @@ class Inbox:
         rows = await self._database.fetch(sql.STRANDED, self._node, self._lease, most)
         return [row["conversation_id"] for row in rows]
 
-    def _announce(self, conversation_id: UUID, row: Row | None) -> None:
+    def _announce(self, conversation_id: UUID, row: Row | None) -> Row:
         if row is None:
             raise LookupError("a locked conversation is gone")
         changed = partial(self._announcer.changed, conversation_id, row["version"])
         self._database.after_commit(changed)
+        return row
 
 
 def _interaction(letter: Letter, said: Public) -> NewInteraction:

@@ -20,6 +20,7 @@ from gateway.agency.turns.rows import (
     Lease,
     StepRecord,
     StoredTurn,
+    Taken,
     Written,
     encoded,
     entries_of,
@@ -171,13 +172,13 @@ class Ledger:
         row = await self._database.fetchrow(sql.VOID, turn_id)
         return row is None or bool(row["void"])
 
-    async def take(self, turn_id: TurnId, attempts: int) -> bool:
-        """Make a turn that nobody runs ours. False if somebody was faster."""
+    async def take(self, turn_id: TurnId, attempts: int) -> Taken | None:
+        """Make a turn that nobody runs ours. None if somebody was faster."""
         row = await self._database.fetchrow(sql.TAKE, turn_id, self._node, self._lease, attempts)
         if row is None:
-            return False
+            return None
         self._announcer.changed(row["id"], row["version"])
-        return bool(row["taken"])
+        return None if row["fence"] is None else Taken(turn_id, row["fence"])
 
     async def events(self, turn_id: TurnId) -> list[Event]:
         """What happened in a turn so far, in order."""

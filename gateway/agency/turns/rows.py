@@ -37,6 +37,15 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
+class Taken:
+    """A turn that has become ours, by this fence. Who finds another one in the rows has lost it
+    again."""
+
+    turn_id: TurnId
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
 class StepRecord:
     """A model call that ended. `seconds` is how long it took; `output` only if no message tells. A
     plain model is no agent."""

@@ -21,7 +21,7 @@ from gateway.agency.turns.reception import OPEN
 from gateway.agency.turns.reply import Reply
 from gateway.agency.turns.request import is_model
 from gateway.agency.turns.responder import team_of
-from gateway.agency.turns.rows import Ended, Lease, StoredTurn
+from gateway.agency.turns.rows import Ended, Lease, StoredTurn, Taken
 from gateway.agency.turns.running import Running
 from gateway.agency.turns.step import begin
 from gateway.agency.turns.titles import Titles
@@ -88,29 +88,29 @@ class Runner:
 
     async def take_up(self, turn_id: TurnId) -> Reply | None:
         """Go on with a turn that nobody runs. None if somebody was faster."""
-        if self.draining or not await self.ledger.take(turn_id, ATTEMPTS):
-            return None
-        return await self._go_on(turn_id)
+        return (
+            None if self.draining else await self._go_on(await self.ledger.take(turn_id, ATTEMPTS))
+        )
 
-    async def _next(self, conversation_id: UUID) -> TurnId | None:
+    async def _next(self, conversation_id: UUID) -> Taken | None:
         """The conversation's next turn, if it is ours to run now."""
         return None if self.draining else await self.inbox.start(conversation_id)
 
     async def start(self, conversation_id: UUID) -> bool:
-        turn_id = await self._next(conversation_id)
-        await self._go_on(turn_id)
-        return turn_id is not None
+        taken = await self._next(conversation_id)
+        await self._go_on(taken)
+        return taken is not None
 
     async def _start_next(self, conversation_id: UUID) -> None:
         if not await self.start(conversation_id):
             self.announcer.freed()  # another process has its client, or is to stay when we end
 
-    async def _go_on(self, turn_id: TurnId | None) -> Reply | None:
+    async def _go_on(self, taken: Taken | None) -> Reply | None:
         """Run a turn that has become ours, from what its rows say."""
         # Read now: till then another process could write.
-        stored = None if turn_id is None else await self.ledger.turn(turn_id)
-        if stored is None:
-            return None
+        stored = None if taken is None else await self.ledger.turn(taken.turn_id)
+        if taken is None or stored is None or stored.fence != taken.fence:
+            return None  # who was held up on the way may have lost it again
         reply = self._awaiting.hand_over(stored.id) or _reply(stored)
         if is_model(stored.responder):
             plain = PlainTurn(stored, self.ledger, self._model, reply)

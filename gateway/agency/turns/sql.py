@@ -300,9 +300,9 @@ TAKE = f"""
                attempt = attempt + (state = 'running' AND owner_node IS NOT NULL)::int,
                lease_until = now() + make_interval(secs => $3), version = raised.version
         FROM raised WHERE turn.id = $1 AND {_NOBODYS}
-        RETURNING turn.id
+        RETURNING turn.fence
     )
-    SELECT raised.id, raised.version, EXISTS (SELECT FROM t) AS taken FROM raised
+    SELECT raised.id, raised.version, (SELECT fence FROM t) AS fence FROM raised
 """  # noqa: S608
 
 # $1 turns, $2 their fences, $3 what their replies say so far.

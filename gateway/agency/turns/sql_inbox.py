@@ -133,7 +133,7 @@ START = f"""
     UPDATE turn SET state = 'running', fence = fence + 1, owner_node = $3, updated_at = now(),
            lease_until = now() + make_interval(secs => $4), history_hash = $5, version = c.version
     FROM c WHERE turn.id = $2
-    RETURNING turn.version
+    RETURNING turn.version, turn.fence
 """  # noqa: S608
 
 # $1 node, $2 seconds, $3 rows. Conversations in which a turn waits for none.
