@@ -9,12 +9,19 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Protocol
 
+import hypothesis
 import pytest
 
 from gateway.database import Database, open_database
 from tests import integrity, postgres
 from tests.running import Gateway, running_gateway, settings_for
 from tests.scripted import ScriptedUpstream
+
+# A busy machine is no fault of what is tested.
+hypothesis.settings.register_profile(
+    "suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("suite")
 
 
 class StartGateway(Protocol):

@@ -15,6 +15,7 @@ async def test_what_somebody_does_is_told_once(ann: Caller) -> None:
         assert (set_["identifier"], set_["status"]) == ("ann", "writing")
         again = await ann.call("PUT", f"/{made['id']}/status", json={"status": "writing"})
         assert again == set_
+        await told.until(lambda one: one.of("participant.updated"))
         await ann.call("PUT", f"/{made['id']}/status", json={"status": "idle"})
         await told.until(lambda one: len(one.of("participant.updated")) == 2)
         changes = [one["participant"] for one in told.of("participant.updated")]

@@ -21,13 +21,13 @@ from gateway.agency.turns.inbox import Inbox, Letter, Posting
 from gateway.agency.turns.ledger import Ledger
 from gateway.agency.turns.library import Library
 from gateway.agency.turns.memory import Memory
+from gateway.agency.turns.plan import Plan
 from gateway.agency.turns.reception import OPEN, Accepted, Queues, Reception, TakenBack
 from gateway.agency.turns.reply import Reply
 from gateway.agency.turns.request import ChatRequest, Posted, Public, Said
 from gateway.agency.turns.rows import Taken
 from gateway.agency.turns.runner import Runner
 from gateway.agency.turns.step import Event, begin
-from gateway.agency.turns.turn import Plan
 from gateway.auth import Principal
 from gateway.conversation.idempotency import Claim, Idempotency
 from gateway.errors import TurnCancelled, Unavailable

@@ -13,7 +13,7 @@ from uuid import UUID
 from gateway import ids
 from gateway.agency.model import Json
 from gateway.agency.speech.prompt import Entry
-from gateway.agency.turns import sql
+from gateway.agency.turns import sql, sql_read
 from gateway.agency.turns.rows import (
     MANUAL,
     Ended,
@@ -61,12 +61,14 @@ class Ledger:
     async def context(self, conversation_id: UUID, agent: int) -> list[Entry]:
         """An agent's context, oldest first."""
         return entries_of(
-            await self._database.fetch(sql.CONTEXT, conversation_id, agent, CONTEXT_ROWS)
+            await self._database.fetch(sql_read.CONTEXT, conversation_id, agent, CONTEXT_ROWS)
         )
 
     async def chain(self, conversation_id: UUID, seq: int) -> list[Entry]:
         """All that was said before a plain model's reply, oldest first."""
-        return entries_of(await self._database.fetch(sql.CHAIN, conversation_id, seq, CONTEXT_ROWS))
+        return entries_of(
+            await self._database.fetch(sql_read.CHAIN, conversation_id, seq, CONTEXT_ROWS)
+        )
 
     async def advance(
         self, lease: Lease, step: StepRecord | None, deliveries: Sequence[Delivery]
@@ -164,12 +166,12 @@ class Ledger:
     # ---- taking up a turn ------------------------------------------------------------------------
 
     async def turn(self, turn_id: TurnId) -> StoredTurn | None:
-        row = await self._database.fetchrow(sql.TURN, turn_id)
+        row = await self._database.fetchrow(sql_read.TURN, turn_id)
         return stored(row) if row else None
 
     async def is_void(self, turn_id: UUID) -> bool:
         """Whether a turn ended without an answer, or is gone."""
-        row = await self._database.fetchrow(sql.VOID, turn_id)
+        row = await self._database.fetchrow(sql_read.VOID, turn_id)
         return row is None or bool(row["void"])
 
     async def take(self, turn_id: TurnId, attempts: int) -> Taken | None:
@@ -182,8 +184,8 @@ class Ledger:
 
     async def events(self, turn_id: TurnId) -> list[Event]:
         """What happened in a turn so far, in order."""
-        steps = await self._database.fetch(sql.STEPS, turn_id)
-        delivered = await self._database.fetch(sql.DELIVERIES, turn_id)
+        steps = await self._database.fetch(sql_read.STEPS, turn_id)
+        delivered = await self._database.fetch(sql_read.DELIVERIES, turn_id)
         return events_of(steps, delivered)
 
     async def expired(self, most: int) -> list[Row]:
@@ -225,7 +227,7 @@ class Ledger:
 
     async def untitled(self, conversation_id: UUID) -> tuple[str, str | None] | None:
         """The first words of a conversation that has no title, and who replies in it."""
-        row = await self._database.fetchrow(sql.UNTITLED, conversation_id)
+        row = await self._database.fetchrow(sql_read.UNTITLED, conversation_id)
         return (row["text"], row["model_id"]) if row else None
 
     async def entitle(self, conversation_id: UUID, title: str) -> None:

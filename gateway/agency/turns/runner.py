@@ -17,6 +17,7 @@ from gateway.agency.turns.ledger import Ledger
 from gateway.agency.turns.library import Library
 from gateway.agency.turns.memory import Memory
 from gateway.agency.turns.plain import PlainTurn
+from gateway.agency.turns.plan import Plan
 from gateway.agency.turns.reception import OPEN
 from gateway.agency.turns.reply import Reply
 from gateway.agency.turns.request import is_model
@@ -25,7 +26,7 @@ from gateway.agency.turns.rows import Ended, Lease, StoredTurn, Taken
 from gateway.agency.turns.running import Running
 from gateway.agency.turns.step import begin
 from gateway.agency.turns.titles import Titles
-from gateway.agency.turns.turn import Plan, Turn
+from gateway.agency.turns.turn import Turn
 from gateway.errors import GatewayError, NotFound, TurnCancelled, TurnFailed, Unavailable
 from gateway.ids import TurnId
 from gateway.streams.announcer import Announcer

@@ -4,7 +4,7 @@ Each is one round trip and one transaction of its own; the lock order stands in 
 turn_history for MATCHES, turn_request and turn_suspended for SEEN, turn_order for what follows.
 """
 
-from gateway.agency.turns.sql import CONTEXT
+from gateway.agency.turns.sql_read import CONTEXT
 
 # What is believed from memory when a turn is accepted: the key lives, the agency is as it was.
 BELIEVED = """

@@ -4,7 +4,7 @@ A session is a turn whose responder is an agent. A turn of an agency that is dri
 too, of its manager: its steps must be answered somewhere.
 """
 
-from gateway.agency.turns.sql import CHAIN
+from gateway.agency.turns.sql_read import CHAIN
 
 _SESSION = """
     SELECT t.id, t.state, t.awaited, t.error, t.created_at, t.updated_at, i.content AS answer,

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from time import perf_counter
 
-from gateway.agency.model import ChatMessage, Completion, Json, Model, ModelCall, OnText, Usage
+from gateway.agency.model import ChatMessage, Completion, Json, Model, ModelCall, OnText
 from gateway.agency.speech.envelope import Envelope, Malformed, Said, storable
 from gateway.agency.speech.prompt import (
     CONTEXT_TOKENS,
@@ -22,18 +21,19 @@ from gateway.agency.speech.prompt import (
     compose,
     system_message,
 )
-from gateway.agency.teams.team import AgencySpec, AgentSpec
+from gateway.agency.teams.team import AgentSpec
 from gateway.agency.turns import lineage
 from gateway.agency.turns.call import Call, Spoken, broken, without_what_is_told
 from gateway.agency.turns.contexts import Contexts
 from gateway.agency.turns.ledger import CONTEXT_ROWS, Ledger
 from gateway.agency.turns.library import Library, consult
 from gateway.agency.turns.memory import Remembered
+from gateway.agency.turns.plan import Plan
 from gateway.agency.turns.release import Release
 from gateway.agency.turns.replay import describe
 from gateway.agency.turns.reply import Outcome, Reply
-from gateway.agency.turns.request import Ask, Public
-from gateway.agency.turns.rows import Ended, Lease, StepRecord
+from gateway.agency.turns.request import Public
+from gateway.agency.turns.rows import Ended, StepRecord
 from gateway.agency.turns.step import (
     NOBODY,
     Answer,
@@ -43,7 +43,6 @@ from gateway.agency.turns.step import (
     GiveUp,
     Question,
     Verdict,
-    Work,
 )
 from gateway.agency.turns.wanted import misfit
 from gateway.errors import GatewayError, TurnFailed, UpstreamError
@@ -51,23 +50,6 @@ from gateway.errors import GatewayError, TurnFailed, UpstreamError
 GRACE_SHARE, MIN_GRACE, MAX_GRACE = 0.2, 1.0, 60.0
 """Once its time is up a turn has this much more for its last answer: a share of its limit, and
 seconds. `routes.chat_wire.READ_SHARE` leaves room for it."""
-
-
-@dataclass(slots=True)
-class Plan:
-    """A turn to be run. `contexts` holds what has been read already, by agent; an agent that is
-    missing is read from the rows unless the conversation is `fresh`. `chain` is the hash of the
-    public history up to the input."""
-
-    lease: Lease
-    agency: AgencySpec
-    ask: Ask
-    work: Work
-    system: str | None
-    chain: bytes | None
-    contexts: dict[int, list[Entry]] = field(default_factory=dict)
-    fresh: bool = False
-    usage: Usage = field(default_factory=Usage)
 
 
 class Turn:
