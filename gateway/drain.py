@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+AGAIN_S = 0.1
+"""Seconds until a cancellation that had no effect is repeated."""
 
 
 class Drain:
@@ -56,3 +59,13 @@ def on_signals(drain: Drain) -> Iterator[None]:
     finally:
         for restored, before in previous.items():
             signal.signal(restored, before)
+
+
+async def end(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Cancel tasks until they are done. A library may lose a cancellation: redis-py does, if it
+    comes while it connects."""
+    left = {task for task in tasks if not task.done()}
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=AGAIN_S)

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
+from gateway.drain import end
 from gateway.streams import signals
 from gateway.streams.broker import Broker, Message
 from gateway.streams.signals import ASKS, Asked, Changed, Freed, Signal, Spoke, Stopped, channel_of
@@ -194,6 +195,5 @@ async def open_announcer(broker: Broker) -> AsyncIterator[Announcer]:
     try:
         yield announcer
     finally:
-        running.cancel()
-        await asyncio.wait((running,))
+        await end((running,))
         await broker.unsubscribe(ASKS, announcer)

@@ -18,7 +18,7 @@ from typing import TypeAlias
 from uuid import UUID
 
 from gateway import ids
-from gateway.drain import Drain
+from gateway.drain import Drain, end
 from gateway.errors import GatewayError, NotFound, Unavailable
 from gateway.streams import signals
 from gateway.streams.announcer import Announcer
@@ -341,6 +341,4 @@ async def open_feed(
     try:
         yield feed
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
+        await end(tasks)

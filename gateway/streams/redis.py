@@ -23,6 +23,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
+from gateway.drain import end
 from gateway.errors import Unavailable
 from gateway.streams.broker import Listener, Message
 
@@ -85,8 +86,7 @@ async def open_redis(url: str) -> AsyncIterator[RedisBroker]:
         try:
             yield broker
         finally:
-            listening.cancel()
-            await asyncio.wait((listening,))
+            await end((listening,))
 
 
 class RedisBroker:

@@ -23,7 +23,7 @@ from gateway.agency.turns.sweeper import Sweeper
 from gateway.conversation.idempotency import Idempotency
 from gateway.conversation.participants import Participants
 from gateway.database import Database
-from gateway.drain import Drain
+from gateway.drain import Drain, end
 from gateway.settings import Settings
 from gateway.streams.announcer import Announcer
 from gateway.telemetry import causes
@@ -89,9 +89,7 @@ async def open_engine(
     try:
         yield engine
     finally:
-        for keeper in keepers:
-            keeper.cancel()
-        await asyncio.wait(keepers)
+        await end(keepers)
         await engine.close()
 
 
