@@ -68,6 +68,8 @@ class Announcer:
 
     def changed(self, conversation_id: UUID, version: int) -> None:
         """A conversation has reached this version, and that is committed."""
+        if not self._broker.reaches(channel_of(conversation_id)):
+            return  # most conversations have no reader, and need not wake the task that tells them
         self._changed[conversation_id] = max(version, self._changed.get(conversation_id, 0))
         self._wake.set()
 

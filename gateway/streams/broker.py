@@ -25,6 +25,10 @@ class Listener(Protocol):
 
 
 class Broker(Protocol):
+    def reaches(self, channel: str) -> bool:
+        """False if nobody listens to this channel, in any process; who begins to from now on must
+        look for itself at what was before."""
+
     async def publish(self, messages: Sequence[Message]) -> None:
         """Send them in order, if that is possible within a moment; else they are lost."""
 

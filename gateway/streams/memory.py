@@ -11,6 +11,9 @@ class MemoryBroker:
     def __init__(self) -> None:
         self._listeners: dict[str, list[Listener]] = {}
 
+    def reaches(self, channel: str) -> bool:
+        return channel in self._listeners
+
     async def publish(self, messages: Sequence[Message]) -> None:
         for channel, payload in messages:
             for listener in tuple(self._listeners.get(channel, ())):

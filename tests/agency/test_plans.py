@@ -76,7 +76,7 @@ async def test_no_hot_statement_reads_a_table_from_end_to_end(filled: Database, 
 
 
 async def test_a_context_is_read_backwards_from_its_newest_message(filled: Database) -> None:
-    for name in ("sql_read.CONTEXT", "sql_accept.CONTINUE"):
+    for name in ("sql_read.CONTEXT", "sql_accept.CONTINUE_READING"):
         plan = await plan_of(filled, STATEMENTS[name])
         assert "Index Scan Backward using message_context" in plan, plan
         sorted_by = set(re.findall(r"Sort Key: (.*)", plan))

@@ -17,11 +17,12 @@ from gateway.errors import UpstreamError
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """A model call that ended: with what was said, or with the error. The `output` of its step is
-    all that came, word for word."""
+    """A model call that ended: with what was said, or with the error. `output` is all that came,
+    word for word."""
 
     agent: int
     step: StepRecord
+    output: str
     said: Said = ()
     finish_reason: FinishReason = "stop"
     error: UpstreamError | None = None
@@ -39,20 +40,18 @@ class Call:
     enough: bool = False
     began: float = field(default_factory=perf_counter)
 
-    def step(
-        self, usage: Usage, output: str | None, error: Mapping[str, Json] | None = None
-    ) -> StepRecord:
+    def step(self, usage: Usage, error: Mapping[str, Json] | None = None) -> StepRecord:
         seconds = perf_counter() - self.began
-        return StepRecord(
-            ids.new(), self.agent, self.model, self.read, usage, seconds, output, error
-        )
+        return StepRecord(ids.new(), self.agent, self.model, self.read, usage, seconds, error=error)
 
 
 def broken(call: Call, error: UpstreamError) -> Spoken:
-    step = call.step(Usage(), storable(call.decoder.raw) or None, describe(error))
-    return Spoken(call.agent, step, error=error)
+    output = storable(call.decoder.raw)
+    return Spoken(call.agent, call.step(Usage(), describe(error)), output, error=error)
 
 
-def without_what_is_told(step: StepRecord, said: Sequence[tuple[int, str]]) -> StepRecord:
-    """The step without its output, if the messages that it caused tell all of that."""
-    return replace(step, output=None) if step.output and tells(said, step.output) else step
+def with_what_is_untold(spoken: Spoken, said: Sequence[tuple[int, str]] = ()) -> StepRecord:
+    """The step, with its output unless the messages that it caused tell all of that."""
+    if not spoken.output or tells(said, spoken.output):
+        return spoken.step
+    return replace(spoken.step, output=spoken.output)

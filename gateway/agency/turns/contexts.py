@@ -54,7 +54,7 @@ class Contexts:
         """The answer, which ends the turn. `entry` has the version that it was written at."""
         self._move_on(entry.version)
         if entry.from_id is not None:
-            self._add(entry.from_id, replace(entry, turn_id=self._turn_id))
+            self._add(entry.from_id, entry)
 
     def remembered(self, rows: int) -> Remembered | None:
         """What is here, for the next turn: the newest `rows` of each context. None if somebody else

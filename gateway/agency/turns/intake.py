@@ -128,10 +128,11 @@ class Intake:
         """The next turn of a conversation found at `version`; the context is empty unless it is to
         be `read`. None if the conversation has moved on, or what the turn rests on is no longer
         true."""
-        most = CONTEXT_ROWS if read else 0
-        rows = await self._database.fetch(
-            sql.CONTINUE, turn.conversation_id, version, *self._accepted(turn), most
-        )
+        accepted = turn.conversation_id, version, *self._accepted(turn)
+        if not read:
+            row = await self._database.fetchrow(sql.CONTINUE, *accepted)
+            return None if row is None else self._begun(turn, row, [])
+        rows = await self._database.fetch(sql.CONTINUE_READING, *accepted, CONTEXT_ROWS)
         if not rows:
             return None
         context = entries_of([row for row in rows if row["role"] is not None])

@@ -107,18 +107,23 @@ OPEN = f"""
     SELECT version AS begun_at_version, now() AS begun_at, drive FROM c
 """  # noqa: S608
 
-# $1 conversation, $2 the version it was found at, $33 rows of context. The next turn; no row if the
-# conversation has moved on meanwhile.
-CONTINUE = f"""
+# $1 conversation, $2 the version it was found at. The next turn; no row if the conversation has
+# moved on meanwhile.
+_CONTINUED = f"""
     WITH c AS (
         UPDATE conversation SET version = version + 1, length = length + cardinality($6::uuid[]),
                updated_at = now()
         WHERE id = $1 AND version = $2 AND deleted_at IS NULL AND EXISTS ({_STILL_TRUE})
         RETURNING id, version, length - cardinality($6::uuid[]) AS base, true AS attended, drive
     ), i AS ({_INTERACTIONS}), t AS ({_TURN}), m AS ({_INBOUND})
-    SELECT c.version AS begun_at_version, now() AS begun_at, c.drive, x.*
-    FROM c LEFT JOIN LATERAL ({CONTEXT.replace("$2", "$25").replace("$3", "$33")}) x ON true
+    SELECT c.version AS begun_at_version, now() AS begun_at, c.drive
 """  # noqa: S608
+CONTINUE = f"{_CONTINUED} FROM c"
+
+# The same with the context of the one who answers, $33 rows of it.
+CONTINUE_READING = f"""{_CONTINUED}, x.*
+    FROM c LEFT JOIN LATERAL ({CONTEXT.replace("$2", "$25").replace("$3", "$33")}) x ON true
+"""
 
 
 def copied(column: str, copy: str) -> str:

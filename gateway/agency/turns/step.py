@@ -163,7 +163,7 @@ class Work:
     def queries(self) -> list[Question]:
         """What the library is asked now: the oldest question of each, as each is answered in the
         order of asking."""
-        if self.manual or self.closing is not None:
+        if not self.readers or self.manual or self.closing is not None:
             return []
         oldest: dict[int, Question] = {}
         for question in self._questions:

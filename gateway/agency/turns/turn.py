@@ -23,7 +23,7 @@ from gateway.agency.speech.prompt import (
 )
 from gateway.agency.teams.team import AgentSpec
 from gateway.agency.turns import lineage
-from gateway.agency.turns.call import Call, Spoken, broken, without_what_is_told
+from gateway.agency.turns.call import Call, Spoken, broken, with_what_is_untold
 from gateway.agency.turns.contexts import Contexts
 from gateway.agency.turns.ledger import CONTEXT_ROWS, Ledger
 from gateway.agency.turns.library import Library, consult
@@ -108,7 +108,8 @@ class Turn:
 
     async def _round(self) -> None:
         """Call whoever can go on, search for whoever asks, and take in the next answers."""
-        await self._show()
+        if self._shown is not None:
+            await self._show()
         ready = self._work.ready(self._calls)
         queries = [query for query in self._work.queries() if query.asker not in self._searches]
         if reason := self._exhausted(len(ready) + len(queries)):
@@ -125,7 +126,7 @@ class Turn:
     async def _show(self) -> None:
         """Have a room see what its participant does. Once it speaks, it is `Running` that does."""
         doing = self._work.doing()
-        if self._shown not in (None, doing) and not self._reply.spoken:
+        if self._shown != doing and not self._reply.spoken:
             self._shown = doing
             await self._ledger.show(self._lease, doing)
 
@@ -216,9 +217,9 @@ class Turn:
             self._reply.called()
         if listen is None:
             call.decoder.feed(completion.text)
-        step = call.step(completion.usage, storable(completion.text))
+        step, output = call.step(completion.usage), storable(completion.text)
         said = self._heard(call, completion)
-        return Spoken(call.agent, step, said, completion.finish_reason)
+        return Spoken(call.agent, step, output, said, completion.finish_reason)
 
     def _heard(self, call: Call, completion: Completion) -> Said:
         """What was said. An answer to the end user that is all there, or as much of it as there
@@ -291,8 +292,8 @@ class Turn:
                 await self._fail(spoken, TurnFailed(reason))
 
     def _verdict(self, spoken: Spoken) -> Verdict:
-        read, raw = spoken.step.read, spoken.step.output or ""
-        verdict = self._work.judge(spoken.agent, spoken.said, raw, read=read)
+        read = spoken.step.read
+        verdict = self._work.judge(spoken.agent, spoken.said, spoken.output, read=read)
         wanted = self._plan.ask.wanted
         if wanted is None or not isinstance(verdict, Answer):
             return verdict
@@ -315,7 +316,7 @@ class Turn:
 
     async def _deliver(self, spoken: Spoken, deliveries: Sequence[Delivery]) -> None:
         said = [(d.recipient, d.text) for d in deliveries if d.sender == spoken.agent]
-        step = without_what_is_told(spoken.step, said)
+        step = with_what_is_untold(spoken, said)
         version = await self._advance(step, deliveries)
         failed = spoken.error is not None
         self._take_in(Event(version, deliveries, spoken.agent, step.read, failed), step)
@@ -333,9 +334,10 @@ class Turn:
         chain = self._plan.chain
         if chain is not None:
             chain = lineage.extend(chain, (Public("assistant", text),))
-        step = without_what_is_told(spoken.step, [(END_USER, text)])
+        step = with_what_is_untold(spoken, [(END_USER, text)])
         self.ended = await self._ledger.complete(self._lease, step, text, reason, chain)
-        answer = Entry("assistant", spoken.agent, None, text, self.ended.version, step_id=step.id)
+        place = self.ended.version, self._lease.turn_id, step.id
+        answer = Entry("assistant", spoken.agent, None, text, *place)
         self._contexts.answered(answer)
         self.remembered = self._contexts.remembered(CONTEXT_ROWS)
         if rest := text[len(self._reply.said) :]:
@@ -344,6 +346,6 @@ class Turn:
 
     async def _fail(self, spoken: Spoken, error: GatewayError) -> None:
         self.ended = await self._ledger.fail(
-            self._lease, spoken.step, describe(error), self._reply.said
+            self._lease, with_what_is_untold(spoken), describe(error), self._reply.said
         )
         self._reply.end(error)
