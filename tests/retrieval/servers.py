@@ -73,9 +73,21 @@ class ChromaServer:
 
     def collections(self) -> set[str]:
         """The names of all its collections, asked of it and not of us."""
+        return set(self._collections())
+
+    def count(self, name: str) -> int:
+        """The vectors of a collection."""
+        answer = httpx.get(f"{self._place}/{self._collections()[name]}/count", timeout=10)
+        return int(answer.raise_for_status().json())
+
+    @property
+    def _place(self) -> str:
         place = "tenants/default_tenant/databases/default_database/collections"
-        answer = httpx.get(f"{self.url}/api/v2/{place}", params={"limit": 1000}, timeout=10)
-        return {one["name"] for one in answer.raise_for_status().json()}
+        return f"{self.url}/api/v2/{place}"
+
+    def _collections(self) -> dict[str, str]:
+        answer = httpx.get(self._place, params={"limit": 1000}, timeout=10)
+        return {one["name"]: one["id"] for one in answer.raise_for_status().json()}
 
     def stop(self) -> None:
         if self._process is not None:

@@ -11,10 +11,12 @@ from typing import Protocol
 
 import httpx
 
+from tests.serving.crash.counting import MANAGER
 from tests.serving.crash.processes import Process
 from tests.team import Team
 
 RPC = "/rpc/2025-02-12"
+ROOMS = "/api/conversations"
 PATIENCE = 60.0
 """Seconds until a caller that is given no answer fails its test."""
 PAUSE_S = 0.05
@@ -29,6 +31,8 @@ class Caller:
         self.processes = processes
         self.met: Counter[str] = Counter()
         """What befell the tries, by status or by the name of the failure."""
+        self.unheard: list[Mapping[str, object]] = []
+        """What was sent and perhaps taken, over a connection that then broke."""
         self.timeout = 30.0
         self._chance = random.Random(seed)
         self._keys = 0
@@ -40,25 +44,36 @@ class Caller:
     async def post(
         self, path: str, body: Mapping[str, object], headers: Mapping[str, str] | None = None
     ) -> httpx.Response:
+        return await self.send("POST", path, body, headers)
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object],
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
         async with asyncio.timeout(PATIENCE):
             tries = 0
             while True:
                 told = {**(headers or {}), "x-stainless-retry-count": str(tries)}
-                if response := await self._try(path, body, told):
+                if response := await self._try(method, path, body, told):
                     return response
                 tries += 1
                 await asyncio.sleep(PAUSE_S)
 
     async def _try(
-        self, path: str, body: Mapping[str, object], headers: Mapping[str, str]
+        self, method: str, path: str, body: Mapping[str, object], headers: Mapping[str, str]
     ) -> httpx.Response | None:
         process = self._chance.choice(self.processes)
         try:
-            response = await process.http.post(
-                path, json=body, headers=headers, timeout=self.timeout
+            response = await process.http.request(
+                method, path, json=body, headers=headers, timeout=self.timeout
             )
         except httpx.TransportError as error:
             self.met[type(error).__name__] += 1
+            if not isinstance(error, httpx.ConnectError):
+                self.unheard.append(body)
             return None
         self.met[str(response.status_code)] += 1
         if response.status_code == 503:
@@ -180,4 +195,34 @@ class Rpc:
         }
 
 
-DOORS = {"chat": Chat, "rpc": Rpc}
+class Rooms:
+    """The door of the Conversation API: a room has its owner, somebody who is invited, and the
+    manager of the team. Whoever says something is seen writing before."""
+
+    def __init__(self, caller: Caller, team: Team) -> None:
+        self.caller = caller
+        self.asked: defaultdict[str, list[str]] = defaultdict(list)
+        self.channels: dict[str, str] = {}
+        self._others = [
+            {"kind": "user", "identifier": "bob", "rights": ["add_message"]},
+            {"kind": "agent", "identifier": str(team[MANAGER])},
+        ]
+
+    async def open(self) -> str:
+        made = await self.caller.post(ROOMS, {"title": "Room", "participants": self._others})
+        conversation: str = made.json()["id"]
+        self.asked[conversation] = []
+        return conversation
+
+    async def say(self, conversation: str, question: str, *, streamed: bool = False) -> str | None:
+        """Nobody waits for the reply."""
+        await self.caller.send("PUT", f"{ROOMS}/{conversation}/status", {"status": "writing"})
+        keyed = {"idempotency-key": self.caller.key()}
+        path = f"{ROOMS}/{conversation}/messages"
+        said = (await self.caller.post(path, {"content": question}, keyed)).json()
+        assert said["content"] == question
+        self.asked[conversation].append(question)
+        return None
+
+
+DOORS = {"chat": Chat, "rpc": Rpc, "rooms": Rooms}

@@ -11,6 +11,7 @@ import pytest
 from gateway.database import Database
 from gateway.postmaster import SOCKET
 from tests import integrity
+from tests.retrieval.servers import ChromaServer
 from tests.scripted import ScriptedUpstream
 from tests.serving.crash.processes import Process
 from tests.serving.crash.proxy import FaultProxy, to_port, to_socket
@@ -41,6 +42,20 @@ async def redis_proxy(redis_server: RedisServer) -> AsyncIterator[FaultProxy]:
 async def postgres_proxy(dsn: str) -> AsyncIterator[FaultProxy]:
     (directory,) = parse_qs(urlsplit(dsn).query)["host"]
     async with FaultProxy(to_socket(f"{directory}/{SOCKET}")) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def chroma(tmp_path: Path) -> Iterator[ChromaServer]:
+    server = ChromaServer(tmp_path / "chroma")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def chroma_proxy(chroma: ChromaServer) -> AsyncIterator[FaultProxy]:
+    async with FaultProxy(to_port(chroma.port)) as proxy:
         yield proxy
 
 
@@ -79,6 +94,14 @@ async def spawn(
         for process in running:
             await process.close()
     await integrity.check(database)
+
+
+@pytest.fixture
+async def reading_pair(spawn: Spawn, chroma_proxy: FaultProxy) -> tuple[Process, Process]:
+    """Two that share a search index."""
+    url = f"http://127.0.0.1:{chroma_proxy.port}"
+    one, other = await asyncio.gather(*(spawn(name, CHROMA_URL=url) for name in ("one", "other")))
+    return one, other
 
 
 @pytest.fixture

@@ -10,19 +10,18 @@ import hashlib
 import json
 import random
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from tests.scripted import ScriptedUpstream, say, say_many, text
 from tests.scripted.exchange import ANONYMOUS, Call
 from tests.scripted.replies import Reply
 from tests.serving.crash.processes import Process
-from tests.team import Team
+from tests.team import Team, make_team
 
 MANAGER, OTHERS = "manager", ("programmer", "designer")
 NAMES = (MANAGER, *OTHERS)
-STEPS = 4
-"""Model calls of one turn: the manager's two, and one of each other."""
+LIBRARY = "library"
 HOLD_S = 0.15
 """The longest time until an answer begins."""
 PACE_S = 0.02
@@ -34,11 +33,6 @@ PATIENCE = 20.0
 def view(agent: str, question: str) -> str:
     """What one of the others thinks."""
     return f"The {agent} has thought about {question!r} and sees no obstacle \N{BICYCLE} to it."
-
-
-def answer(question: str) -> str:
-    """What the end user is told in the end."""
-    return " ".join((f"You asked {question!r}.", *(view(name, question) for name in OTHERS)))
 
 
 @dataclass(frozen=True)
@@ -53,7 +47,10 @@ class Asked:
 
 
 class Counting:
-    """Has an upstream answer for a team. `seed` decides how long each answer takes."""
+    """Has an upstream answer for a team. `seed` decides how long each answer takes, `steps` is how
+    many model calls a turn needs: the manager's two, and one of each other."""
+
+    steps = 4
 
     def __init__(self, upstream: ScriptedUpstream, seed: int = 0, *, slow: float = 1.0) -> None:
         self.upstream = upstream
@@ -61,24 +58,40 @@ class Counting:
         """How many times as long as usual answers take."""
         self._chance = random.Random(seed)
 
-    def serve(self, team: Team) -> None:
-        self.upstream.always(MANAGER, lambda call: self._manager(team, call))
-        for name in OTHERS:
-            self.upstream.always(name, lambda call: self._other(team, call))
+    async def make(self, process: Process) -> Team:
+        team = await self._make(process)
+        for name, speak in self._voices(team).items():
+            self.upstream.always(name, lambda call, speak=speak: self._spoken(speak(call)))
         self.upstream.always(ANONYMOUS, text("A title"))
+        return team
+
+    async def _make(self, process: Process) -> Team:
+        return await make_team(process, *OTHERS)  # type: ignore[arg-type]
+
+    def _voices(self, team: Team) -> dict[str, Callable[[Call], Reply]]:
+        others = {name: lambda call: self._other(team, call) for name in OTHERS}
+        return {MANAGER: lambda call: self._manager(team, call), **others}
 
     def _manager(self, team: Team, call: Call) -> Reply:
-        questions = [at for at, (sender, _) in enumerate(call.inbound) if sender == 0]
-        question = call.inbound[questions[-1]][1]
-        heard = dict(call.inbound[questions[-1] + 1 :])
+        question, heard = since(call, 0)
         if not heard:
-            return self._spoken(say_many(*((team[name], question) for name in OTHERS)))
-        views = (heard[team[name]] for name in OTHERS)
-        return self._spoken(say(0, " ".join((f"You asked {question!r}.", *views))))
+            return say_many(*((team[name], question) for name in OTHERS))
+        return say(0, quoting(question, *(heard[team[name]] for name in OTHERS)))
 
     def _other(self, team: Team, call: Call) -> Reply:
         _, question = call.inbound[-1]
-        return self._spoken(say(team[MANAGER], view(call.agent, question)))
+        return say(team[MANAGER], view(call.agent, question))
+
+    # ---- what comes of it ------------------------------------------------------------------------
+
+    def answer(self, question: str) -> str:
+        """What the end user is told in the end."""
+        return quoting(question, *(view(name, question) for name in OTHERS))
+
+    def letters(self, question: str) -> Sequence[tuple[str, str, str]]:
+        """What is said among the agents and with the library: who, to whom, what."""
+        asked = [(MANAGER, name, question) for name in OTHERS]
+        return [*asked, *((name, MANAGER, view(name, question)) for name in OTHERS)]
 
     def _spoken(self, reply: Reply) -> Reply:
         delay = self.slow * self._chance.uniform(0, HOLD_S)
@@ -96,13 +109,20 @@ class Counting:
     def open_calls(self, process: Process) -> list[Asked]:
         return [one for one in self.log if one.call.open and one.caller == process.caller]
 
-    async def next_call(self, process: Process | None = None, skip: int = 0) -> Asked:
+    async def next_call(
+        self,
+        process: Process | None = None,
+        skip: int = 0,
+        like: Callable[[Call], bool] | None = None,
+    ) -> Asked:
         """The next one that this life of the process makes, or of anyone's, after so many."""
         seen = len(self.upstream.calls)
         while True:
             seen += 1
             asked = _asked(await self.upstream.arrived(count=seen, within=PATIENCE))
             if asked.agent == ANONYMOUS or (process and asked.caller != process.caller):
+                continue
+            if like is not None and not like(asked.call):
                 continue
             if not skip:
                 return asked
@@ -122,6 +142,17 @@ class Counting:
             if max(doubled, needless) > interrupted:
                 problems.append(f"{step[:20]} was called by {callers}; {lost} were lost")
         assert not problems, "\n".join(problems)
+
+
+def since(call: Call, sender: int) -> tuple[str, dict[int, str]]:
+    """What this one said last, and who said what after that."""
+    asked = [at for at, (who, _) in enumerate(call.inbound) if who == sender]
+    return call.inbound[asked[-1]][1], dict(call.inbound[asked[-1] + 1 :])
+
+
+def quoting(question: str, *views: str) -> str:
+    """The answer to the end user."""
+    return " ".join((f"You asked {question!r}.", *views))
 
 
 def _asked(call: Call) -> Asked:

@@ -10,7 +10,7 @@ from itertools import pairwise
 from gateway import ids
 from gateway.database import Database, Row
 from tests import integrity
-from tests.serving.crash.counting import MANAGER, OTHERS, STEPS, answer, view
+from tests.serving.crash.counting import LIBRARY, MANAGER, Counting
 from tests.serving.crash.transcripts import Transcript
 from tests.team import Team
 
@@ -55,7 +55,9 @@ async def all_ended(database: Database, within: float = 30.0) -> None:
             await asyncio.sleep(0.05)
 
 
-async def check_rows(database: Database, team: Team, asked: Mapping[str, Sequence[str]]) -> None:
+async def check_rows(
+    database: Database, counting: Counting, team: Team, asked: Mapping[str, Sequence[str]]
+) -> None:
     """`asked` are the questions of each conversation; those of one sender are in order."""
     await integrity.check(database)
     found = {row["id"] for row in await database.fetch(_HEADS)}
@@ -67,12 +69,13 @@ async def check_rows(database: Database, team: Team, asked: Mapping[str, Sequenc
         steps = await database.fetch(_STEPS, conversation)
         messages = await database.fetch(_MESSAGES, conversation)
         problems += _order(inputs, list(questions), turns)
-        problems += _ends(turns)
+        problems += _ends(turns, counting)
         problems += _one_at_a_time(turns, steps)
         for turn in turns:
-            problems += _steps(turn, [row for row in steps if row["turn_id"] == turn["id"]])
+            made = [row for row in steps if row["turn_id"] == turn["id"]]
+            problems += _steps(turn, made, counting.steps)
             said = [row for row in messages if row["turn_id"] == turn["id"]]
-            problems += _deliveries(turn, said, team)
+            problems += _deliveries(turn, said, _wanted(turn["question"], team, counting))
     assert not problems, "\n".join(problems)
 
 
@@ -99,13 +102,13 @@ def _lanes(questions: Sequence[str]) -> dict[str, list[str]]:
     return lanes
 
 
-def _ends(turns: Sequence[Row]) -> list[str]:
+def _ends(turns: Sequence[Row], counting: Counting) -> list[str]:
     """Every turn has its answer, and all of it."""
     problems = []
     for row in turns:
         if row["state"] != "completed":
             problems.append(f"{row['question']!r} is {row['state']}: {row['error']}")
-        elif row["reply"] != answer(row["question"]):
+        elif row["reply"] != counting.answer(row["question"]):
             problems.append(f"{row['question']!r} has the answer {row['reply']!r}")
         elif row["replied_at"] is None or row["errors"]:
             problems.append(f"the answer to {row['question']!r} is not complete: {row['errors']}")
@@ -124,32 +127,40 @@ def _one_at_a_time(turns: Sequence[Row], steps: Sequence[Row]) -> list[str]:
     return problems
 
 
-def _steps(turn: Row, steps: Sequence[Row]) -> list[str]:
+def _steps(turn: Row, steps: Sequence[Row], wanted: int) -> list[str]:
     failed = [row["error"] for row in steps if row["error"] is not None]
-    if len(steps) == STEPS and not failed:
+    if len(steps) == wanted and not failed:
         return []
     return [f"{turn['question']!r} took {len(steps)} steps, of which failed: {failed}"]
 
 
-def _deliveries(turn: Row, messages: Sequence[Row], team: Team) -> list[str]:
-    """Each thing was said once, and heard once."""
-    question, manager = turn["question"], team[MANAGER]
-    wanted = {
+def _wanted(question: str, team: Team, counting: Counting) -> dict[tuple[object, ...], int]:
+    """Each thing was said once, and heard once: what is said to the library, and what it says,
+    stands in one context alone."""
+    manager = team[MANAGER]
+    wanted: dict[tuple[object, ...], int] = {
         (manager, "user", None, manager, question): 1,
-        (manager, "assistant", manager, None, answer(question)): 1,
+        (manager, "assistant", manager, None, counting.answer(question)): 1,
     }
-    for name in OTHERS:
-        said = view(name, question)
-        for role, owner, other in (("assistant", manager, name), ("user", team[name], name)):
-            wanted[owner, role, manager, team[other], question] = 1
-        for role, owner in (("assistant", team[name]), ("user", manager)):
-            wanted[owner, role, team[name], manager, said] = 1
+    for sender, recipient, text in counting.letters(question):
+        ends = tuple(-1 if name == LIBRARY else team[name] for name in (sender, recipient))
+        for role, name in (("assistant", sender), ("user", recipient)):
+            if name != LIBRARY:
+                wanted[team[name], role, *ends, text] = 1
+    return wanted
+
+
+def _deliveries(
+    turn: Row, messages: Sequence[Row], wanted: Mapping[tuple[object, ...], int]
+) -> list[str]:
+    question = turn["question"]
     columns = ("agent_id", "role", "from_id", "to_id", "text")
     found = Counter(tuple(row[column] for column in columns) for row in messages)
     if found == wanted:
         return []
     odd = {one: (found[one], wanted.get(one, 0)) for one in found.keys() | wanted.keys()}
-    return [f"{one} is there {n} times, not {m}" for one, (n, m) in odd.items() if n != m]
+    told = [f"{one} is there {n} times, not {m}" for one, (n, m) in odd.items() if n != m]
+    return [f"{question!r}: {one}" for one in told]
 
 
 # ---- readers ------------------------------------------------------------------------------------
@@ -173,11 +184,11 @@ async def check_transcripts(database: Database, transcripts: Iterable[Transcript
     assert not problems, "\n".join(problems)
 
 
-def check_reply(transcript: Transcript, question: str) -> None:
+def check_reply(transcript: Transcript, answer: str) -> None:
     """The channel of one reply told it to its end, and nothing else."""
     problems = [problem for visit in transcript.visits for problem in _deltas(visit.told)]
     shown = [row for row in transcript.state().values() if row.get("completed_at")]
-    if [row["content"] for row in shown] != [answer(question)]:
+    if [row["content"] for row in shown] != [answer]:
         problems.append(f"{transcript.channel} shows {shown}")
     assert not problems, "\n".join(problems)
 

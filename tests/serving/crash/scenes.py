@@ -11,16 +11,23 @@ from dataclasses import dataclass, field
 from gateway.database import Database
 from tests.scripted import ScriptedUpstream
 from tests.serving.crash.callers import DOORS, PATIENCE, Caller, Door
-from tests.serving.crash.counting import OTHERS, Asked, Counting
+from tests.serving.crash.counting import Asked, Counting
 from tests.serving.crash.invariants import (
     all_ended,
     check_reply,
     check_rows,
     check_transcripts,
 )
-from tests.serving.crash.processes import Process
+from tests.serving.crash.processes import LEASE_S, Process
 from tests.serving.crash.transcripts import SILENT_S, Transcript, transcribing
-from tests.team import Team, make_team
+from tests.team import Team
+
+EARLY = 0.25
+"""The share of kills that don't wait for a model call."""
+WITHIN_S = LEASE_S + 2
+"""Until what a lost process did is done again. It takes as long as the lease still lasts, and a
+third of a lease or a second until somebody looks, whichever is less. The rest is for machines that
+do other things: two suites at once on two cores took half a second."""
 
 _UNFINISHED = """
     SELECT i.content AS question, t.state, t.attempt, t.fence, t.attended, t.owner_node,
@@ -66,7 +73,7 @@ class Scene:
         places = random.Random(question).sample(self.processes, len(self.processes))
         transcript = Transcript(channel, places, self.silent)
         await asyncio.wait_for(transcript.read(), PATIENCE)
-        check_reply(transcript, question)
+        check_reply(transcript, self.counting.answer(question))
 
     async def answered(self) -> None:
         """Wait until everybody who asked has been answered."""
@@ -80,6 +87,23 @@ class Scene:
         async with asyncio.timeout(within):
             while await self.database.fetch("SELECT FROM conversation WHERE title IS NULL"):
                 await asyncio.sleep(0.02)
+
+    async def at_some_point(self) -> Process:
+        """While questions come in, or while models are asked. Whom to kill then."""
+        early, skip = self.chance.random() < EARLY, self.chance.randrange(8)
+        pause, victim = self.chance.uniform(0, 0.3), self.chance.choice(self.processes)
+        if not early:
+            victim = self.life((await self.counting.next_call(skip=skip)).caller)
+        await asyncio.sleep(pause)
+        return victim
+
+    def life(self, caller: str) -> Process:
+        """The process that calls models by this key."""
+        return next(process for process in self.processes if process.caller == caller)
+
+    async def lose(self, victim: Process) -> None:
+        self.note_hits(victim)
+        await victim.kill()
 
     def note_hits(self, process: Process) -> None:
         now = asyncio.get_running_loop().time()
@@ -101,11 +125,17 @@ class Scene:
             found += [seconds for seconds in later if seconds > 0][:1]
         return found
 
+    def check_waits(self) -> None:
+        """Something was hit, and nobody waited for longer than was promised."""
+        waits = self.waits()
+        assert waits, "no kill hit a turn"
+        assert max(waits) < WITHIN_S, waits
+
     async def check(self, *, interrupted: int = 0) -> None:
         """All that must hold in the end. See `Counting.check`."""
         await self.answered()
         await all_ended(self.database)
-        await check_rows(self.database, self.team, self.door.asked)
+        await check_rows(self.database, self.counting, self.team, self.door.asked)
         await check_transcripts(self.database, self.transcripts)
         self.counting.check(self.processes, interrupted=interrupted)
 
@@ -122,13 +152,13 @@ async def staged(
     slow: float = 1.0,
     readers_at: Sequence[int] | None = None,
     silent: float = SILENT_S,
+    playing: type[Counting] = Counting,
 ) -> AsyncIterator[Scene]:
     """Conversations with a team, each with a reader that goes to the gateways in an order of chance
     or to `readers_at`, by their places in `processes`."""
-    counting = Counting(upstream, seed, slow=slow)
+    counting = playing(upstream, seed, slow=slow)
     chance = random.Random(seed)
-    team = await make_team(processes[0], *OTHERS)  # type: ignore[arg-type]
-    counting.serve(team)
+    team = await counting.make(processes[0])
     opened = DOORS[door](Caller(processes, seed), team)
     scene = Scene(processes, database, counting, chance, team, opened, silent)
     async with AsyncExitStack() as stack:

@@ -8,34 +8,12 @@ import pytest
 
 from gateway.database import Database
 from tests.scripted import ScriptedUpstream
-from tests.serving.crash.processes import LEASE_S, Process
-from tests.serving.crash.scenes import Scene, staged
+from tests.serving.crash.processes import Process
+from tests.serving.crash.scenes import staged
 
 KILLS = 4
 """In one test, whose gateways take as long to start as a few turns."""
-EARLY = 0.25
-"""The share of kills that don't wait for a model call."""
-WITHIN_S = LEASE_S + 2
-SLACK_S = 6
-"""What a machine that does other things may take on top."""
-
 DOORS = [("rpc", seed) for seed in range(7)] + [("chat", 7)]
-
-
-async def at_some_point(scene: Scene) -> Process:
-    """While questions come in, or while models are asked. Whom to kill then."""
-    early, skip = scene.chance.random() < EARLY, scene.chance.randrange(8)
-    pause, victim = scene.chance.uniform(0, 0.3), scene.chance.choice(scene.processes)
-    if not early:
-        call = await scene.counting.next_call(skip=skip)
-        victim = next(one for one in scene.processes if one.caller == call.caller)
-    await asyncio.sleep(pause)
-    return victim
-
-
-async def lose(scene: Scene, victim: Process) -> None:
-    scene.note_hits(victim)
-    await victim.kill()
 
 
 @pytest.mark.parametrize(("door", "seed"), DOORS)
@@ -49,14 +27,12 @@ async def test_a_turn_outlives_the_process_that_runs_it(
     async with staged(pair, upstream, database, door=door, seed=seed) as scene:
         for number in range(KILLS):
             scene.ask(f"{seed}.{number}")
-            victim = await at_some_point(scene)
-            await lose(scene, victim)
+            victim = await scene.at_some_point()
+            await scene.lose(victim)
             await victim.restart()
             await scene.answered()
         await scene.check()
-        waits = scene.waits()
-        assert waits, "no kill hit a turn"
-        assert max(waits) < WITHIN_S + SLACK_S, waits
+        scene.check_waits()
 
 
 async def test_a_turn_outlives_two_processes(
@@ -67,9 +43,9 @@ async def test_a_turn_outlives_two_processes(
         scene.ask("both", most=1)
         first, second = scene.chance.sample(pair, 2)
         await scene.counting.next_call(first)
-        await lose(scene, first)
+        await scene.lose(first)
         await scene.taken_up(second)
-        await lose(scene, second)
+        await scene.lose(second)
         await asyncio.gather(first.restart(), second.restart())
         await scene.check()
         row = await database.fetchrow("SELECT max(attempt) AS attempts FROM turn")
