@@ -76,6 +76,7 @@ class Transaction(PostgresTransaction):
 
     async def __aenter__(self) -> Transaction:
         self.then: list[Callable[[], None]] = []
+        self.doubts: list[Callable[[], None]] = []
         with _unavailable():
             await super().__aenter__()
         return self
@@ -105,6 +106,8 @@ class Transaction(PostgresTransaction):
                 else:
                     await self.transaction.rollback()
             except BaseException:
+                if error is None:
+                    _do(self.doubts)
                 await self.engine.mend(self.connection)
                 raise
         if self.engine.pool is None:
@@ -112,8 +115,7 @@ class Transaction(PostgresTransaction):
         else:
             self.engine.take_back(self.connection)
         if error is None:
-            for act in self.then:
-                act()
+            _do(self.then)
         return False
 
 
@@ -140,6 +142,12 @@ class Database(PostgresEngine):
 
     def transaction(self, allow_nested: bool = False) -> Transaction:
         return Transaction(engine=self, allow_nested=allow_nested)
+
+    def in_doubt(self, act: Callable[[], None]) -> None:
+        """Do it if the transaction's end is not confirmed: what was written may stand or not."""
+        transaction = self.current_transaction.get()
+        if isinstance(transaction, Transaction):
+            transaction.doubts.append(act)
 
     @asynccontextmanager
     async def joined(self) -> AsyncIterator[None]:
@@ -264,6 +272,11 @@ class _Use:
                 await self._database.mend(self._connection)
         if isinstance(error, _AWAY):
             raise _away() from error
+
+
+def _do(acts: Sequence[Callable[[], None]]) -> None:
+    for act in acts:
+        act()
 
 
 def _lives(connection: Connection) -> bool:

@@ -254,7 +254,9 @@ class Inbox:
                 if turn["state"] == "suspended":
                     await self._give_up(turn["id"])
             fence = await self._start(conversation_id, following)
-            return Taken(TurnId(following["id"]), fence)
+            taken = Taken(TurnId(following["id"]), fence)
+            self._database.in_doubt(partial(self._ledger.drop, taken))
+            return taken
 
     async def _give_up(self, turn_id: TurnId) -> None:
         error = describe(TurnCancelled("Its client went on without it."))

@@ -13,14 +13,18 @@ from gateway.agency.model import Json
 from gateway.agency.speech.prompt import Entry
 from gateway.agency.teams.team import AgencySpec
 from gateway.agency.turns import sql_accept as sql
-from gateway.agency.turns.ledger import CONTEXT_ROWS
+from gateway.agency.turns.ledger import CONTEXT_ROWS, Ledger
 from gateway.agency.turns.lineage import BUSY, Fork, Match
 from gateway.agency.turns.request import Ask
-from gateway.agency.turns.rows import MANUAL, Lease, encoded, entries_of
+from gateway.agency.turns.rows import MANUAL, Lease, Taken, encoded, entries_of
 from gateway.auth import Principal
 from gateway.database import Database, Row
+from gateway.errors import Unavailable
 from gateway.ids import TurnId
 from gateway.streams.announcer import Announcer
+
+FIRST = 1
+"""The fence of a turn that is run as it is accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +89,11 @@ class Intake:
     """Accepts turns for one process, whose name is `node`. `lease` is in seconds. What it has
     committed it announces."""
 
-    def __init__(self, database: Database, node: str, lease: float, announcer: Announcer) -> None:
+    def __init__(
+        self, database: Database, ledger: Ledger, node: str, lease: float, announcer: Announcer
+    ) -> None:
         self._database = database
+        self._ledger = ledger
         self._node = node
         self._lease = lease
         self._announcer = announcer
@@ -106,37 +113,39 @@ class Intake:
 
     async def begin(self, turn: NewTurn) -> Begun | None:
         """The first turn of a new conversation. None if what it rests on is no longer true."""
-        row = await self._database.fetchrow(
-            sql.BEGIN, turn.conversation_id, turn.title, *self._accepted(turn), turn.principal
-        )
-        return None if row is None else self._begun(turn, row, [])
+        rows = await self._write(turn, sql.BEGIN, turn.title, *self._accepted(turn), turn.principal)
+        return self._begun(turn, rows[0], []) if rows else None
 
     async def open(self, turn: NewTurn, source: UUID | None) -> Begun | None:
         """A session's turn, in a conversation of its own. None if what it rests on is no longer
         true."""
-        row = await self._database.fetchrow(
-            sql.OPEN,
-            turn.conversation_id,
-            turn.title,
-            *self._accepted(turn),
-            turn.principal,
-            source,
-        )
-        return None if row is None else self._begun(turn, row, [])
+        accepted = *self._accepted(turn), turn.principal, source
+        rows = await self._write(turn, sql.OPEN, turn.title, *accepted)
+        return self._begun(turn, rows[0], []) if rows else None
 
     async def continue_(self, turn: NewTurn, version: int, *, read: bool) -> Begun | None:
         """The next turn of a conversation found at `version`; the context is empty unless it is to
         be `read`. None if the conversation has moved on, or what the turn rests on is no longer
         true."""
-        accepted = turn.conversation_id, version, *self._accepted(turn)
+        accepted = version, *self._accepted(turn)
         if not read:
-            row = await self._database.fetchrow(sql.CONTINUE, *accepted)
-            return None if row is None else self._begun(turn, row, [])
-        rows = await self._database.fetch(sql.CONTINUE_READING, *accepted, CONTEXT_ROWS)
+            rows = await self._write(turn, sql.CONTINUE, *accepted)
+            return self._begun(turn, rows[0], []) if rows else None
+        rows = await self._write(turn, sql.CONTINUE_READING, *accepted, CONTEXT_ROWS)
         if not rows:
             return None
         context = entries_of([row for row in rows if row["role"] is not None])
         return self._begun(turn, rows[0], context)
+
+    async def _write(self, turn: NewTurn, statement: str, *parameters: object) -> list[Row]:
+        """Where the answer is lost, and it stands all the same, nobody would run the turn."""
+        drop = partial(self._ledger.drop, Taken(turn.turn_id, FIRST))
+        self._database.in_doubt(drop)
+        try:
+            return await self._database.fetch(statement, turn.conversation_id, *parameters)
+        except Unavailable:
+            drop()
+            raise
 
     async def fork(self, fork: Fork, copy: UUID) -> Match | None:
         """Copy a conversation up to a turn. The same place in the copy; None if it is gone."""
@@ -164,7 +173,7 @@ class Intake:
         changed = partial(self._announcer.changed, turn.conversation_id, version)
         self._database.after_commit(changed)
         reply_id = turn.interactions[-1].id
-        lease = Lease(turn.turn_id, turn.conversation_id, 1, version, reply_id)
+        lease = Lease(turn.turn_id, turn.conversation_id, FIRST, version, reply_id)
         return Begun(lease, row["begun_at"], context, row["drive"] == MANUAL)
 
     def _accepted(self, turn: NewTurn) -> tuple[object, ...]:

@@ -55,6 +55,7 @@ class Ledger:
         self._node = node
         self._lease = lease
         self._announcer = announcer
+        self._dropped: list[Taken] = []
 
     # ---- during a turn ---------------------------------------------------------------------------
 
@@ -129,10 +130,18 @@ class Ledger:
         if row is not None:
             self._announcer.changed(row["id"], row["version"])
 
-    async def release(self, leases: Sequence[Lease]) -> None:
-        """Give turns up, for whoever takes them first."""
-        turns, fences = [lease.turn_id for lease in leases], [lease.fence for lease in leases]
-        await self._database.execute(sql.RELEASE, turns, fences)
+    def drop(self, turn: Taken) -> None:
+        """A turn that is ours in the rows, as far as we know, and that nobody here runs."""
+        self._dropped.append(turn)
+
+    async def release_dropped(self) -> None:
+        """What was dropped is anybody's, as soon as the database is there to say so."""
+        while self._dropped:
+            dropped = tuple(self._dropped)
+            turns, fences = [one.turn_id for one in dropped], [one.fence for one in dropped]
+            await self._database.execute(sql.RELEASE, turns, fences)
+            self._dropped = self._dropped[len(dropped) :]
+            self._announcer.freed()
 
     async def release_all(self) -> None:
         """Give up every turn of this process that nobody needs to wait for, those too that it was

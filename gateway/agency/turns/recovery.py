@@ -58,7 +58,7 @@ async def open_engine(
     node = f"{socket.gethostname()}:{os.getpid()}:{ids.new().hex[-8:]}"
     ledger = Ledger(database, node, settings.lease, announcer)
     memory = Memory()
-    reception = Reception(Intake(database, node, settings.lease, announcer), memory)
+    reception = Reception(Intake(database, ledger, node, settings.lease, announcer), memory)
     inbox = Inbox(database, ledger, catalog, announcer, node=node, lease=settings.lease)
     idempotency = Idempotency(database)
     engine = Engine(

@@ -107,10 +107,20 @@ class Runner:
             self.announcer.freed()  # another process has its client, or is to stay when we end
 
     async def _go_on(self, taken: Taken | None) -> Reply | None:
-        """Run a turn that has become ours, from what its rows say."""
+        """Run a turn that has become ours."""
+        if taken is None:
+            return None
+        try:
+            return await self._read_and_run(taken)
+        except GatewayError:  # else nobody would run it till its lease is over
+            self.ledger.drop(taken)
+            raise
+
+    async def _read_and_run(self, taken: Taken) -> Reply | None:
+        """From what its rows say."""
         # Read now: till then another process could write.
-        stored = None if taken is None else await self.ledger.turn(taken.turn_id)
-        if taken is None or stored is None or stored.fence != taken.fence:
+        stored = await self.ledger.turn(taken.turn_id)
+        if stored is None or stored.fence != taken.fence:
             return None  # who was held up on the way may have lost it again
         reply = self._awaiting.hand_over(stored.id) or _reply(stored)
         if is_model(stored.responder):

@@ -16,7 +16,7 @@ from gateway.agency.turns import replay
 from gateway.agency.turns.ledger import Fenced, Ledger
 from gateway.agency.turns.memory import Memory, Remembered
 from gateway.agency.turns.reply import Reply
-from gateway.agency.turns.rows import Ended, Lease
+from gateway.agency.turns.rows import Ended, Lease, Taken
 from gateway.conversation.participants import Status
 from gateway.errors import GatewayError, TurnFailed, Unavailable
 from gateway.streams.announcer import Announcer, Voice
@@ -68,7 +68,6 @@ class Running:
         self._then = then
         self._parked = parked
         self._held: dict[UUID, Held] = {}
-        self._dropped: list[Lease] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._asides: set[asyncio.Task[None]] = set()
 
@@ -109,7 +108,7 @@ class Running:
             await self._tell_why_lost(reply)
         except GatewayError as error:
             # The rows are as the last step left them: whoever is first takes the turn up again.
-            self._dropped.append(lease)
+            self._ledger.drop(Taken(lease.turn_id, lease.fence))
             reply.end(error)
         except Exception as error:
             broken = {"turn": ids.show(ids.TURN, reply.turn_id), "causes": causes(error)}
@@ -176,14 +175,6 @@ class Running:
         self._announcer.freed()
         for held in given:
             held.reply.end(Unavailable("The gateway ends; another process goes on. Ask again."))
-
-    async def release_dropped(self) -> None:
-        """What was dropped is anybody's, as soon as the database is there to say so."""
-        while self._dropped:
-            dropped = tuple(self._dropped)
-            await self._ledger.release(dropped)
-            self._dropped = self._dropped[len(dropped) :]
-            self._announcer.freed()
 
     def stop(self, turn_ids: Sequence[UUID]) -> None:
         """Turns that somebody has ended in the rows: close their model calls."""

@@ -29,7 +29,7 @@ class Sweeper:
         runner = self._runner
         if runner.draining:
             return
-        await runner.running.release_dropped()
+        await runner.ledger.release_dropped()
         for turn in await runner.ledger.expired(AT_ONCE):
             await self._survive(self._sweep(turn), turn["id"])
         for conversation_id in await runner.inbox.stranded(AT_ONCE):

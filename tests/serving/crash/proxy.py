@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
@@ -46,6 +46,7 @@ class Counts:
     cut: int = 0
     swallowed: int = 0
     reset: int = 0
+    lost: int = 0
 
 
 @dataclass(eq=False)
@@ -55,6 +56,8 @@ class _Link:
     near: Ends
     far: Ends | None = None
     torn: bool = False
+    marked: int = 0
+    """How many of the marks were sent over it."""
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     def close(self, *, reset: bool = False) -> None:
@@ -80,6 +83,7 @@ class FaultProxy:
         self.counts = Counts()
         self._connect = connect
         self._mode = Mode.PASS
+        self._marks: Sequence[bytes] = ()
         self._seconds = 0.0
         self._links: set[_Link] = set()
         self._server: asyncio.Server | None = None
@@ -112,6 +116,18 @@ class FaultProxy:
         finally:
             await self.become(Mode.PASS)
         assert self._hits(mode) > before, f"nothing was hit by {mode.value}"
+
+    @asynccontextmanager
+    async def answer_lost(self, *marks: bytes) -> AsyncIterator[None]:
+        """The connection over which these were sent, one after the other, is reset when the answer
+        to the last of them comes: the server has done it, and the client can't know. Once."""
+        before = self.counts.lost
+        self._marks = marks
+        try:
+            yield
+        finally:
+            self._marks = ()
+        assert self.counts.lost == before + 1, f"the answer to {marks} was not lost"
 
     async def connected(self, within: float = 20.0) -> None:
         """Wait until somebody is."""
@@ -176,15 +192,21 @@ class FaultProxy:
             link.close(reset=True)
             return
         link.far = await self._connect()
-        ways = (link.near[0], link.far[1]), (link.far[0], link.near[1])
-        link.tasks = [asyncio.create_task(self._pump(link, *way)) for way in ways]
+        there = self._pump(link, link.near[0], link.far[1], self._mark)
+        back = self._pump(link, link.far[0], link.near[1], self._lose)
+        link.tasks = [asyncio.create_task(way) for way in (there, back)]
         await asyncio.wait(link.tasks, return_when=asyncio.FIRST_COMPLETED)
 
     async def _pump(
-        self, link: _Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        link: _Link,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        look: Callable[[_Link, bytes], None],
     ) -> None:
         with suppress(OSError):
             while piece := await reader.read(PIECE):
+                look(link, piece)
                 if self._mode is Mode.DELAY:
                     self.counts.delayed += 1
                     await asyncio.sleep(self._seconds)
@@ -195,6 +217,17 @@ class FaultProxy:
                 self.counts.passed += 1
                 writer.write(piece)
                 await writer.drain()
+
+    def _mark(self, link: _Link, piece: bytes) -> None:
+        if link.marked < len(self._marks) and self._marks[link.marked] in piece:
+            link.marked += 1
+
+    def _lose(self, link: _Link, _: bytes) -> None:
+        if self._marks and link.marked == len(self._marks):
+            self._marks = ()
+            self.counts.lost += 1
+            link.torn = True
+            link.close(reset=True)
 
 
 def to_port(port: int) -> Connect:
