@@ -6,6 +6,7 @@ Where a gateway serves with the embedded index, that one does the work and this 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -50,7 +51,7 @@ def rebuild(name: str | None, owner: str | None, embedder: str | None) -> None:
 
     async def act(shelves: Shelves) -> int:
         chosen = await shelves.rebuild(owner, name, embedder)
-        click.echo(f"{len(chosen)} collection{'' if len(chosen) == 1 else 's'} to rebuild")
+        click.echo(f"{_counted(len(chosen), 'collection')} to rebuild")
         return await _wait(shelves, chosen)
 
     _end(_with_shelves(act))
@@ -63,23 +64,41 @@ def rebuild(name: str | None, owner: str | None, embedder: str | None) -> None:
 def ingest(paths: tuple[Path, ...], collection: str, owner: str) -> None:
     """Load the files PATH, and all files in the folders PATH, into a collection.
 
-    Text, Markdown, HTML and PDF are read; other files in a folder are passed over. What is there
-    already is not loaded again.
+    Text, Markdown, HTML and PDF are read; other and hidden files in a folder are passed over. What
+    is there already is not loaded again.
     """
-    files = [file for path in paths for file in _files(path)]
+    files = list(dict.fromkeys(file for path in paths for file in _files(path)))
+    if not files:
+        raise InvalidRequest("There is no text, Markdown, HTML or PDF to load.")
 
     async def act(shelves: Shelves) -> int:
         try:
             await shelves.create(owner, collection)
         except Conflict:
             click.echo(f"into {owner}'s collection {collection}, which is there", err=True)
+        refused: list[str] = []
         with click.progressbar(files, label="loading ") as bar:
-            for file in bar:
-                await shelves.add(owner, collection, await asyncio.to_thread(_upload, file))
+            loaded = [await _load(shelves, owner, collection, file, refused) for file in bar]
         found = await shelves.read(owner, collection)
-        return await _wait(shelves, [found.id])
+        return await _wait(shelves, [found.id], [one for one in loaded if one], refused)
 
     _end(_with_shelves(act))
+
+
+async def _load(
+    shelves: Shelves, owner: str, collection: str, file: Path, refused: list[str]
+) -> UUID | None:
+    """The document, or None: then `refused` is told why."""
+    try:
+        upload = await asyncio.to_thread(_upload, file)
+        document, _ = await shelves.add(owner, collection, upload)
+    except OSError as error:
+        refused.append(f"{file}: {error.strerror}")
+    except InvalidRequest as error:
+        refused.append(f"{file}: {error.message}")
+    else:
+        return document.id
+    return None
 
 
 def _files(path: Path) -> Iterable[Path]:
@@ -87,50 +106,61 @@ def _files(path: Path) -> Iterable[Path]:
     if path.is_file():
         kind_of(path.name)
         return [path]
-    return sorted(one for one in path.rglob("*") if one.is_file() and _readable(one))
+    return sorted(one for one in path.rglob("*") if _readable(one.relative_to(path), one))
 
 
-def _readable(path: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.parts if part not in (".", ".."))
+def _readable(inside: Path, path: Path) -> bool:
+    """Whether a folder's file is loaded. Where the folder itself lies does not count."""
     try:
         kind_of(path.name)
     except InvalidRequest:
         return False
-    return not hidden
+    return path.is_file() and not any(part.startswith(".") for part in inside.parts)
 
 
 def _upload(path: Path) -> Upload:
     if path.stat().st_size > LARGEST:
-        raise InvalidRequest(f"{path} is larger than {LARGEST // 1024 // 1024} MiB.")
+        raise InvalidRequest(f"It is larger than {LARGEST // 1024 // 1024} MiB.")
     return Upload(path.read_bytes(), kind_of(path.name), str(path), {})
 
 
-async def _wait(shelves: Shelves, chosen: Sequence[UUID]) -> int:
-    """Show how far these collections are until all of their documents are done. How many failed."""
-    now = await shelves.progress(chosen)
+async def _wait(
+    shelves: Shelves,
+    chosen: Sequence[UUID],
+    documents: Sequence[UUID] | None = None,
+    refused: Sequence[str] = (),
+) -> int:
+    """Show how far these collections are, or these documents in them, until all are done. How many
+    failed, with those that were `refused` before."""
+    now = await shelves.progress(chosen, documents)
     with click.progressbar(length=now.documents, label="indexing") as bar:
         shown = 0
         while True:
-            now = await shelves.progress(chosen)
+            now = await shelves.progress(chosen, documents)
             bar.length = now.documents
             bar.update(now.done - shown)
             shown = now.done
             if now.done >= now.documents:
                 break
             await asyncio.sleep(LOOK_S)
-    click.echo(f"{now.ready} documents ready, {now.failed} failed")
-    for line in await shelves.failures(chosen, MOST_TOLD):
+    failed = now.failed + len(refused)
+    click.echo(f"{_counted(now.ready, 'document')} ready, {failed} failed")
+    for line in (*refused, *await shelves.failures(chosen, MOST_TOLD, documents))[:MOST_TOLD]:
         click.echo(f"  {line}", err=True)
-    return now.failed
+    return failed
 
 
 def _end(failed: int) -> None:
     if failed:
-        raise InvalidRequest(f"{failed} documents could not be indexed.")
+        raise InvalidRequest(f"{_counted(failed, 'document')} could not be indexed.")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _with_shelves(act: Callable[[Shelves], Awaitable[T]]) -> T:
-    telemetry.configure()
+    telemetry.configure(logging.WARNING)  # what goes well, the bar shows
     configured = settings.read()
 
     async def run(dsn: str) -> T:

@@ -69,7 +69,8 @@ class Embedders:
         if (found := self._all.get(name)) is None:
             raise Conflict(
                 f"This collection was made with the embedder {name[:64]!r}, and here there is only "
-                f"{' and '.join(self._all)}. `gateway collections rebuild` binds it to another.",
+                f"{' and '.join(self._all)}. `gateway collections rebuild --embedder` binds it to "
+                "another.",
                 code="embedder_mismatch",
             )
         return found

@@ -171,7 +171,7 @@ class Shelves:
         state: State | None = None,
     ) -> Page[Document]:
         """The oldest first."""
-        after = None if cursor is None else ids.read(ids.DOCUMENT, cursor)
+        after = None if cursor is None else _after(cursor)
         collection = await self.read(owner, name)
         rows = await self._database.fetch(sql.DOCUMENTS, collection.id, after, limit + 1, state)
         found = [_document(row) for row in rows[:limit]]
@@ -195,23 +195,40 @@ class Shelves:
         self, owner: str | None, name: str | None, embedder: str | None = None
     ) -> Sequence[UUID]:
         """Begin the index of these collections anew, from the documents as they were given.
-        None is everyone's, or each one; with an embedder they are bound to that from now on."""
+        None is everyone's, or each one; with an embedder they are bound to that from now on. Raises
+        Conflict if the embedder of one is not here: nobody would ever index it."""
         chosen = None if embedder is None else self._chosen(embedder)
-        rows = await self._database.fetch(sql.REBUILD, owner, name, chosen)
+        async with self._database.transaction():
+            rows = await self._database.fetch(sql.REBUILD, owner, name, chosen)
+            for row in rows:
+                self._refuse_homeless(row)
         if name is not None and not rows:
             raise _no_collection(name)
         self._wake()
         return [row["id"] for row in rows]
 
-    async def progress(self, collections: Sequence[UUID]) -> Progress:
-        row = await self._database.fetchrow(sql.PROGRESS, collections)
+    def _refuse_homeless(self, row: Row) -> None:
+        if self._embedders.find(row["embedder"]) is None:
+            raise Conflict(
+                f"The collection {row['name']!r} was made with the embedder {row['embedder']!r}, "
+                "which is not here: set GATEWAY_EMBEDDING_MODEL, or choose another by --embedder.",
+                code="embedder_mismatch",
+            )
+
+    async def progress(
+        self, collections: Sequence[UUID], documents: Sequence[UUID] | None = None
+    ) -> Progress:
+        """Of these documents in them; None is all."""
+        row = await self._database.fetchrow(sql.PROGRESS, collections, documents)
         if row is None:
             raise LookupError("a count returned nothing")
         return Progress(row["documents"], row["ready"], row["failed"])
 
-    async def failures(self, collections: Sequence[UUID], limit: int) -> list[str]:
+    async def failures(
+        self, collections: Sequence[UUID], limit: int, documents: Sequence[UUID] | None = None
+    ) -> list[str]:
         """What failed and why, a line each."""
-        rows = await self._database.fetch(sql.FAILED, collections, limit)
+        rows = await self._database.fetch(sql.FAILED, collections, limit, documents)
         return [f"{row['source'] or 'a document'}: {row['error']}" for row in rows]
 
     def _chosen(self, embedder: str | None) -> str:
@@ -229,6 +246,13 @@ class Shelves:
 
 def _digest(upload: Upload) -> bytes:
     return hashlib.sha256(upload.kind.encode() + b"\0" + upload.content).digest()
+
+
+def _after(cursor: str) -> UUID:
+    try:
+        return ids.read(ids.DOCUMENT, cursor)
+    except NotFound:
+        raise InvalidRequest("This cursor is none of ours.", param="cursor") from None
 
 
 def _no_collection(name: str) -> NotFound:

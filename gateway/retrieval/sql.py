@@ -50,14 +50,14 @@ REBUILD = """
             embedder = coalesce($3, embedder)
         WHERE ($1::text IS NULL OR owner = $1) AND ($2::text IS NULL OR name = $2)
           AND deleted_at IS NULL
-        RETURNING id, owner, name
+        RETURNING id, owner, name, embedder
     ), begun AS (
         UPDATE document
         SET state = 'pending', error = NULL, indexed = 0, attempt = 0, fence = fence + 1,
             lease_until = now(), updated_at = now()
         FROM chosen WHERE collection_id = chosen.id AND deleted_at IS NULL
     )
-    SELECT id, owner, name FROM chosen ORDER BY owner, name
+    SELECT id, name, embedder FROM chosen ORDER BY owner, name
 """
 
 # ---- documents ----------------------------------------------------------------------------------
@@ -107,18 +107,21 @@ REMOVE = """
     WHERE collection_id = $1 AND id = $2 AND deleted_at IS NULL RETURNING id
 """
 
-# $1 collections. How far they are together.
+# $1 collections, $2 documents in them or null for all. How far they are together.
 PROGRESS = """
     SELECT count(*) AS documents,
            count(*) FILTER (WHERE state = 'ready') AS ready,
            count(*) FILTER (WHERE state = 'failed') AS failed
-    FROM document WHERE collection_id = ANY($1::uuid[]) AND deleted_at IS NULL
+    FROM document
+    WHERE collection_id = ANY($1::uuid[]) AND ($2::uuid[] IS NULL OR id = ANY($2))
+      AND deleted_at IS NULL
 """
 
-# $1 collections, $2 how many.
+# $1 collections, $2 how many, $3 documents in them or null for all.
 FAILED = """
     SELECT source, error FROM document
-    WHERE collection_id = ANY($1::uuid[]) AND state = 'failed' AND deleted_at IS NULL
+    WHERE collection_id = ANY($1::uuid[]) AND ($3::uuid[] IS NULL OR id = ANY($3))
+      AND state = 'failed' AND deleted_at IS NULL
     ORDER BY id LIMIT $2
 """
 

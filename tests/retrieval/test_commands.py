@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.cli_retrieval import LARGEST
 from tests.retrieval.files import pdf
 from tests.serving.test_serve import environment, gateway, serving
 
@@ -73,13 +74,34 @@ def test_what_goes_wrong_is_said(environment: dict[str, str], folder: Path) -> N
     assert loaded.returncode == 1
     assert "3 documents ready, 1 failed" in loaded.stdout
     assert "broken.pdf: This PDF can't be read" in loaded.stderr
-    assert "1 documents could not be indexed" in loaded.stderr
+    assert "1 document could not be indexed" in loaded.stderr
+    assert "{" not in loaded.stderr, "log lines in between"
     unknown = gateway(environment, "collections", "rebuild", "nothing")
     assert (unknown.returncode, "no collection 'nothing'" in unknown.stderr) == (1, True)
     picture = gateway(environment, "ingest", str(folder / "picture.png"))
     assert (picture.returncode, "none of" in picture.stderr) == (1, True)
     for told in (loaded, unknown, picture):
         assert "Traceback" not in told.stderr
+
+
+def test_each_file_stands_for_itself(environment: dict[str, str], tmp_path: Path) -> None:
+    """What failed before, lies beside it or can't be loaded at all is no other file's fault."""
+    hidden = tmp_path / ".notes"
+    hidden.mkdir()
+    (hidden / "a.txt").write_text("Tortoises outlive their keepers.")
+    (hidden / "broken.pdf").write_bytes(b"%PDF-1.7 and no more")
+    (hidden / "large.txt").write_bytes(b"x" * (LARGEST + 1))
+    loaded = gateway(environment, "ingest", str(hidden))
+    assert loaded.returncode == 1
+    assert "1 document ready, 2 failed" in loaded.stdout, "a hidden folder that is named is meant"
+    assert "large.txt: It is larger than 20 MiB." in loaded.stderr
+    assert "broken.pdf: This PDF can't be read" in loaded.stderr
+    well = gateway(environment, "ingest", str(hidden / "a.txt"), str(hidden / "a.txt"))
+    assert (well.returncode, "1 document ready, 0 failed" in well.stdout) == (0, True)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    nothing = gateway(environment, "ingest", str(empty))
+    assert (nothing.returncode, "no text, Markdown" in nothing.stderr) == (1, True)
 
 
 def test_what_is_heavy_waits_until_it_is_needed() -> None:

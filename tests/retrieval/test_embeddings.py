@@ -190,6 +190,23 @@ async def test_a_collection_refuses_an_embedder_that_is_not_its_own(
     assert (longer.status_code, longer.json()["error"]["code"]) == (409, "embedder_mismatch")
 
 
+async def test_what_nobody_here_can_index_is_not_begun_anew(start_gateway: StartGateway) -> None:
+    """It would wait for ever, and whoever ordered it with it."""
+    first = await start_gateway(embedding_model="embed-3")
+    shelf = await Shelf.of(first, "ann")
+    await shelf.create()
+    await shelf.create("offline", embedder="wordllama")
+    await shelf.ready("A cat.", name="offline")
+    shelves = (await start_gateway()).resources.shelves
+    for name in (None, "books"):
+        with pytest.raises(Conflict, match="--embedder") as refused:
+            await shelves.rebuild("ann", name)
+        assert refused.value.code == "embedder_mismatch"
+    states = await shelf.database.fetch("SELECT state FROM document")
+    assert [row["state"] for row in states] == ["ready"]
+    assert len(await shelves.rebuild("ann", None, "wordllama")) == 2
+
+
 async def test_documents_are_embedded_by_the_upstream(start_gateway: StartGateway) -> None:
     with EmbeddingServer() as server:
         gateway = await start_gateway(embedding_model="embed-3", openai_base_url=server.url)
