@@ -22,6 +22,7 @@ from gateway.retrieval import where as filters
 from gateway.retrieval.library import Library
 from gateway.retrieval.parsing import Kind, kind_of
 from gateway.retrieval.shelves import Shelves, Upload
+from gateway.routes.errors import field_of
 from gateway.routes.pages import BAD, Cursor, Limit, refusal
 from gateway.routes.retrieval_wire import (
     CollectionAnswer,
@@ -170,9 +171,11 @@ def _of_json(body: bytes) -> Upload:
         given = new_document.decode(body)
     except msgspec.ValidationError as error:
         told, _, path = str(error).partition(" - at `$.")
-        raise InvalidRequest(told, param=path.strip("`") or None) from None
+        raise InvalidRequest(told, param=field_of(told, path.strip("`"))) from None
     except msgspec.DecodeError:
-        raise InvalidRequest("The request can't be read: it is no JSON.") from None
+        raise InvalidRequest(
+            "The request can't be read: it is no JSON. Send a file as multipart/form-data."
+        ) from None
     if not given.text.strip():
         raise InvalidRequest("There is no text in it.", param="text")
     told_of = filters.metadata(given.metadata)
@@ -182,6 +185,8 @@ def _of_json(body: bytes) -> Upload:
 async def _of_form(request: Calling) -> Upload:
     form = await request.form()
     file, source, metadata = (form.get(name) for name in ("file", "source", "metadata"))
+    if len(form.getall("file", [])) > 1:
+        raise InvalidRequest("A form has one part `file`: send each by itself.", param="file")
     if not isinstance(file, UploadFile):
         raise InvalidRequest("A form has a part `file` with a file's name.", param="file")
     if not isinstance(source, str | None) or not isinstance(metadata, str | None):

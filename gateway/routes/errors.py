@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -183,6 +184,18 @@ _EMPTY = _Violation("'data'", "data")
 """A handler asks for `data`, the body, and there is none."""
 
 
+_INSIDE = {"data": None, "in_state": "state"}
+"""What handlers call a thing that has another name outside, or none."""
+_FIELD = re.compile(r"(?:missing required|unknown) field `(.+)`$")
+
+
+def field_of(told: str, path: str | None) -> str | None:
+    """The parameter that msgspec speaks of when it says this of what stands at `path`."""
+    if found := _FIELD.search(told):
+        return f"{path}.{found[1]}" if path else found[1]
+    return path.removesuffix("[...]") if path else None
+
+
 def _first_violation(error: ValidationException) -> tuple[str, str | None]:
     try:
         first, *_ = msgspec.convert(error.extra, list[_Violation])
@@ -190,7 +203,8 @@ def _first_violation(error: ValidationException) -> tuple[str, str | None]:
         return error.detail, None
     if first == _EMPTY:
         return "The body is empty.", None
-    return f"{first.key}: {first.message}" if first.key else first.message, first.key
+    key = _INSIDE.get(first.key, first.key) if first.key else None
+    return f"{key}: {first.message}" if key else first.message, field_of(first.message, key)
 
 
 def log_failure(error: BaseException, problem: Problem | None = None) -> None:

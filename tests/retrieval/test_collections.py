@@ -229,7 +229,7 @@ async def test_a_filter_that_makes_no_sense_is_400(
 @pytest.mark.parametrize(
     ("body", "param"),
     [
-        ({}, None),
+        ({}, "text"),
         ({"text": ""}, "text"),
         ({"text": " \n"}, "text"),
         ({"text": 1}, "text"),
@@ -237,7 +237,8 @@ async def test_a_filter_that_makes_no_sense_is_400(
         ({"text": "x", "metadata": {"a:b": 1}}, "metadata"),
         ({"text": "x", "metadata": {str(n): n for n in range(33)}}, "metadata"),
         ({"text": "x", "source": "x" * 1001}, "source"),
-        ({"text": "x", "sauce": "x"}, None),
+        ({"text": "x", "sauce": "x"}, "sauce"),
+        ({"text": "x", "metadata": {"a": "1e400"}, "source": 1}, "source"),
     ],
 )
 async def test_a_document_that_makes_no_sense_is_400(
@@ -278,8 +279,9 @@ async def test_lists_go_on_with_a_cursor(gateway: Gateway) -> None:
     assert [one["id"] for one in first["data"] + rest["data"]] == [one["id"] for one in added]
     failed = (await shelf.call("GET", "/a/documents", params={"state": "failed"})).json()
     assert failed["data"] == []
-    wrong = await shelf.call("GET", "/a/documents", params={"cursor": "nonsense"})
-    assert wrong.status_code == 404
+    for query in ({"cursor": "nonsense"}, {"state": "lost"}):
+        wrong = await shelf.call("GET", "/a/documents", params=query)
+        assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, *query)
 
 
 async def test_a_key_needs_the_scope(gateway: Gateway) -> None:

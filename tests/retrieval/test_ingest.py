@@ -73,6 +73,13 @@ async def test_other_kinds_of_files_are_refused_at_the_door(gateway: Gateway) ->
         "POST", "/books/documents", files={"file": ("a.txt", b"x")}, data={"metadata": "{"}
     )
     assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "metadata")
+    two = [("file", ("a.txt", b"one")), ("file", ("b.txt", b"two"))]
+    both = await shelf.call("POST", "/books/documents", files=two)
+    assert (both.status_code, both.json()["error"]["param"]) == (400, "file")
+    bare = await shelf.call("POST", "/books/documents", content=pdf("Bare."))
+    assert bare.status_code == 400
+    assert "multipart/form-data" in bare.json()["error"]["message"]
+    assert (await shelf.call("GET", "/books/documents")).json()["data"] == []
 
 
 class Slow:

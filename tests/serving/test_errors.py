@@ -121,9 +121,23 @@ async def test_a_body_that_makes_no_sense_is_400(
     assert says in str(is_openai_error(answer, 400)["message"])
 
 
-async def test_a_violation_names_the_parameter(gateway: Gateway) -> None:
-    answer = await gateway.http.post("/api/keys", json={"user": 1, "scopes": []})
-    assert is_openai_error(answer, 400)["param"] == "user"
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        ("/api/keys", {"user": 1, "scopes": []}, "user"),
+        ("/api/keys", {"scopes": []}, "user"),
+        ("/api/keys", [], None),
+        ("/api/conversations", {"sauce": 1}, "sauce"),
+        ("/api/conversations", {"participants": [{"kind": "user"}]}, "participants[0].identifier"),
+    ],
+)
+async def test_a_violation_names_the_parameter(
+    gateway: Gateway, path: str, body: object, param: str | None
+) -> None:
+    """By the name that the caller gave it: a body has none."""
+    error = is_openai_error(await gateway.http.post(path, json=body), 400)
+    assert error["param"] == param
+    assert "data:" not in str(error["message"])
 
 
 async def test_text_that_postgres_cannot_hold_is_400(gateway: Gateway) -> None:
