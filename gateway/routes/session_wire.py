@@ -46,7 +46,8 @@ class PassageIn(msgspec.Struct, frozen=True):
     score: float | None = None
 
 
-class SessionAnswer(msgspec.Struct):
+# A misspelt answer would pass for a question how it stands.
+class SessionAnswer(msgspec.Struct, forbid_unknown_fields=True):
     """`passages` answer a search, `context` a call of an agent; neither asks how it stands."""
 
     step: Annotated[int, Meta(ge=1)]

@@ -306,6 +306,8 @@ async def test_answers_that_cannot_be_stored_are_refused(
     session = await driver.begin()
     for given in ({"context": "\u0000"}, {"context": 3}, {"passages": [{"source": "x"}]}):
         assert (await driver.send(session, 1, **given)).status_code == 400
+    refused = await driver.send(session, 1, contxt="3")  # that was no question how it stands
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "contxt")
     for step in (0, -1, "x"):
         assert (await driver.send(session, step, context="x")).status_code == 400
     assert (await driver.read(session))["state"] == "call_agent"
