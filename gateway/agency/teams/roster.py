@@ -161,7 +161,7 @@ def without_agent(wanted: AgencyDocument, agent_id: int) -> AgencyDocument:
 
 
 def no_agent(agent_id: int) -> NotFound:
-    return NotFound(f"There is no agent {agent_id} in this agency.", code="agent_not_found")
+    return NotFound(f"There is no agent {agent_id}.", code="agent_not_found")
 
 
 def _agent(wanted: AgencyDocument, agent_id: int) -> AgentDocument:
