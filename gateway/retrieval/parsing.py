@@ -1,8 +1,8 @@
 """Documents as text. What can't be read is InvalidRequest, with a sentence that says why.
 
 Markdown stays as it is: an agent reads its headings, lists and links better than what a renderer
-leaves of them. A PDF is read in a process of its own, which can be ended: a file that is broken on
-purpose may take any time or memory.
+leaves of them. A PDF, or a page that is not small, is read in a process of its own, which can be
+ended: a file that is broken on purpose may take any time or memory.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 PATIENCE = 120.0
 """Seconds for one document. A PDF of a thousand pages takes about thirty."""
 MEMORY = 1 << 30
-"""Bytes of address space for the reading of a PDF."""
+"""Bytes of address space for a reading in a process of its own."""
+SMALL = 64 * 1024
+"""Bytes of a page that is read in this one. Time rises with the cube of how deep a page nests: this
+takes half a second at worst, a megabyte ten minutes."""
 
 
 class Kind(StrEnum):
@@ -108,10 +111,10 @@ async def _read(kind: Kind, content: bytes) -> str:
     match kind:
         case Kind.TEXT | Kind.MARKDOWN:
             return _decoded(content)
-        case Kind.HTML:
+        case Kind.HTML if len(content) <= SMALL:
             return await asyncio.to_thread(of_html, _decoded(content))
-        case Kind.PDF:
-            return await _of_pdf_elsewhere(content)
+        case Kind.HTML | Kind.PDF:
+            return await _read_elsewhere(kind, content)
         case never:
             assert_never(never)
 
@@ -163,12 +166,12 @@ def _laid_out(marked: str) -> str:
     return "\n\n".join(paragraphs)
 
 
-# ---- PDF ----------------------------------------------------------------------------------------
+# ---- in a process of its own --------------------------------------------------------------------
 
 
-async def _of_pdf_elsewhere(content: bytes) -> str:
+async def _read_elsewhere(kind: Kind, content: bytes) -> str:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway.retrieval.parsing"),
+        *(sys.executable, "-m", "gateway.retrieval.parsing", kind),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
@@ -182,7 +185,8 @@ async def _of_pdf_elsewhere(content: bytes) -> str:
     if process.returncode == _REFUSED:
         raise InvalidRequest(text.decode())
     if process.returncode != 0:
-        raise InvalidRequest("This PDF can't be read: it is broken, or too large.")
+        what = "PDF" if kind is Kind.PDF else "page"
+        raise InvalidRequest(f"This {what} can't be read: it is broken, or too large.")
     return text.decode()
 
 
@@ -200,13 +204,14 @@ def of_pdf(content: bytes) -> str:
     return "\n\n".join(page.extract_text().strip() for page in reader.pages)
 
 
-def _main() -> int:
+def _main(kind: Kind) -> int:
     import resource
 
     with suppress(ValueError, OSError):  # macOS knows no such limit
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    content = sys.stdin.buffer.read()
     try:
-        told, code = of_pdf(sys.stdin.buffer.read()), 0
+        told, code = of_pdf(content) if kind is Kind.PDF else of_html(_decoded(content)), 0
     except InvalidRequest as error:
         told, code = error.message, _REFUSED
     sys.stdout.buffer.write(told.encode("utf-8", "replace"))
@@ -214,4 +219,4 @@ def _main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(_main())
+    sys.exit(_main(Kind(sys.argv[1])))

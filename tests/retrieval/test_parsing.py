@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from gateway.errors import InvalidRequest
-from gateway.retrieval.parsing import Kind, kind_of, of_html, read
+from gateway.retrieval.parsing import SMALL, Kind, kind_of, of_html, read
 from tests.retrieval.files import pdf
 
 
@@ -21,9 +24,32 @@ def test_a_page_is_read_as_a_browser_shows_it() -> None:
     )
 
 
-@pytest.mark.parametrize("page", ["", "<", "<p", "</p></b>", "<div>" * 100_000 + "deep"])
+@pytest.mark.parametrize("page", ["", "<", "<p", "</p></b>", "<div>" * 10_000 + "deep"])
 def test_a_broken_page_is_read_as_far_as_it_goes(page: str) -> None:
     assert of_html(page) in ("", "<", "deep")
+
+
+async def test_a_large_page_is_read_as_a_small_one_is() -> None:
+    script = "<script>" + "no(); " * SMALL + "</script>"
+    assert await read(Kind.HTML, f"<p>Öl &amp; <b>ink</b></p>{script}".encode()) == "Öl & ink"
+    with pytest.raises(InvalidRequest, match="UTF-8"):
+        await read(Kind.HTML, b"\xfc" * (SMALL + 1))
+
+
+def test_a_page_that_is_broken_on_purpose_holds_nobody_up() -> None:
+    """So many levels would be read for minutes; the process that has them read can end."""
+    reading = """
+import asyncio
+from gateway.retrieval.parsing import Kind, read
+try:
+    asyncio.run(asyncio.wait_for(read(Kind.HTML, b"<div>" * 300_000), 1))
+except TimeoutError:
+    print("ended")
+"""
+    told = subprocess.run(
+        (sys.executable, "-c", reading), capture_output=True, text=True, timeout=60, check=True
+    )
+    assert told.stdout == "ended\n"
 
 
 async def test_markdown_stays_as_it_is() -> None:
