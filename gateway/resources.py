@@ -80,6 +80,7 @@ async def open_resources(settings: Settings, dsn: str) -> AsyncIterator[Resource
         async with open_engine(
             database, catalog, model, settings, drain, announcer, library
         ) as engine:
+            index.claim()
             yield Resources(
                 settings=settings,
                 database=database,

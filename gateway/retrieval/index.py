@@ -141,6 +141,13 @@ class Index:
         if not self.taken():
             await self._call(self._heartbeat, WRITE_S)
 
+    def claim(self) -> None:
+        """Keep the files for this process from now on, if no other has them. Who serves does so:
+        else a command that loads a folder would take them, and searches would fail meanwhile."""
+        if self._url is None and self._directory is not None:
+            with self._opening, suppress(Unavailable, OSError):
+                self._hold(self._directory)
+
     def taken(self) -> bool:
         """Whether the files are not ours: what there is to do is left to another process."""
         if self._url is not None:
@@ -150,7 +157,7 @@ class Index:
         if not self._opening.acquire(blocking=False):
             return False
         try:
-            return self._client is None and _used(self._directory)
+            return self._lock is None and _used(self._directory)
         finally:
             self._opening.release()
 
@@ -191,13 +198,22 @@ class Index:
             raise Unavailable("Several workers have a search index only if CHROMA_URL is set.")
         import chromadb
 
-        self._directory.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(self._directory)
+        self._hold(self._directory)
         try:
             return _whole(chromadb.PersistentClient(str(self._directory), settings=_settings()))
         except BaseException:
-            self._lock.close()
+            self._release()
             raise
+
+    def _hold(self, directory: Path) -> None:
+        if self._lock is None:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._lock = _lock(directory)
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def _close(self) -> None:
         self._threads.shutdown(wait=self._url is None, cancel_futures=True)
@@ -207,8 +223,7 @@ class Index:
                     session.close()
                 self._client.close()
                 self._client = None
-            if self._lock is not None:
-                self._lock.close()
+            self._release()
 
     # ---- around it ------------------------------------------------------------------------------
 

@@ -133,6 +133,25 @@ async def test_the_embedded_files_are_one_processs_alone(tmp_path: Path) -> None
     await second.close()
 
 
+async def test_who_serves_keeps_the_files_before_anything_is_searched(
+    start_gateway: StartGateway, tmp_path: Path
+) -> None:
+    """A command that loads a folder leaves the work to it, and searches are answered meanwhile."""
+    gateway = await start_gateway()
+    command = Index(None, tmp_path / "chroma")
+    assert command.taken()
+    assert not gateway.resources.index.taken()
+    command.claim()
+    with pytest.raises(Unavailable, match="Another process"):
+        await command.drop(ids.new())
+    shelf = await Shelf.of(gateway, "ann")
+    await shelf.create()
+    await shelf.ready(CAT)
+    assert [one["text"] for one in await shelf.query("cat")] == [CAT]
+    await command.close()
+    assert command.taken()
+
+
 async def test_several_workers_without_a_server_have_no_index_and_say_so() -> None:
     index = Index(None, None)
     with pytest.raises(Unavailable, match="CHROMA_URL"):
