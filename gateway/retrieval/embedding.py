@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from gateway.errors import Conflict, InvalidRequest, UpstreamError
+from gateway.retrieval.loading import LOADING
 from gateway.settings import Settings
 
 if TYPE_CHECKING:  # each takes a tenth of a second or more to load
@@ -113,7 +114,8 @@ class WordLlama:
         return await asyncio.to_thread(self._embed, texts, dimensions or self.WIDTH)
 
     def _embed(self, texts: Sequence[str], width: int) -> Embedded:
-        import numpy as np
+        with LOADING:
+            import numpy as np
 
         tokenizer, weights = _MODEL.loaded
         encoded = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
@@ -141,8 +143,9 @@ class _Model:
 
     @cached_property
     def _loaded(self) -> tuple[Tokenizer, Vectors]:
-        from safetensors.numpy import load_file
-        from tokenizers import Tokenizer
+        with LOADING:
+            from safetensors.numpy import load_file
+            from tokenizers import Tokenizer
 
         found = importlib.util.find_spec("wordllama")
         if found is None or found.origin is None:
@@ -189,7 +192,9 @@ class OpenAIEmbedder:
             await self._client.close()
 
     async def embed(self, texts: Sequence[str], dimensions: int | None = None) -> Embedded:
-        import numpy as np
+        with LOADING:
+            import numpy as np
+            import openai  # noqa: F401  in `_batch` it is there
 
         batches = [texts[start : start + BATCH] for start in range(0, len(texts), BATCH)]
         found = await asyncio.gather(*(self._batch(batch, dimensions) for batch in batches))

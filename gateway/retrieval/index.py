@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from gateway.errors import GatewayError, Unavailable
+from gateway.retrieval.loading import LOADING
 from gateway.retrieval.where import Scalar, Where, to_chroma
 
 if TYPE_CHECKING:
@@ -196,7 +198,8 @@ class Index:
     def _embedded(self) -> Client:
         if self._directory is None:
             raise Unavailable("Several workers have a search index only if CHROMA_URL is set.")
-        import chromadb
+        with LOADING:
+            import chromadb
 
         self._hold(self._directory)
         try:
@@ -247,6 +250,8 @@ class Index:
 
 
 def _is_missing(error: Exception) -> bool:
+    if "chromadb.errors" not in sys.modules:  # nor was it Chroma that failed
+        return False
     from chromadb.errors import NotFoundError
 
     return isinstance(error, NotFoundError)
@@ -299,8 +304,9 @@ def _settings() -> chromadb.config.Settings:
 
 
 def _remote(url: str) -> Client:
-    import chromadb
-    import httpx
+    with LOADING:
+        import chromadb
+        import httpx
 
     host, port, secure = _parts(url)
     _knock(url)  # the client would wait for a silent server for ever
@@ -311,8 +317,7 @@ def _remote(url: str) -> Client:
 
 
 def _sessions(client: Client) -> list[httpx.Client]:
-    """The client's connections, which it neither limits in time nor closes, and has no setting
-    for. `tests/retrieval/test_away.py` freezes a server."""
+    """The client's connections, which it neither limits in time nor closes, nor lets us."""
     from chromadb.api.fastapi import FastAPI
 
     servers = (getattr(one, "_server", None) for one in (client, client._admin_client))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -150,6 +152,31 @@ async def test_who_serves_keeps_the_files_before_anything_is_searched(
     assert [one["text"] for one in await shelf.query("cat")] == [CAT]
     await command.close()
     assert command.taken()
+
+
+@pytest.mark.parametrize("after", [0, 0.01, 0.03])
+def test_the_first_to_embed_and_the_first_to_search_may_come_together(
+    tmp_path: Path, after: float
+) -> None:
+    """Both load numpy. Once it is half loaded, a process has no library for good."""
+    beginning = f"""
+import asyncio
+from pathlib import Path
+from gateway import ids
+from gateway.retrieval.embedding import WordLlama
+from gateway.retrieval.index import Index
+async def main():
+    index = Index(None, Path({str(tmp_path)!r}))
+    async def later():
+        await asyncio.sleep({after})
+        await index.drop(ids.new())
+    await asyncio.gather(WordLlama().embed(["x"]), later())
+    await index.close()
+asyncio.run(main())
+"""
+    line = (sys.executable, "-c", beginning)
+    told = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    assert told.returncode == 0, told.stderr
 
 
 async def test_several_workers_without_a_server_have_no_index_and_say_so() -> None:
