@@ -105,7 +105,7 @@ class Ledger:
             finish_reason,
             history_hash,
         )
-        return Ended(row["version"], row["queued"], row["untitled"])
+        return Ended(row["version"], row["followed"], row["untitled"])
 
     async def fail(
         self, lease: Lease, step: StepRecord | None, error: Mapping[str, Json], text: str
@@ -115,7 +115,7 @@ class Ledger:
         row = await self._written(
             lease, statement, *step_columns(lease, step), encoded(error), text
         )
-        return Ended(row["version"], row["queued"], row["untitled"])
+        return Ended(row["version"], row["followed"], row["untitled"])
 
     async def show(self, lease: Lease, status: Status) -> None:
         """What the responder, a participant, is seen to do. Its reply is seen once it writes."""

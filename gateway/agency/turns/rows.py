@@ -70,11 +70,11 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The version that the end of a turn made, whether another turn waits for it, and whether the
-    conversation has no title yet."""
+    """The version that the end of a turn made, whether another turn may wait for it, and whether
+    the conversation has no title yet."""
 
     version: int
-    queued: bool
+    followed: bool
     untitled: bool
 
 

@@ -162,7 +162,7 @@ class Runner:
         return self.running.start(turn, plan.lease, reply, attended=attended)
 
     def _ended(self, lease: Lease, ended: Ended) -> None:
-        if ended.queued:
+        if ended.followed:
             self.running.see_to(self._start_next(lease.conversation_id))
         if ended.untitled and not self.draining:
             self.running.aside(self._titles.give(lease.conversation_id))

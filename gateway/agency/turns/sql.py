@@ -14,7 +14,7 @@ _RAISED = """
         UPDATE conversation SET version = version + 1, updated_at = now()
         WHERE id = $1 AND EXISTS (
             SELECT FROM turn WHERE id = $2 AND fence = $3 AND state = 'running')
-        RETURNING version, title IS NULL AS untitled, drive, owner_type
+        RETURNING version, title IS NULL AS untitled, drive, owner_type, length
     )"""
 _STEP = """
     INSERT INTO step (id, turn_id, agent_id, attempt, model, read_version, output, prompt_tokens,
@@ -77,14 +77,17 @@ DRIVE = """
     SELECT version, ARRAY(SELECT id FROM freed) AS freed FROM raised
 """
 
-# The answer. $13 its message, $14 its text, $15 finish reason, $16 history hash: none if what it
+# The answer. `followed`: something was said after the reply, so there may be a turn that waits. It
+# is read of the locked row, where a look for that turn would miss what is committed just now.
+# $13 its message, $14 its text, $15 finish reason, $16 history hash: none if what it
 # stands for was changed meanwhile, which took away the hash up to the input.
 COMPLETE = f"""{_RAISED}, t AS (
         UPDATE turn SET {_USED}, state = 'completed', finish_reason = $15,
                history_hash = CASE WHEN turn.history_hash IS NOT NULL THEN $16::bytea END,
                completed_at = now(), lease_until = NULL
         FROM raised WHERE {_FENCED}
-        RETURNING raised.version, raised.untitled, turn.attempt, turn.reply_interaction_id
+        RETURNING raised.version, raised.untitled, raised.length > turn.seq AS followed,
+                  turn.attempt, turn.reply_interaction_id
     ), s AS ({_STEP}), i AS (
         UPDATE interaction SET content = $14, completed_at = now(), updated_at = now(),
                silent = interaction.silent AND $14 = '', version = t.version
@@ -95,8 +98,7 @@ COMPLETE = f"""{_RAISED}, t AS (
         SELECT $13, $1, $2, $4, t.reply_interaction_id, $5, 'assistant', $5, 1, t.version
         FROM t WHERE $5 IS NOT NULL
     )
-    SELECT version, untitled, EXISTS (
-        SELECT FROM turn WHERE conversation_id = $1 AND state = 'queued') AS queued FROM t
+    SELECT version, untitled, followed FROM t
 """  # noqa: S608
 
 # The end without an answer. $13 the error, $14 the text so far.
@@ -104,14 +106,14 @@ FAIL = f"""{_RAISED}, t AS (
         UPDATE turn SET {_USED}, state = 'failed', error = $13::jsonb, completed_at = now(),
                lease_until = NULL
         FROM raised WHERE {_FENCED}
-        RETURNING raised.version, turn.attempt, turn.reply_interaction_id
+        RETURNING raised.version, raised.length > turn.seq AS followed, turn.attempt,
+                  turn.reply_interaction_id
     ), s AS ({_STEP}), i AS (
         UPDATE interaction SET content = $14, errors = jsonb_build_array($13::jsonb),
                completed_at = now(), updated_at = now(), silent = false, version = t.version
         FROM t WHERE interaction.id = t.reply_interaction_id
     )
-    SELECT version, false AS untitled, EXISTS (
-        SELECT FROM turn WHERE conversation_id = $1 AND state = 'queued') AS queued FROM t
+    SELECT version, false AS untitled, followed FROM t
 """  # noqa: S608
 
 _AT_REST = becomes("'idle'", version="t.version", beside="t", of="$2")

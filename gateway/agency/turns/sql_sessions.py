@@ -1,4 +1,4 @@
-"""The statements of sessions. Indexes: turn_session, turn_waiting (`m0006_sessions.py`).
+"""The statements of sessions. Index: turn_session (`m0006_sessions.py`).
 
 A session is a turn whose responder is an agent. A turn of an agency that is driven by hand is one,
 too, of its manager: its steps must be answered somewhere.
