@@ -81,6 +81,7 @@ INJECTED = (
     "settings",
     "shelves",
     "tokens",
+    "watch",
 )
 """What handlers may ask for by name, beside `principal`: members of `Resources`.
 

@@ -28,6 +28,7 @@ from gateway.retrieval.index import Index
 from gateway.retrieval.ingest import Ingest, open_ingest
 from gateway.retrieval.library import Library
 from gateway.retrieval.shelves import Shelves
+from gateway.retrieval.watch import Watch, open_watch
 from gateway.settings import Settings
 from gateway.streams import redis
 from gateway.streams.announcer import Announcer, open_announcer
@@ -59,6 +60,7 @@ class Resources:
     ingest: Ingest
     library: Library
     shelves: Shelves
+    watch: Watch
 
 
 @asynccontextmanager
@@ -73,7 +75,8 @@ async def open_resources(settings: Settings, dsn: str) -> AsyncIterator[Resource
         open_feed(broker, _source(database), announcer, drain) as feed,
         open_embedders(settings) as embedders,
         open_index(settings) as index,
-        open_ingest(database, embedders, index, settings.lease) as ingest,
+        open_watch(database, drain) as watch,
+        open_ingest(database, embedders, index, settings.lease, watch.look) as ingest,
     ):
         catalog = Catalog(database)
         library = Library(database, embedders, index, ingest)
@@ -98,6 +101,7 @@ async def open_resources(settings: Settings, dsn: str) -> AsyncIterator[Resource
                 ingest=ingest,
                 library=library,
                 shelves=Shelves(database, embedders, ingest.wake),
+                watch=watch,
             )
 
 

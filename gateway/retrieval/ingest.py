@@ -61,9 +61,13 @@ class Lost(Exception):
 
 @asynccontextmanager
 async def open_ingest(
-    database: Database, embedders: Embedders, found: Index, lease: float
+    database: Database,
+    embedders: Embedders,
+    found: Index,
+    lease: float,
+    wrote: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Ingest]:
-    ingest = Ingest(database, embedders, found, lease)
+    ingest = Ingest(database, embedders, found, lease, wrote)
     keepers = [
         asyncio.create_task(ingest.serve(), name="index documents"),
         asyncio.create_task(_regularly(ingest.renew, lease / RENEWALS), name="renew documents"),
@@ -79,15 +83,21 @@ async def open_ingest(
 
 
 class Ingest:
-    """`lease` in seconds."""
+    """`lease` in seconds. `wrote` is called when a document may be another than before."""
 
     def __init__(
-        self, database: Database, embedders: Embedders, found: Index, lease: float
+        self,
+        database: Database,
+        embedders: Embedders,
+        found: Index,
+        lease: float,
+        wrote: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
         self._embedders = embedders
         self._index = found
         self._lease = lease
+        self._wrote = wrote
         self._places = asyncio.Semaphore(AT_ONCE)
         self._running: dict[asyncio.Task[None], Job] = {}
         self._to_do = asyncio.Event()
@@ -96,6 +106,7 @@ class Ingest:
     def wake(self) -> None:
         self._to_do.set()
         self._to_sweep.set()
+        self._wrote()
 
     async def serve(self) -> None:
         """Take up one document after the other, for ever."""
@@ -138,7 +149,10 @@ class Ingest:
         except GatewayError as error:
             log.warning("documents can't be looked for: %s", error.message)
             return None
-        return None if row is None else _job(row)
+        if row is None:
+            return None
+        self._wrote()
+        return _job(row)
 
     # ---- one document ---------------------------------------------------------------------------
 
@@ -208,6 +222,7 @@ class Ingest:
         row = await self._database.fetchrow(statement, job.id, job.fence, *arguments)
         if row is None:
             raise Lost
+        self._wrote()
         return row
 
     async def _fail(self, job: Job, error: GatewayError) -> None:
@@ -220,6 +235,7 @@ class Ingest:
             await self._database.execute(sql.PUT_BACK, job.id, job.fence, seconds, uncounted)
         except GatewayError as error:  # its lease runs out by itself
             log.warning("a document can't be put back: %s", error.message)
+        self._wrote()
 
     async def _clear(self, job: Job) -> None:
         """What we put into Chroma after somebody had it swept."""

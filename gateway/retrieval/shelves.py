@@ -155,11 +155,11 @@ class Shelves:
         )
         if row is not None:
             self._wake()
-            return _document(row), True
+            return document_of(row), True
         row = await self._database.fetchrow(sql.KNOWN, collection.id, digest)
         if row is None:  # it, or its collection, was deleted between the two
             return await self.add(owner, name, upload)
-        return _document(row), False
+        return document_of(row), False
 
     async def documents(
         self,
@@ -174,7 +174,7 @@ class Shelves:
         after = None if cursor is None else _after(cursor)
         collection = await self.read(owner, name)
         rows = await self._database.fetch(sql.DOCUMENTS, collection.id, after, limit + 1, state)
-        found = [_document(row) for row in rows[:limit]]
+        found = [document_of(row) for row in rows[:limit]]
         more = len(rows) > limit
         return Page(found, ids.show(ids.DOCUMENT, found[-1].id) if more else None)
 
@@ -183,7 +183,7 @@ class Shelves:
         row = await self._database.fetchrow(sql.DOCUMENT, collection.id, document_id)
         if row is None:
             raise _no_document(document_id)
-        return _document(row)
+        return document_of(row)
 
     async def remove(self, owner: str, name: str, document_id: UUID) -> None:
         collection = await self.read(owner, name)
@@ -277,7 +277,7 @@ def _collection(row: Row) -> Collection:
     )
 
 
-def _document(row: Row) -> Document:
+def document_of(row: Row) -> Document:
     return Document(
         row["id"],
         row["source"],

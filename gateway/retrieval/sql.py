@@ -101,6 +101,22 @@ DOCUMENTS = f"""
     ORDER BY d.id LIMIT $3
 """  # noqa: S608
 
+# $1 documents, $2 the key of each one's reader, $3 the mark of what each was told, or ''. A row for
+# what was written since, for what is deleted, and for who may not see it. A mark is the number of
+# the transaction that wrote the row as it stands.
+WATCHED = f"""
+    SELECT r.document_id AS asked, r.key_id, k.id IS NOT NULL AS allowed,
+           d.id IS NULL OR d.deleted_at IS NOT NULL OR c.deleted_at IS NOT NULL AS deleted,
+           d.xmin::text AS mark, d.fence, {_DOCUMENT}
+    FROM unnest($1::uuid[], $2::text[], $3::text[]) AS r(document_id, key_id, mark)
+    LEFT JOIN document d ON d.id = r.document_id
+    LEFT JOIN collection c ON c.id = d.collection_id
+    LEFT JOIN api_key k ON k.id = r.key_id AND k.revoked_at IS NULL
+        AND 'retrieval' = ANY(k.scopes) AND (c.id IS NULL OR k."user" = c.owner)
+    WHERE k.id IS NULL OR d.id IS NULL OR d.deleted_at IS NOT NULL OR c.deleted_at IS NOT NULL
+       OR d.xmin::text <> r.mark
+"""  # noqa: S608
+
 # $1 collection, $2 document.
 REMOVE = """
     UPDATE document SET deleted_at = now(), fence = fence + 1

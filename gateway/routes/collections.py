@@ -99,8 +99,9 @@ async def add_document(
     request: Calling, name: FromPath[str], shelves: TheShelves
 ) -> Response[DocumentAnswer]:
     """JSON `{text, source?, metadata?}`, or `multipart/form-data` with a `file` of text, Markdown,
-    HTML or PDF, and `source` and `metadata` (as JSON) if wanted. Poll the document for progress.
-    The same content is stored once in a collection; what has failed is tried again."""
+    HTML or PDF, and `source` and `metadata` (as JSON) if wanted. Poll the document for progress,
+    or follow its channel. The same content is stored once in a collection; what has failed is tried
+    again."""
     upload = await _upload(request)
     document, new = await shelves.add(request.user.user, name, upload)
     return Response(document_answer(document), status_code=202 if new else 200)

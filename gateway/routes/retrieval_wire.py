@@ -58,9 +58,10 @@ class CollectionList(Struct, kw_only=True):
 
 class DocumentAnswer(Struct, kw_only=True):
     """`state` is pending, indexing, ready or failed; `indexed` of its `passages` can be found, and
-    `error` says why it failed. Before it was read, both are 0."""
+    `error` says why it failed. Before it was read, both are 0. Its channel tells each change."""
 
     id: str
+    stream_channel_id: str
     source: str | None
     media_type: str
     state: str
@@ -103,8 +104,10 @@ def collection_answer(found: Collection) -> CollectionAnswer:
 
 
 def document_answer(found: Document) -> DocumentAnswer:
+    shown = ids.show(ids.DOCUMENT, found.id)
     return DocumentAnswer(
-        id=ids.show(ids.DOCUMENT, found.id),
+        id=shown,
+        stream_channel_id=shown,
         source=found.source,
         media_type=found.kind,
         state=found.state,

@@ -1,10 +1,13 @@
-"""Channels: what happens in a conversation, told while it happens."""
+"""Channels: what happens in a conversation, or to a document, told while it happens."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, TypeAlias
+from functools import partial
+from typing import Annotated, Generic, TypeAlias, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -13,22 +16,27 @@ from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, JSONBody, QueryParameter
-from litestar.types import ASGIApp, ControllerRouterHandler, Receive, Scope, Send
+from litestar.types import ASGIApp, ControllerRouterHandler, Receive, Send
+from litestar.types import Scope as AsgiScope
 
 from gateway import ids
-from gateway.auth import Principal
+from gateway.auth import Principal, Scope
 from gateway.errors import Forbidden, GatewayError, InvalidRequest, NotFound
+from gateway.retrieval.watch import Onlooker, Watch
+from gateway.routes import progress
 from gateway.routes.errors import handle
 from gateway.routes.guards import TOKENED, token_of
 from gateway.streams.feed import Feed, Position, Unusable, Wish, no_channel
 from gateway.streams.source import Reader
-from gateway.streams.sse import respond
+from gateway.streams.sse import Audience, changes, respond
 from gateway.streams.tokens import Tokens
 
 MOST_DIGITS = 18
 """Of a version: a bigint holds them all."""
 SCOPES = frozenset({"chat", "conversations", "act_as", "admin"})
+"""Any of them may read conversations."""
 
+Follower = TypeVar("Follower", bound=Audience)
 Asking: TypeAlias = Request[Principal, str, State]
 StreamToken = Annotated[
     str | None, QueryParameter(name="token", description="In place of a key: a stream token.")
@@ -61,16 +69,17 @@ class TokenAnswer(msgspec.Struct, frozen=True):
 @get(
     "/streams/{channel:str}",
     opt={TOKENED: True},
-    summary="Follow a conversation, or one reply, as Server-Sent Events",
+    summary="Follow a conversation, a reply or a document as Server-Sent Events",
     responses={
         200: ResponseSpec(str, media_type="text/event-stream", description="Events"),
-        204: ResponseSpec(None, description="The reply has ended, and its reader knows it all."),
+        204: ResponseSpec(None, description="It has ended, and its reader knows it all."),
     },
 )
 async def follow_channel(
     request: Asking,
     channel: FromPath[str],
     feed: NamedDependency[Feed],
+    watch: NamedDependency[Watch],
     tokens: NamedDependency[Tokens],
     token: StreamToken = None,
     last_event_id: LastEventId = None,
@@ -78,18 +87,20 @@ async def follow_channel(
 ) -> ASGIApp:
     """`channel` is a `stream_channel_id`: `conv_…`, or `conv_….int_…` for a single reply, which
     ends when the reply has; 204 says that it has ended before. Without a position the first event
-    is `snapshot`. The `id` of an event is the conversation's version."""
+    is `snapshot`. The `id` of an event is the conversation's version. A document's, `doc_…`, tells
+    the whole document with each change and ends when it is `ready`, `failed` or deleted."""
     if view not in (None, "full"):
         raise InvalidRequest("view is 'full', or left out.", param="view")
     key_id = await _key_id(request, channel, token, tokens)
+    position = _position(_last_event_id(request) or last_event_id)
+    if channel.startswith(progress.PREFIX):
+        onlooker = Onlooker(progress.read_channel(channel), key_id)
+        return _Stream(request, watch.follow(onlooker, position), progress.progress)
     conversation_id, only = read_channel(channel)
     wish = Wish(
-        Reader(conversation_id, key_id),
-        position=_position(_last_event_id(request) or last_event_id),
-        only=only,
-        full=view == "full" and only is None,
+        Reader(conversation_id, key_id), position, only, full=view == "full" and only is None
     )
-    return _Stream(request, feed, wish)
+    return _Stream(request, feed.follow(wish), partial(changes, feed))
 
 
 @post(
@@ -100,13 +111,17 @@ async def follow_channel(
 async def create_token(
     data: JSONBody[TokenRequest],
     feed: NamedDependency[Feed],
+    watch: NamedDependency[Watch],
     tokens: NamedDependency[Tokens],
     principal: NamedDependency[Principal],
 ) -> TokenAnswer:
     """It is good for this channel, this caller and five minutes; a stream that is open stays so."""
-    _require(principal)
-    conversation_id, _ = read_channel(data.channel)
-    await feed.access(Reader(conversation_id, principal.key_id))
+    _require(principal, data.channel)
+    if data.channel.startswith(progress.PREFIX):
+        await watch.find(Onlooker(progress.read_channel(data.channel), principal.key_id))
+    else:
+        conversation_id, _ = read_channel(data.channel)
+        await feed.access(Reader(conversation_id, principal.key_id))
     made = await tokens.issue(data.channel, principal.key_id)
     expires = datetime.fromtimestamp(made.expires, UTC)
     url = f"/streams/{data.channel}?token={made.text}"
@@ -123,15 +138,17 @@ def read_channel(channel: str) -> tuple[UUID, UUID | None]:
         raise no_channel() from None
 
 
-def _require(principal: Principal) -> None:
-    if not principal.scopes & SCOPES:
+def _require(principal: Principal, channel: str) -> None:
+    if channel.startswith(progress.PREFIX):
+        principal.require(Scope.RETRIEVAL)
+    elif not principal.scopes & SCOPES:
         raise Forbidden("This key has none of the scopes that may read conversations.")
 
 
 async def _key_id(request: Asking, channel: str, token: str | None, tokens: Tokens) -> str:
     if token is not None and token_of(request.scope["headers"]) is None:
         return await tokens.check(token, channel)
-    _require(request.user)
+    _require(request.user, channel)
     return request.user.key_id
 
 
@@ -152,29 +169,29 @@ def _position(text: str | None) -> Position:
 
 
 @dataclass(slots=True)
-class _Stream:
+class _Stream(Generic[Follower]):
     """The stream as an ASGI app: its reader is followed from its first moment to its last."""
 
     request: Asking
-    feed: Feed
-    wish: Wish
+    following: AbstractAsyncContextManager[Follower | None]
+    tell: Callable[[Follower], AsyncGenerator[bytes, None]]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         begun = False
         try:
-            async with self.feed.follow(self.wish) as follower:
+            async with self.following as follower:
                 begun = True
                 if follower is None:
                     await self._answer(Response(b"", status_code=204), scope, receive, send)
                 else:
-                    await respond(self.feed, follower, receive, send)
+                    await respond(follower, self.tell(follower), receive, send)
         except GatewayError as error:
             if begun:
                 raise
             await self._answer(handle(self.request, error), scope, receive, send)
 
     async def _answer(
-        self, response: Response[bytes], scope: Scope, receive: Receive, send: Send
+        self, response: Response[bytes], scope: AsgiScope, receive: Receive, send: Send
     ) -> None:
         await response.to_asgi_response(None, self.request)(scope, receive, send)
 

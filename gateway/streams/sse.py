@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncGenerator, Iterator, Sequence
+from typing import Protocol
 
 from litestar.types import Receive, Send
 
@@ -32,22 +33,33 @@ HEADERS = [
 ]
 
 
-async def respond(feed: Feed, follower: Follower, receive: Receive, send: Send) -> None:
-    """Send what the follower is told until one of the two ends.
+class Audience(Protocol):
+    """Whoever is told something, until there is an ending."""
+
+    ending: Ending | None
+
+    def end(self, ending: Ending) -> None: ...
+
+
+async def respond(
+    reader: Audience, pieces: AsyncGenerator[bytes, None], receive: Receive, send: Send
+) -> None:
+    """Send the pieces until they or the reader end.
 
     Thousands of these wait at the same time, so one is a coroutine, a task that waits for the
     reader to leave, and a timer: `EventSourceResponse` with its four tasks takes 25 KB more.
     """
-    watching = asyncio.create_task(_watch(follower, receive))
-    line = _Line(send, follower)
+    watching = asyncio.create_task(_watch(reader, receive))
+    line = _Line(send, reader)
     try:
         await line.open()
-        stream = _stream(feed, follower)
+        await line.say(b"retry: %d\n\n" % random.randint(*RETRY_MS))  # noqa: S311  no secret
         try:
-            while await line.say(await anext(stream, b"")):
+            while await line.say(await anext(pieces, b"")):
                 pass
         finally:
-            await stream.aclose()
+            await pieces.aclose()
+        await line.say(f": goodbye, {(reader.ending or Ending.OVER).value}\n\n".encode())
         await line.close()
     except TimeoutError:
         log.info("a reader stopped reading and was cut off")
@@ -56,21 +68,21 @@ async def respond(feed: Feed, follower: Follower, receive: Receive, send: Send) 
         watching.cancel()
 
 
-async def _watch(follower: Follower, receive: Receive) -> None:
+async def _watch(reader: Audience, receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-    follower.end(Ending.GONE)
+    reader.end(Ending.GONE)
 
 
 class _Line:
     """The way to one reader. It is pinged, so that neither a proxy on the way nor the reader takes
     it for dead, and so that a reader that is gone is noticed. Raises TimeoutError."""
 
-    __slots__ = ("_follower", "_pinging", "_send", "_timer")
+    __slots__ = ("_pinging", "_reader", "_send", "_timer")
 
-    def __init__(self, send: Send, follower: Follower) -> None:
+    def __init__(self, send: Send, reader: Audience) -> None:
         self._send = send
-        self._follower = follower
+        self._reader = reader
         self._pinging: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -81,7 +93,7 @@ class _Line:
 
     async def say(self, chunk: bytes) -> bool:
         """False if there was nothing to say."""
-        if chunk and self._follower.ending is not Ending.GONE:
+        if chunk and self._reader.ending is not Ending.GONE:
             async with asyncio.timeout(SEND_S):
                 await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
         return bool(chunk)
@@ -107,14 +119,14 @@ class _Line:
         try:
             await self.say(b": ping\n\n")
         except TimeoutError:
-            self._follower.end(Ending.SLOW)
+            self._reader.end(Ending.SLOW)
         else:
             self._arm()
 
 
-async def _stream(feed: Feed, follower: Follower) -> AsyncGenerator[bytes, None]:
-    """Nothing is kept while it waits: what was said last may be a large snapshot."""
-    yield b"retry: %d\n\n" % random.randint(*RETRY_MS)  # noqa: S311  no secret
+async def changes(feed: Feed, follower: Follower) -> AsyncGenerator[bytes, None]:
+    """What the follower of a conversation is told. Nothing is kept while it waits: what was said
+    last may be a large snapshot."""
     if follower.full:
         yield b"".join(map(frame, follower.first()))
         async for moment in feed.wholes(follower):
@@ -123,8 +135,6 @@ async def _stream(feed: Feed, follower: Follower) -> AsyncGenerator[bytes, None]
         while (chunks := _chunks(await follower.next())) is not None:
             while chunks:
                 yield chunks.pop()
-    ending = follower.ending or Ending.OVER
-    yield f": goodbye, {ending.value}\n\n".encode()
 
 
 def frame(moment: Moment) -> bytes:
@@ -133,15 +143,19 @@ def frame(moment: Moment) -> bytes:
     return moment.frame
 
 
-def _lines(moment: Moment) -> Iterator[bytes]:
+def event(name: str, data: bytes) -> bytes:
     """JSON holds no line breaks, so nothing that was said can end its event."""
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), data)
+
+
+def _lines(moment: Moment) -> Iterator[bytes]:
     place = b"id: %d\n" % moment.version
     if not moment.notices:
         yield place + b"\n"
     last = len(moment.notices) - 1
     for number, notice in enumerate(moment.notices):
         head = place if number == last else b""
-        yield b"%bevent: %b\ndata: %b\n\n" % (head, notice.name.encode(), notice.data)
+        yield head + event(notice.name, notice.data)
 
 
 def _chunks(told: Sequence[Moment] | Deltas | None) -> list[bytes] | None:
@@ -150,7 +164,7 @@ def _chunks(told: Sequence[Moment] | Deltas | None) -> list[bytes] | None:
         case None:
             return None
         case Deltas(data):
-            return [b"".join(b"event: interaction.delta\ndata: %b\n\n" % one for one in data)]
+            return [b"".join(event("interaction.delta", one) for one in data)]
         case moments:
             return list(_gathered(moments))[::-1]
 

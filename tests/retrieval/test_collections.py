@@ -41,7 +41,7 @@ async def test_a_document_tells_how_far_it_is(shelf: Shelf) -> None:
     assert (added["state"], added["passages"], added["error"]) == ("pending", 0, None)
     assert set(added) == {
         *("id", "source", "media_type", "state", "passages", "indexed", "error", "metadata"),
-        *("created_at", "updated_at"),
+        *("created_at", "updated_at", "stream_channel_id"),
     }
     seen: list[tuple[int, int]] = []
     while (now := (await shelf.call("GET", f"/books/documents/{added['id']}")).json())[
