@@ -29,6 +29,7 @@ from gateway.routes.retrieval_wire import (
     CollectionList,
     DocumentAnswer,
     DocumentList,
+    DocumentOperation,
     NewCollection,
     PassageList,
     Query,
@@ -94,7 +95,13 @@ async def delete_collection(name: FromPath[str], shelves: TheShelves, principal:
     await shelves.delete(principal.user, name)
 
 
-@post("/{name:str}/documents", summary="Add a document", responses=BOUND | ADDED)
+@post(
+    "/{name:str}/documents",
+    status_code=202,
+    summary="Add a document",
+    responses=BOUND | ADDED,
+    operation_class=DocumentOperation,
+)
 async def add_document(
     request: Calling, name: FromPath[str], shelves: TheShelves
 ) -> Response[DocumentAnswer]:

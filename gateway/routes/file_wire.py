@@ -11,6 +11,7 @@ from litestar import Request
 from litestar.datastructures import State, UploadFile
 from litestar.enums import RequestEncodingType
 from litestar.openapi.spec import (
+    Example,
     OpenAPIFormat,
     OpenAPIMediaType,
     OpenAPIType,
@@ -119,7 +120,10 @@ class UploadOperation(Operation):
             properties={
                 "file": Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY),
                 "purpose": Schema(type=OpenAPIType.STRING, examples=["user_data"]),
+                IGNORED: Schema(type=OpenAPIType.OBJECT, description="Taken, without effect"),
             },
             required=["file", "purpose"],
         )
-        self.request_body = RequestBody({MULTIPART.value: OpenAPIMediaType(form)}, required=True)
+        example = Example(value={"file": "notes.txt", "purpose": "user_data"})
+        body = OpenAPIMediaType(form, examples={"file": example})
+        self.request_body = RequestBody({MULTIPART.value: body}, required=True)

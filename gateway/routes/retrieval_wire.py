@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
 
 import msgspec
+from litestar.enums import RequestEncodingType
+from litestar.openapi.spec import (
+    Example,
+    OpenAPIFormat,
+    OpenAPIMediaType,
+    OpenAPIType,
+    Operation,
+    RequestBody,
+    Schema,
+)
 from msgspec import Meta, Struct
 
 from gateway import ids
@@ -133,3 +144,50 @@ def passage_answer(found: Passage) -> PassageAnswer:
 
 new_document = msgspec.json.Decoder(NewDocument)
 some_json = msgspec.json.Decoder(Json)
+
+
+@dataclass
+class DocumentOperation(Operation):
+    """Documents the two forms of a document, which Litestar can't see since the handler reads
+    them."""
+
+    def __post_init__(self) -> None:
+        text = Schema(type=OpenAPIType.STRING)
+        source = Schema(type=OpenAPIType.STRING, description="Where it is from; told with passages")
+        metadata = Schema(type=OpenAPIType.OBJECT, description="Texts, numbers, true and false")
+        as_json = Schema(
+            type=OpenAPIType.OBJECT,
+            properties={"text": text, "source": source, "metadata": metadata},
+            required=["text"],
+            additional_properties=False,
+        )
+        file = Schema(
+            type=OpenAPIType.STRING,
+            format=OpenAPIFormat.BINARY,
+            description="Text, Markdown, HTML or PDF, with its name",
+        )
+        told = Schema(type=OpenAPIType.STRING, description="`metadata` as JSON")
+        as_form = Schema(
+            type=OpenAPIType.OBJECT,
+            properties={"file": file, "source": source, "metadata": told},
+            required=["file"],
+        )
+        self.request_body = RequestBody(
+            {
+                RequestEncodingType.JSON.value: _body(as_json, _TEXT),
+                RequestEncodingType.MULTI_PART.value: _body(as_form, _FILE),
+            },
+            required=True,
+        )
+
+
+_TEXT = {
+    "text": "The kettle whistles when the water boils.",
+    "source": "handbook, page 7",
+    "metadata": {"lang": "en", "year": 2026},
+}
+_FILE = {"file": "handbook.pdf", "source": "handbook", "metadata": '{"lang": "en"}'}
+
+
+def _body(schema: Schema, example: Mapping[str, object]) -> OpenAPIMediaType:
+    return OpenAPIMediaType(schema, examples={"document": Example(value=example)})

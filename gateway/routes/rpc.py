@@ -36,9 +36,11 @@ from gateway.routes.rpc_2025_02_12 import (
     UpdateInteractionExcludedState,
 )
 from gateway.routes.rpc_calls import (
+    NEXT_CURSOR,
     PATH,
     Caller,
     EveryReason,
+    PagedOperation,
     TheConversations,
     TheIdempotency,
     answer,
@@ -136,6 +138,7 @@ async def get_conversation_with_interactions(
     status_code=200,
     summary="List an owner's conversations, oldest first",
     responses=answers(ConversationsWithInteractions) | refusals(400, 403),
+    operation_class=PagedOperation,
 )
 async def list_conversations_with_interactions(
     data: JSONBody[ListConversationsWithInteractions],
@@ -153,7 +156,7 @@ async def list_conversations_with_interactions(
         listed.append(rpc_answers.listed(whole))
     response = answer(msgspec.json.encode(ConversationsWithInteractions(listed)))
     if page.more is not None:
-        response.set_header("x-next-cursor", ids.show(ids.CONVERSATION, page.more))
+        response.set_header(NEXT_CURSOR, ids.show(ids.CONVERSATION, page.more))
     return response
 
 

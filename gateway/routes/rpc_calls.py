@@ -4,7 +4,7 @@ and how ids are told apart."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 from uuid import UUID
 
@@ -16,7 +16,14 @@ from litestar.di import NamedDependency
 from litestar.dto import AbstractDTO
 from litestar.handlers import BaseRouteHandler
 from litestar.openapi import ResponseSpec
-from litestar.openapi.spec import Reference, Schema
+from litestar.openapi.spec import (
+    OpenAPIHeader,
+    OpenAPIResponse,
+    OpenAPIType,
+    Operation,
+    Reference,
+    Schema,
+)
 from litestar.typing import FieldDefinition
 
 from gateway import ids
@@ -31,6 +38,7 @@ from gateway.routes.rpc_2025_02_12 import Owner, RpcError
 from gateway.streams.announcer import Announcer
 
 PATH = "/rpc/2025-02-12"
+NEXT_CURSOR = "x-next-cursor"
 
 Caller = NamedDependency[Principal]
 TheConversations = NamedDependency[Conversations]
@@ -82,6 +90,18 @@ def refusals(*statuses: int) -> dict[int, ResponseSpec]:
 def answers(shape: type[msgspec.Struct] | None) -> dict[int, ResponseSpec]:
     """For answers that are encoded by us."""
     return {200: ResponseSpec(shape, description="Done", generate_examples=False)}
+
+
+@dataclass
+class PagedOperation(Operation):
+    """Documents the header of an answer that is encoded by us."""
+
+    def __post_init__(self) -> None:
+        told = "The next page's `cursor`; missing on the last page."
+        header = OpenAPIHeader(schema=Schema(type=OpenAPIType.STRING), description=told)
+        response = None if self.responses is None else self.responses["200"]
+        if isinstance(response, OpenAPIResponse):
+            response.headers = {NEXT_CURSOR: header}
 
 
 def may_converse(

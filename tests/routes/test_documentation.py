@@ -6,11 +6,17 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
 
 from gateway.app import create_app
 from gateway.resources import Resources
+from gateway.routes.retrieval_wire import NewDocument
 
 API = Path(__file__).parents[2] / "docs" / "api.md"
+WITHOUT_BODY = {"post /api/turns/{turn_id}/cancel"}
 
 
 @asynccontextmanager
@@ -37,6 +43,60 @@ def test_every_documented_route_is_there() -> None:
     )
     assert told - paths <= {"/api/agency/{agency_id}", "/api/agency/{agency_id}/v1", "/v1"}
     assert len(told) > 30
+
+
+def _described() -> dict[str, Any]:
+    paths: dict[str, Any] = create_app(_never).openapi_schema.to_schema()["paths"]
+    return paths
+
+
+def test_both_forms_of_a_document_are_described() -> None:
+    operation = _described()["/api/collections/{name}/documents"]["post"]
+    body = operation["requestBody"]
+    assert body["required"]
+    as_json = body["content"]["application/json"]
+    assert as_json["schema"]["required"] == ["text"]
+    assert set(as_json["schema"]["properties"]) == set(NewDocument.__struct_fields__)
+    (example,) = as_json["examples"].values()
+    assert msgspec.convert(example["value"], NewDocument).text
+    form = body["content"]["multipart/form-data"]
+    properties = form["schema"]["properties"]
+    assert set(properties) == {"file", "source", "metadata"}
+    assert (properties["file"]["type"], properties["file"]["format"]) == ("string", "binary")
+    assert form["schema"]["required"] == ["file"]
+    assert form["examples"]
+    assert {"200", "202"} <= set(operation["responses"])
+    assert "201" not in operation["responses"], "it is never given"
+
+
+@pytest.mark.parametrize("prefix", ["/v1", "/api/agency/{agency_id}", "/api/agency/{agency_id}/v1"])
+def test_the_form_of_a_file_is_described(prefix: str) -> None:
+    body = _described()[f"{prefix}/files"]["post"]["requestBody"]
+    form = body["content"]["multipart/form-data"]
+    assert body["required"]
+    assert form["schema"]["required"] == ["file", "purpose"]
+    assert form["schema"]["properties"]["file"]["format"] == "binary"
+    assert form["examples"]
+
+
+def test_whatever_takes_a_body_describes_it() -> None:
+    bare = {
+        f"{method} {path}"
+        for path, operations in _described().items()
+        for method, operation in operations.items()
+        if method in ("post", "put", "patch") and "requestBody" not in operation
+    }
+    assert bare <= WITHOUT_BODY
+
+
+def test_the_cursor_of_a_page_is_described_where_it_is_given() -> None:
+    given = {
+        path
+        for path, operations in _described().items()
+        for operation in operations.values()
+        if "x-next-cursor" in operation["responses"].get("200", {}).get("headers", {})
+    }
+    assert given == {"/rpc/2025-02-12/list_conversations_with_interactions"}
 
 
 def test_the_openapi_document_describes_every_operation() -> None:
