@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Generic, TypeVar
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -102,6 +103,7 @@ class Shelves:
         self._database = database
         self._embedders = embedders
         self._wake = wake
+        self._adding: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def create(self, owner: str, name: str, embedder: str | None = None) -> Collection:
         """Raises Conflict if there is one of that name already."""
@@ -143,16 +145,7 @@ class Shelves:
                 f"source is at most {MOST_SOURCE} characters long.", param="source"
             )
         digest = await asyncio.to_thread(_digest, upload)
-        row = await self._database.fetchrow(
-            sql.ADD,
-            ids.new(),
-            collection.id,
-            upload.source,
-            msgspec.json.encode(upload.metadata).decode(),
-            upload.kind,
-            upload.content,
-            digest,
-        )
+        row = await self._put(owner, collection.id, upload, digest)
         if row is not None:
             self._wake()
             return document_of(row), True
@@ -160,6 +153,23 @@ class Shelves:
         if row is None:  # it, or its collection, was deleted between the two
             return await self.add(owner, name, upload)
         return document_of(row), False
+
+    async def _put(
+        self, owner: str, collection_id: UUID, upload: Upload, digest: bytes
+    ) -> Row | None:
+        """One of an owner's at a time: two at once would be given the same place in the queue. Nor
+        can one owner have all connections."""
+        async with self._adding.setdefault(owner, asyncio.Lock()):
+            return await self._database.fetchrow(
+                sql.ADD,
+                ids.new(),
+                collection_id,
+                upload.source,
+                msgspec.json.encode(upload.metadata).decode(),
+                upload.kind,
+                upload.content,
+                digest,
+            )
 
     async def documents(
         self,

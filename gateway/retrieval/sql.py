@@ -2,6 +2,29 @@
 
 from __future__ import annotations
 
+# ---- the queue ----------------------------------------------------------------------------------
+
+# Owners take turns: a document stands one place behind the last of its owner's that wait, and one
+# behind the front, which is the place that is indexed at this moment. So whoever has one waits for
+# one or two of each other owner's, however many these have; and as a place is worked off from the
+# oldest on, newcomers keep nobody waiting who was there before. It is start-time fair queueing in
+# which each document costs the same. Source: Goyal, Vin and Cheng, SIGCOMM 1996.
+_WAITS = "state IN ('pending', 'indexing') AND deleted_at IS NULL"
+_FRONT = f"""
+    coalesce(
+        (SELECT max(place) FROM document WHERE state = 'indexing' AND deleted_at IS NULL),
+        (SELECT min(place) FROM document WHERE {_WAITS}), 0
+    )
+"""  # noqa: S608
+_NEXT_PLACE = f"""
+    1 + greatest({_FRONT}, (
+        SELECT max(waiting.place) FROM collection o, LATERAL (
+            SELECT max(place) AS place FROM document WHERE collection_id = o.id AND {_WAITS}
+        ) waiting
+        WHERE o.owner = c.owner AND o.deleted_at IS NULL
+    ))
+"""  # noqa: S608
+
 # ---- collections --------------------------------------------------------------------------------
 
 _COLLECTION = """
@@ -42,7 +65,7 @@ DELETE = """
 
 # $1 owner or null for all, $2 name or null for all, $3 embedder or null for each one's own.
 # A new index and, once that is filled, nothing of the old: a search finds the words meanwhile.
-REBUILD = """
+REBUILD = f"""
     WITH chosen AS (
         UPDATE collection
         SET stale_indexes = stale_indexes || index_id, index_id = gen_random_uuid(),
@@ -51,14 +74,17 @@ REBUILD = """
         WHERE ($1::text IS NULL OR owner = $1) AND ($2::text IS NULL OR name = $2)
           AND deleted_at IS NULL
         RETURNING id, owner, name, embedder
+    ), queued AS (
+        SELECT d.id, {_FRONT} + row_number() OVER (PARTITION BY chosen.owner ORDER BY d.id) AS place
+        FROM chosen JOIN document d ON d.collection_id = chosen.id WHERE d.deleted_at IS NULL
     ), begun AS (
-        UPDATE document
+        UPDATE document d
         SET state = 'pending', error = NULL, indexed = 0, attempt = 0, fence = fence + 1,
-            lease_until = now(), updated_at = now()
-        FROM chosen WHERE collection_id = chosen.id AND deleted_at IS NULL
+            lease_until = now(), updated_at = now(), place = queued.place
+        FROM queued WHERE d.id = queued.id AND d.deleted_at IS NULL
     )
     SELECT id, name, embedder FROM chosen ORDER BY owner, name
-"""
+"""  # noqa: S608
 
 # ---- documents ----------------------------------------------------------------------------------
 
@@ -71,12 +97,12 @@ _DOCUMENT = """
 # content is there already; what has failed is tried again.
 ADD = f"""
     INSERT INTO document AS d
-        (id, collection_id, source, metadata, kind, content, content_hash, state)
-    SELECT $1, c.id, $3, $4, $5, $6, $7, 'pending' FROM collection c
+        (id, collection_id, source, metadata, kind, content, content_hash, state, place)
+    SELECT $1, c.id, $3, $4, $5, $6, $7, 'pending', {_NEXT_PLACE} FROM collection c
     WHERE c.id = $2 AND c.deleted_at IS NULL
     ON CONFLICT (collection_id, content_hash) WHERE deleted_at IS NULL DO UPDATE
     SET state = 'pending', error = NULL, source = $3, metadata = $4, attempt = 0, indexed = 0,
-        fence = d.fence + 1, lease_until = now(), updated_at = now()
+        fence = d.fence + 1, lease_until = now(), updated_at = now(), place = excluded.place
     WHERE d.state = 'failed'
     RETURNING {_DOCUMENT}
 """  # noqa: S608
@@ -143,7 +169,8 @@ FAILED = """
 
 # ---- indexing -----------------------------------------------------------------------------------
 
-# $1 embedders that are here, $2 lease in seconds. Who has waited longest.
+# $1 embedders that are here, $2 lease in seconds. The first of the queue; at the same place, who
+# has waited longest.
 CLAIM = """
     UPDATE document d
     SET state = 'indexing', fence = d.fence + 1, attempt = d.attempt + 1, updated_at = now(),
@@ -153,7 +180,7 @@ CLAIM = """
         SELECT due.id FROM document due JOIN collection its ON its.id = due.collection_id
         WHERE due.state IN ('pending', 'indexing') AND due.deleted_at IS NULL
           AND due.lease_until <= now() AND its.deleted_at IS NULL AND its.embedder = ANY($1)
-        ORDER BY due.lease_until LIMIT 1 FOR UPDATE OF due SKIP LOCKED
+        ORDER BY due.place, due.lease_until LIMIT 1 FOR UPDATE OF due SKIP LOCKED
     )
     RETURNING d.id, d.fence, d.attempt, d.kind, d.content, d.metadata::text AS metadata,
               c.id AS collection_id, c.index_id, c.embedder
@@ -336,8 +363,13 @@ HAS_PASSAGES = """
 """
 
 # $1 collection. Chroma has lost its index.
-BEGIN_AGAIN = """
-    UPDATE document
-    SET state = 'pending', indexed = 0, attempt = 0, fence = fence + 1, lease_until = now()
-    WHERE collection_id = $1 AND state = 'ready' AND deleted_at IS NULL
-"""
+BEGIN_AGAIN = f"""
+    WITH queued AS (
+        SELECT id, {_FRONT} + row_number() OVER (ORDER BY id) AS place FROM document
+        WHERE collection_id = $1 AND state = 'ready' AND deleted_at IS NULL
+    )
+    UPDATE document d
+    SET state = 'pending', indexed = 0, attempt = 0, fence = fence + 1, lease_until = now(),
+        place = queued.place
+    FROM queued WHERE d.id = queued.id AND d.state = 'ready' AND d.deleted_at IS NULL
+"""  # noqa: S608

@@ -31,7 +31,8 @@ class Document(Table):
     """`content` is what was given, byte for byte: an index can be rebuilt from it.
 
     `state` is pending, indexing, ready or failed. `fence` rises each time a process takes it up,
-    which it may while no other one's lease lasts.
+    which it may while no other one's lease lasts. `place` is where it stands in the queue: of each
+    owner about one document stands at each place.
     """
 
     id = UUID(primary_key=True)
@@ -47,6 +48,7 @@ class Document(Table):
     indexed = Integer()
     attempt = Integer()
     fence = BigInt()
+    place = BigInt()
     lease_until = Timestamptz()
     created_at = Timestamptz()
     updated_at = Timestamptz()
