@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from ipaddress import ip_network
 from pathlib import Path
 
+from gateway.addresses import origin
 from gateway.errors import InvalidRequest
 
 
@@ -32,6 +34,9 @@ class Settings:
     lease: float = 15.0
     ping: float = 10.0
     send_timeout: float = 30.0
+    egress_allow: tuple[str, ...] = ()
+    remote_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """By origin, as `addresses.origin` spells it."""
 
     @property
     def rehearses(self) -> bool:
@@ -61,6 +66,8 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         send_timeout=float(
             _number(text, "GATEWAY_SEND_TIMEOUT_S", int(default.send_timeout), low=1, high=3600)
         ),
+        egress_allow=_networks(text.get("GATEWAY_EGRESS_ALLOW", "")),
+        remote_keys=_keys(text.get("GATEWAY_REMOTE_KEYS", "")),
     )
     _refuse_lonely_workers(settings)
     if settings.embedding_model is not None and settings.rehearses:
@@ -87,6 +94,8 @@ VARIABLES = (
     "GATEWAY_LEASE_S",
     "GATEWAY_PING_S",
     "GATEWAY_SEND_TIMEOUT_S",
+    "GATEWAY_EGRESS_ALLOW",
+    "GATEWAY_REMOTE_KEYS",
 )
 
 
@@ -98,6 +107,38 @@ def _number(text: Mapping[str, str], name: str, default: int, *, low: int, high:
     if not low <= value <= high:
         raise InvalidRequest(f"{name} must lie between {low} and {high}, not {value}.")
     return value
+
+
+def _networks(text: str) -> tuple[str, ...]:
+    """`10.1.0.0/16,fd00::/8`; an address alone is a network of one."""
+    networks = []
+    for part in filter(None, map(str.strip, text.split(","))):
+        try:
+            networks.append(str(ip_network(part)))
+        except ValueError as error:
+            raise InvalidRequest(
+                f"GATEWAY_EGRESS_ALLOW holds networks such as 10.1.0.0/16: {error}."
+            ) from None
+    return tuple(networks)
+
+
+def _keys(text: str) -> dict[str, str]:
+    """`https://agents.example.com=key`, several with commas between. No error tells a key."""
+    keys: dict[str, str] = {}
+    for number, part in enumerate(text.split(",") if text else (), 1):
+        place, _, key = (piece.strip() for piece in part.partition("="))
+        try:
+            usable = key.isascii() and key.isprintable() and " " not in key and len(key) > 0
+            bare = place.removesuffix("/").count("/") == 2 and not set(place) & set("?#")
+            if not usable or not bare:
+                raise ValueError
+            keys[origin(place)] = key
+        except ValueError:
+            raise InvalidRequest(
+                f"Entry {number} of GATEWAY_REMOTE_KEYS must look like "
+                "https://agents.example.com=key, without a path, a user name or spaces."
+            ) from None
+    return keys
 
 
 def _refuse_lonely_workers(settings: Settings) -> None:

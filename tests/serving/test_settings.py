@@ -54,6 +54,45 @@ def test_an_embedding_model_needs_an_upstream() -> None:
     assert read(told).embedding_model == "text-embedding-3-small"
 
 
+def test_networks_and_keys_of_others_are_read_in_one_spelling() -> None:
+    read_ = read(
+        {
+            "GATEWAY_EGRESS_ALLOW": "10.1.0.0/16, 127.0.0.1,fd00::/8",
+            "GATEWAY_REMOTE_KEYS": "https://Agents.example.com=sk-1=, http://10.1.0.1:8080/=k",
+        }
+    )
+    assert read_.egress_allow == ("10.1.0.0/16", "127.0.0.1/32", "fd00::/8")
+    keys = {"https://agents.example.com:443": "sk-1=", "http://10.1.0.1:8080": "k"}
+    assert "sk-1" not in repr(read_)
+    assert read_.remote_keys == keys
+
+
+@pytest.mark.parametrize("value", ["10.1.0.1/16", "10.1.0.0/33", "localhost", "*"])
+def test_what_is_no_network_is_named(value: str) -> None:
+    with pytest.raises(InvalidRequest, match="GATEWAY_EGRESS_ALLOW"):
+        read({"GATEWAY_EGRESS_ALLOW": value})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "sk-secret",
+        "https://x=",
+        "https://x=sk-secret,",
+        "https://x=sk secret",
+        "https://x/api=sk-secret",
+        "https://x?a=sk-secret",
+        "https://u:sk-secret@x=sk-secret",
+        "ftp://x=sk-secret",
+        "https://x:0x=sk-secret",
+    ],
+)
+def test_a_key_for_nowhere_is_refused_and_not_told(value: str) -> None:
+    with pytest.raises(InvalidRequest, match="GATEWAY_REMOTE_KEYS") as refused:
+        read({"GATEWAY_REMOTE_KEYS": value})
+    assert "secret" not in refused.value.message
+
+
 def test_the_readme_has_a_row_for_each_variable_and_no_other() -> None:
     rows = [line for line in README.read_text().splitlines() if line.startswith("|")]
     named = [name for row in rows for name in re.findall(r"`([A-Z][A-Z_]+)`", row.split("|")[1])]
