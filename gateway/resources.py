@@ -13,6 +13,7 @@ from pathlib import Path
 
 from gateway.agency.model import Model
 from gateway.agency.models.rehearsal import Rehearsal
+from gateway.agency.models.remote import Remotes
 from gateway.agency.models.upstream import Upstream
 from gateway.agency.records.hearing import Hearing
 from gateway.agency.teams.catalog import Catalog
@@ -22,6 +23,7 @@ from gateway.auth import Callers
 from gateway.conversation.changes import ConversationChanges
 from gateway.database import Database, open_database
 from gateway.drain import Drain
+from gateway.egress import Guard
 from gateway.health import Check, Checks, Ping
 from gateway.retrieval.embedding import Embedders, open_embedders
 from gateway.retrieval.index import Index
@@ -70,6 +72,7 @@ async def open_resources(settings: Settings, dsn: str) -> AsyncIterator[Resource
     async with (
         open_database(dsn) as database,
         open_model(settings) as model,
+        Remotes(Guard(settings.egress_allow), settings.remote_keys) as remotes,
         open_broker(settings) as broker,
         open_announcer(broker) as announcer,
         open_feed(broker, _source(database), announcer, drain) as feed,
@@ -81,7 +84,7 @@ async def open_resources(settings: Settings, dsn: str) -> AsyncIterator[Resource
         catalog = Catalog(database)
         library = Library(database, embedders, index, ingest)
         async with open_engine(
-            database, catalog, model, settings, drain, announcer, library
+            database, catalog, model, remotes, settings, drain, announcer, library
         ) as engine:
             index.claim()
             yield Resources(

@@ -41,6 +41,7 @@ class Agent(Table):
     model = Text(null=True, default=None)
     collections = Array(base_column=Text())
     params = JSONB()
+    remote = Text(null=True, default=None)
     created_at = Timestamptz()
     updated_at = Timestamptz()
     deleted_at = Timestamptz(null=True, default=None)

@@ -44,6 +44,7 @@ Cursor = Annotated[str | None, QueryParameter(description="`next_cursor` of the 
 
 BAD = {400: _refusal("The request breaks a rule; `param` names what does.")}
 MISSING = BAD | {404: _refusal("There is no such agency or agent, or it is not yours to see.")}
+ADMINS = {403: _refusal("`agents[i].remote` is for admins to set.")}
 CONFLICT = {409: _refusal("`agent_name_taken`, or `manager_required`.")}
 
 
@@ -54,11 +55,12 @@ def _in_scope(
     connection.user.require(Scope.AGENCIES)
 
 
-@post("/", summary="Create an agency", responses=BAD)
+@post("/", summary="Create an agency", responses=BAD | ADMINS)
 async def create_agency(
     data: JSONBody[AgencyDocument], catalog: TheCatalog, principal: Caller
 ) -> AgencyAnswer:
-    return agency_answer(await catalog.create(data, principal.user))
+    admin = principal.may(Scope.ADMIN)
+    return agency_answer(await catalog.create(data, principal.user, admin=admin))
 
 
 @get("/", summary="List one's agencies, as admin everybody's", responses=BAD)
@@ -76,7 +78,11 @@ async def read_agency(
     return agency_answer(await catalog.definition(agency_id, principal))
 
 
-@put("/{agency_id:int}", summary="Replace an agency by a whole document", responses=MISSING)
+@put(
+    "/{agency_id:int}",
+    summary="Replace an agency by a whole document",
+    responses=MISSING | ADMINS,
+)
 async def replace_agency(
     agency_id: FromPath[int], data: JSONBody[AgencyDocument], catalog: TheCatalog, principal: Caller
 ) -> AgencyAnswer:
@@ -97,7 +103,7 @@ async def delete_agency(agency_id: FromPath[int], catalog: TheCatalog, principal
     await catalog.delete(agency_id, principal)
 
 
-@post("/{agency_id:int}/agents", summary="Add an agent", responses=MISSING | CONFLICT)
+@post("/{agency_id:int}/agents", summary="Add an agent", responses=MISSING | ADMINS | CONFLICT)
 async def add_agent(
     agency_id: FromPath[int], data: JSONBody[AgentDocument], catalog: TheCatalog, principal: Caller
 ) -> AgentAnswer:
@@ -126,7 +132,7 @@ async def read_agent(
 @patch(
     "/{agency_id:int}/agents/{agent_id:int}",
     summary="Change an agent",
-    responses=MISSING | CONFLICT,
+    responses=MISSING | ADMINS | CONFLICT,
 )
 async def patch_agent(
     agency_id: FromPath[int],

@@ -20,6 +20,7 @@ class AgentAnswer(Struct, kw_only=True):
     model: str | None
     collections: list[str]
     params: Params
+    remote: str | None
     created_at: datetime
     updated_at: datetime
 
@@ -107,6 +108,7 @@ def agent_answer(agent: AgentSpec) -> AgentAnswer:
         model=agent.model,
         collections=list(agent.collections),
         params=msgspec.convert(agent.params, Params),
+        remote=agent.remote,
         created_at=agent.created_at,
         updated_at=agent.updated_at,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -32,10 +32,12 @@ STATUSES = {
 
 
 class NewSession(msgspec.Struct):
-    """What the agent answers: OpenAI's messages, or a conversation of the caller's."""
+    """What the agent answers: OpenAI's messages, or a conversation of the caller's. With `drive:
+    "auto"` the gateway itself searches and calls."""
 
     messages: list[ChatMessageIn] | None = None
     conversation_id: str | None = None
+    drive: Literal["auto", "manual"] = "manual"
 
 
 class PassageIn(msgspec.Struct, frozen=True):

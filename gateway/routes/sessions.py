@@ -8,7 +8,7 @@ import msgspec
 from litestar import Response, Router, delete, get, post
 from litestar.di import NamedDependency, Provide
 from litestar.openapi import ResponseSpec
-from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
 from litestar.types import ControllerRouterHandler
 
 from gateway import ids
@@ -42,6 +42,12 @@ Wait = Annotated[
     float,
     QueryParameter(ge=0, le=60, description="Seconds before it is told that the agent thinks."),
 ]
+Hops = Annotated[
+    int,
+    HeaderParameter(
+        name="X-Gateway-Hops", ge=0, description="How many gateways have handed the question on."
+    ),
+]
 # Litestar has a use of its own for a parameter of that name.
 ByState = Annotated[State | None, QueryParameter(name="state", description="Those in this state.")]
 MOMENT = 20.0
@@ -61,6 +67,7 @@ async def begin_session(
     data: JSONBody[NewSession],
     sessions: TheSessions,
     principal: Caller,
+    hops: Hops = 0,
     wait: Wait = MOMENT,
 ) -> SessionBody:
     """What was said before comes with it, as `messages` or as a conversation of one's own, to which
@@ -69,7 +76,9 @@ async def begin_session(
     if data.conversation_id is not None:
         source = ids.read(ids.CONVERSATION, data.conversation_id)
         said = await sessions.dialogue(source, principal)
-    session_id = await sessions.begin(agent_id, said, principal, source)
+    session_id = await sessions.begin(
+        agent_id, said, principal, source, drive=data.drive, hops=hops
+    )
     return session_body(await sessions.read(agent_id, session_id, principal, wait=wait))
 
 

@@ -278,9 +278,9 @@ async def test_names_of_every_language_are_welcome(catalog: Catalog, name: str) 
         ({"name": "two\nlines"}, "name", None),
         ({"name": "nul\0"}, "name", None),
         (
-            {"agents": [agent("manager", remote={"url": "http://x"})]},
+            {"agents": [agent("manager", remote="https://x/api/agents/1?a=b")]},
             "agents[0].remote",
-            "remote_not_supported",
+            "invalid_remote",
         ),
         ({"agents": [agent("manager", collections=["\0"])]}, "agents[0].collections[0]", None),
         ({"agents": [agent("manager") | {"instructions": "\0"}]}, "agents[0].instructions", None),

@@ -80,6 +80,7 @@ async def test_an_agency_is_answered_with_ids_times_and_labels(alice: httpx.Asyn
         "model": None,
         "collections": [],
         "params": {"temperature": 0.2},
+        "remote": None,
         "created_at": programmer["created_at"],
         "updated_at": programmer["created_at"],
     }

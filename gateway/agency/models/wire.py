@@ -41,6 +41,10 @@ def request(call: ModelCall, asking: Asking, *, stream: bool) -> bytes:
     if stream:
         body["stream"] = True
         body["stream_options"] = {"include_usage": True}
+    return encoded(body)
+
+
+def encoded(body: Json) -> bytes:
     return _encoder.encode(body)
 
 

@@ -114,13 +114,13 @@ def system_message(
     roster = "\n".join(names)
     blocks.append(f"The others in your team:\n{roster}" if roster else "You are on your own.")
     if entry and wanted is not None:
-        blocks.append(_wanted(wanted))
+        blocks.append(wanted_format(wanted))
     if entry and custom:
         blocks.append(custom)
     return "\n\n".join(block for block in blocks if block)
 
 
-def _wanted(response_format: Mapping[str, Json]) -> str:
+def wanted_format(response_format: Mapping[str, Json]) -> str:
     told = 'The end user\'s program reads the "context" of your answer to 0 as JSON: '
     match response_format.get("json_schema"):
         case {"schema": schema}:

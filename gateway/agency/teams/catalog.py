@@ -18,6 +18,7 @@ from gateway.agency.teams.documents import (
     AgentPatch,
     document,
 )
+from gateway.agency.teams.remotes import refuse_changes
 from gateway.agency.teams.rules import checked
 from gateway.agency.teams.team import AgencySpec, AgencySummary, AgentSpec, Limits
 from gateway.auth import USER, Principal, Scope
@@ -152,8 +153,13 @@ class Catalog:
         row = await self._database.fetchrow(sql.BLANK)
         return row is not None and bool(row["blank"])
 
-    async def create(self, wanted: AgencyDocument, owner: str) -> AgencySpec:
+    async def create(
+        self, wanted: AgencyDocument, owner: str, *, admin: bool = False
+    ) -> AgencySpec:
+        """Raises Forbidden if an agent is remote and no `admin` wants it."""
         changes = roster.creation(checked(wanted))
+        if not admin:
+            refuse_changes(wanted, None)
         async with self._database.transaction():
             created = await self._insert(wanted, owner, changes)
         return created.agency
@@ -194,7 +200,8 @@ class Catalog:
     async def apply(
         self, wanted: AgencyDocument, owner: str, agency_id: int | None = None
     ) -> Applied:
-        """Make or update the agency of `owner` that has this id, else the one of this name."""
+        """Make or update the agency of `owner` that has this id, else the one of this name. For
+        the operator: remote agents are let in."""
         if not USER.fullmatch(owner):
             raise InvalidRequest("An owner is 1 to 128 characters of A-Z a-z 0-9 . _ @ -")
         checked(wanted)
@@ -211,7 +218,10 @@ class Catalog:
     async def _edit(self, agency_id: int, principal: Principal, edit: Edit) -> AgencySpec:
         async with self._database.transaction():
             spec = await self._locked(agency_id, principal)
-            changed = await self._change(spec, edit(spec, document(spec, ids=True)))
+            wanted = edit(spec, document(spec, ids=True))
+            if not principal.may(Scope.ADMIN):
+                refuse_changes(wanted, spec)
+            changed = await self._change(spec, wanted)
         self.forget(agency_id)
         return changed.agency
 

@@ -45,6 +45,15 @@ CollectionNames = Annotated[
     list[Annotated[str, Meta(min_length=1, max_length=128)]],
     Meta(max_length=100, description="What the agent may search: collections of the owner."),
 ]
+RemoteAddress = Annotated[
+    str,
+    Meta(
+        max_length=500,
+        description="Where the agent lives, if that is another gateway: there its sessions are "
+        "made. For admins alone to set.",
+        examples=["https://agents.example.com/api/agents/143"],
+    ),
+]
 Tokens = Annotated[int, Meta(ge=1, le=MAX_TOKENS)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
@@ -89,7 +98,7 @@ class AgentDocument(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_o
     model: ModelName | None = None
     collections: CollectionNames = []
     params: Params = msgspec.field(default_factory=Params)
-    remote: dict[str, object] | str | bool | None = None
+    remote: RemoteAddress | None = None
 
 
 class AgencyDocument(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
@@ -114,13 +123,14 @@ class AgencyPatch(Struct, forbid_unknown_fields=True, kw_only=True):
 
 class AgentPatch(Struct, forbid_unknown_fields=True, kw_only=True):
     """What is absent stays. `collections` and `params` are replaced as a whole; null empties
-    them, and gives the agent the default model."""
+    them, gives the agent the default model, and has it live here."""
 
     name: AgentName | UnsetType = UNSET
     instructions: Instructions | UnsetType = UNSET
     model: ModelName | UnsetType | None = UNSET
     collections: CollectionNames | UnsetType | None = UNSET
     params: Params | UnsetType | None = UNSET
+    remote: RemoteAddress | UnsetType | None = UNSET
 
 
 def plain(value: Struct) -> dict[str, Json]:
@@ -149,4 +159,5 @@ def agent_document(agent: AgentSpec, *, ids: bool) -> AgentDocument:
         model=agent.model,
         collections=list(agent.collections),
         params=msgspec.convert(agent.params, Params),
+        remote=agent.remote,
     )

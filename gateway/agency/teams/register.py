@@ -87,6 +87,7 @@ def _agent(row: Row) -> AgentSpec:
         model=row["model"],
         collections=tuple(row["collections"]),
         params=msgspec.json.decode(row["params"]),
+        remote=row["remote"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
     )
@@ -102,6 +103,7 @@ def _records(agents: Sequence[AgentDocument]) -> str:
                 "model": agent.model,
                 "collections": agent.collections,
                 "params": plain(agent.params),
+                "remote": agent.remote,
             }
             for agent in agents
         ]

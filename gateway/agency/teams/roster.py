@@ -147,6 +147,7 @@ def _patched_agent(old: AgentDocument, patch: AgentPatch) -> AgentDocument:
         model=old.model if patch.model is UNSET else patch.model,
         collections=old.collections if collections is UNSET else collections,
         params=old.params if params is UNSET else params,
+        remote=old.remote if patch.remote is UNSET else patch.remote,
     )
 
 
@@ -191,6 +192,7 @@ def _members(agent: AgentSpec) -> dict[str, Json]:
         "model": agent.model,
         "collections": list(agent.collections),
         "params": agent.params,
+        "remote": agent.remote,
     }
 
 
@@ -201,6 +203,7 @@ def _wanted(agent: AgentDocument) -> dict[str, Json]:
         "model": agent.model,
         "collections": agent.collections,
         "params": plain(agent.params),
+        "remote": agent.remote,
     }
 
 

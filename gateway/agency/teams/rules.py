@@ -10,6 +10,7 @@ import msgspec
 
 from gateway.agency.model import Json
 from gateway.agency.teams.documents import MAX_AGENTS, NAME_MARKS, AgencyDocument, AgentDocument
+from gateway.agency.teams.remotes import check_address
 from gateway.errors import InvalidRequest
 
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
@@ -57,12 +58,8 @@ def check_agent(agent: AgentDocument, path: str = "") -> None:
             param=f"{path}name",
             code="invalid_agent_name",
         )
-    if agent.remote not in (None, False):
-        raise InvalidRequest(
-            "Remote agents are not supported yet.",
-            param=f"{path}remote",
-            code="remote_not_supported",
-        )
+    if agent.remote is not None:
+        check_address(agent.remote, f"{path}remote")
     for member, text in _texts(msgspec.to_builtins(agent), ""):
         if UNSTORABLE.search(text):
             raise InvalidRequest(

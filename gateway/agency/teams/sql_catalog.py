@@ -5,7 +5,7 @@ READ = """
     SELECT a.id AS agency_id, a.name AS agency_name, a.owner, a.shared, a.manager_id, a.settings,
            a.revision, a.created_at AS agency_created_at, a.updated_at AS agency_updated_at,
            g.id, g.name, g.instructions, g.model, g.collections, g.params,
-           g.created_at, g.updated_at
+           g.remote, g.created_at, g.updated_at
     FROM agency a
     JOIN agent g ON g.agency_id = a.id AND g.deleted_at IS NULL
     WHERE a.id = $1 AND a.deleted_at IS NULL
@@ -69,14 +69,16 @@ DELETE_AGENTS = """
 FREE_NAMES = "UPDATE agent SET name = '(' || id || ')' WHERE id = ANY($1::bigint[])"
 UPDATE_AGENTS = """
     UPDATE agent SET name = t.name, instructions = t.instructions, model = t.model,
-        collections = t.collections, params = t.params, updated_at = now()
+        collections = t.collections, params = t.params, remote = t.remote,
+        updated_at = now()
     FROM jsonb_to_recordset($1::jsonb) AS t (
-        id bigint, name text, instructions text, model text, collections text[], params jsonb)
+        id bigint, name text, instructions text, model text, collections text[], params jsonb,
+        remote text)
     WHERE agent.id = t.id
 """
 INSERT_AGENTS = """
-    INSERT INTO agent (agency_id, name, instructions, model, collections, params)
-    SELECT $1, name, instructions, model, collections, params
+    INSERT INTO agent (agency_id, name, instructions, model, collections, params, remote)
+    SELECT $1, name, instructions, model, collections, params, remote
     FROM jsonb_to_recordset($2::jsonb) AS t (
-        name text, instructions text, model text, collections text[], params jsonb)
+        name text, instructions text, model text, collections text[], params jsonb, remote text)
 """

@@ -17,7 +17,8 @@ def label(agent_id: int, name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class AgentSpec:
-    """One agent. `model` None means the gateway's default."""
+    """One agent. `model` None means the gateway's default; `remote` is the address of one that
+    lives in another gateway."""
 
     id: AgentId
     name: str
@@ -25,6 +26,7 @@ class AgentSpec:
     model: str | None
     collections: tuple[str, ...]
     params: Mapping[str, Json]
+    remote: str | None
     created_at: datetime
     updated_at: datetime
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from gateway.agency.model import Model
+from gateway.agency.models.remote import Remotes
 from gateway.agency.teams.catalog import Catalog
 from gateway.agency.teams.team import AgencySpec
 from gateway.agency.turns import lineage, replay
@@ -59,6 +60,7 @@ class Engine(Runner):
         memory: Memory,
         catalog: Catalog,
         model: Model,
+        remotes: Remotes,
         announcer: Announcer,
         *,
         default_model: str,
@@ -70,6 +72,7 @@ class Engine(Runner):
             memory,
             catalog,
             model,
+            remotes,
             announcer,
             default_model=default_model,
             library=library,
@@ -171,11 +174,11 @@ class Engine(Runner):
 
     # ---- sessions --------------------------------------------------------------------------------
 
-    async def open(self, asked: Asked, source: UUID | None = None) -> TurnId:
-        """Begin a session, which is driven by hand. Raises `Stale`."""
+    async def open(self, asked: Asked, drive: str, source: UUID | None = None) -> TurnId:
+        """Begin a session: who answers in it is said by `drive`. Raises `Stale`."""
         if self.draining:
             raise Unavailable("The gateway ends; ask again.", retry_after=1)
-        accepted = await self._reception.open(asked, source)
+        accepted = await self._reception.open(asked, drive, source)
         if accepted is None:
             raise Stale
         return self._begin(accepted).turn_id

@@ -116,10 +116,10 @@ class Intake:
         rows = await self._write(turn, sql.BEGIN, turn.title, *self._accepted(turn), turn.principal)
         return self._begun(turn, rows[0], []) if rows else None
 
-    async def open(self, turn: NewTurn, source: UUID | None) -> Begun | None:
+    async def open(self, turn: NewTurn, drive: str, source: UUID | None) -> Begun | None:
         """A session's turn, in a conversation of its own. None if what it rests on is no longer
         true."""
-        accepted = *self._accepted(turn), turn.principal, source
+        accepted = *self._accepted(turn), turn.principal, source, drive
         rows = await self._write(turn, sql.OPEN, turn.title, *accepted)
         return self._begun(turn, rows[0], []) if rows else None
 

@@ -98,11 +98,11 @@ class Reception:
         begun = await self._intake.begin(turn)
         return None if begun is None else Accepted(asked, turn, begun, fresh=True)
 
-    async def open(self, asked: Asked, source: UUID | None) -> Accepted | None:
+    async def open(self, asked: Asked, drive: str, source: UUID | None) -> Accepted | None:
         """Begin a session, with all that was said before. `source` is the conversation that it
         answers."""
         turn = draft(asked, Place(ids.new(), None, asked.request.dialogue.history))
-        begun = await self._intake.open(turn, source)
+        begun = await self._intake.open(turn, drive, source)
         if begun is None:
             return None
         return Accepted(asked, turn, begun, fresh=True, attended=False)

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 
 from gateway import ids
 from gateway.agency.model import Model
+from gateway.agency.models.remote import Remotes
 from gateway.agency.teams.catalog import Catalog
 from gateway.agency.turns.engine import Engine
 from gateway.agency.turns.inbox import Inbox
@@ -47,6 +48,7 @@ async def open_engine(
     database: Database,
     catalog: Catalog,
     model: Model,
+    remotes: Remotes,
     settings: Settings,
     drain: Drain,
     announcer: Announcer,
@@ -69,6 +71,7 @@ async def open_engine(
         memory,
         catalog,
         model,
+        remotes,
         announcer,
         default_model=settings.default_model,
         library=library,

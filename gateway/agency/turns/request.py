@@ -43,6 +43,7 @@ class Ask(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `max_tokens` and `stop` bound the final answer, not the envelopes; `seconds` and `model_calls`
     lower the agency's limits. `skills` are prompts that the one who answers is given for this turn.
+    `hops` is how many gateways have handed the question on.
     """
 
     model: str
@@ -54,6 +55,7 @@ class Ask(msgspec.Struct, frozen=True, omit_defaults=True):
     model_calls: int | None = None
     store: bool = True
     skills: tuple[str, ...] = ()
+    hops: int = 0
 
     @property
     def sampling(self) -> Mapping[str, Json]:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from uuid import UUID
 
 from gateway.agency.model import Model
+from gateway.agency.models.remote import Remotes
 from gateway.agency.teams.catalog import Catalog
 from gateway.agency.turns import replay
 from gateway.agency.turns.awaiting import ATTACHED, POLL, Awaiting
@@ -45,6 +46,7 @@ class Runner:
         memory: Memory,
         catalog: Catalog,
         model: Model,
+        remotes: Remotes,
         announcer: Announcer,
         *,
         default_model: str,
@@ -54,6 +56,7 @@ class Runner:
         self.inbox = inbox
         self._catalog = catalog
         self._model = model
+        self._remotes = remotes
         self.announcer = announcer
         self._default_model = default_model
         self.library = library
@@ -155,6 +158,7 @@ class Runner:
             plan,
             self.ledger,
             self._model,
+            self._remotes,
             self.library,
             reply,
             default_model=self._default_model,

@@ -20,7 +20,7 @@ from gateway.agency.turns.accept import Asked
 from gateway.agency.turns.engine import Engine, Stale
 from gateway.agency.turns.ledger import CONTEXT_ROWS, SESSION_WAIT
 from gateway.agency.turns.request import AGENCY, AGENT, Ask, ChatRequest, Dialogue, Public
-from gateway.agency.turns.rows import StoredTurn, encoded, entries_of, message_columns
+from gateway.agency.turns.rows import MANUAL, StoredTurn, encoded, entries_of, message_columns
 from gateway.agency.turns.session import (
     Given,
     Nothing,
@@ -40,6 +40,8 @@ from gateway.streams.announcer import Announcer
 
 TRIES = 3
 """How often a session is begun again because its agency was changed meanwhile."""
+MAX_HOPS = 4
+"""How many gateways may hand a question on."""
 FIRST = UUID(int=0)
 """An id before every other."""
 
@@ -97,20 +99,34 @@ class Sessions:
     # ---- beginning -------------------------------------------------------------------------------
 
     async def begin(
-        self, agent_id: int, dialogue: Dialogue, principal: Principal, source: UUID | None = None
+        self,
+        agent_id: int,
+        dialogue: Dialogue,
+        principal: Principal,
+        source: UUID | None = None,
+        *,
+        drive: str = MANUAL,
+        hops: int = 0,
     ) -> UUID:
         """Have an agent answer. It begins with all that was said, in a conversation of its own.
-        Raises NotFound."""
+        Raises NotFound, or InvalidRequest if too many gateways have handed the question on."""
+        if hops > MAX_HOPS:
+            raise InvalidRequest(
+                f"This question was handed on by more than {MAX_HOPS} gateways: remote agents may "
+                "be asking each other in a circle.",
+                param="X-Gateway-Hops",
+                code="too_many_hops",
+            )
         name = f"{AGENT}{agent_id}"
-        digest = secrets.token_bytes(32)
-        request = ChatRequest(name, b"", dialogue, Ask(model=name, store=False), digest)
+        ask = Ask(model=name, store=False, hops=hops)
+        request = ChatRequest(name, b"", dialogue, ask, secrets.token_bytes(32))
         for _ in range(TRIES):
             place = await self._place(agent_id, principal)
             agency = place.agency.entered_by(agent_id)
             if agency is None:
                 raise LookupError("an agent is not in its agency")
             try:
-                return await self._engine.open(Asked(request, agency, principal), source)
+                return await self._engine.open(Asked(request, agency, principal), drive, source)
             except Stale:
                 continue
         raise Unavailable("The agency is being changed; ask again.")

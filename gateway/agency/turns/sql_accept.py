@@ -95,12 +95,13 @@ BEGIN = f"""
     SELECT version AS begun_at_version, now() AS begun_at, drive FROM c
 """  # noqa: S608
 
-# The same for a session; $34 the conversation that it answers, or null. Nobody waits for its turn.
+# The same for a session; $34 the conversation that it answers, or null, $35 its drive. Nobody waits
+# for its turn.
 OPEN = f"""
     WITH c AS (
         INSERT INTO conversation (id, owner_type, owner_identifier, title, provider_id, model_id,
                                   drive, version, length, root_id, parent_id)
-        SELECT $1, 'session', $33, $2, 'open_ai', $14, 'manual', 1, cardinality($6::uuid[]), $1, $34
+        SELECT $1, 'session', $33, $2, 'open_ai', $14, $35, 1, cardinality($6::uuid[]), $1, $34
         WHERE EXISTS ({_STILL_TRUE})
         RETURNING id, version, 0 AS base, false AS attended, drive
     ), i AS ({_INTERACTIONS}), t AS ({_TURN}), m AS ({_INBOUND})

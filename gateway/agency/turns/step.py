@@ -289,6 +289,17 @@ class Work:
         """Who has waited longest for this agent."""
         return next((q.asker for q in self._questions if q.asked == agent), self.entry)
 
+    def askers(self, agent: int) -> tuple[int, ...]:
+        """Whom an agent owes an answer, the end user if it is the entry agent."""
+        if agent == self.entry:
+            return (END_USER,)
+        waiting = dict.fromkeys(q.asker for q in self._questions if q.asked == agent)
+        return tuple(waiting) or (self.entry,)
+
+    def read(self, agent: int) -> int:
+        """The version up to which an agent has read in this turn; 0 if it has not yet."""
+        return self._read.get(agent, 0)
+
     def unreachable(self, agent: int, why: str) -> tuple[Delivery, ...]:
         """What is told to those who wait for an agent whose model call failed."""
         askers = {q.asker for q in self._questions if q.asked == agent} or {self.entry}

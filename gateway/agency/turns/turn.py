@@ -7,23 +7,15 @@ The state of a turn is always in its rows. What stands here is a copy of them, k
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from time import perf_counter
 
-from gateway.agency.model import ChatMessage, Completion, Json, Model, ModelCall, OnText
-from gateway.agency.speech.envelope import Envelope, Malformed, Said, storable
-from gateway.agency.speech.prompt import (
-    CONTEXT_TOKENS,
-    END_USER,
-    GATEWAY,
-    LIBRARY,
-    Entry,
-    compose,
-    system_message,
-)
-from gateway.agency.teams.team import AgentSpec
+from gateway.agency.model import Model
+from gateway.agency.models.remote import Remotes
+from gateway.agency.speech.prompt import END_USER, GATEWAY, LIBRARY, Entry
 from gateway.agency.turns import lineage
-from gateway.agency.turns.call import Call, Spoken, broken, with_what_is_untold
+from gateway.agency.turns.call import Spoken, with_what_is_untold
+from gateway.agency.turns.caller import Caller
 from gateway.agency.turns.contexts import Contexts
 from gateway.agency.turns.ledger import CONTEXT_ROWS, Ledger
 from gateway.agency.turns.library import Library, consult
@@ -60,6 +52,7 @@ class Turn:
         plan: Plan,
         ledger: Ledger,
         model: Model,
+        remotes: Remotes,
         library: Library | None,
         reply: Reply,
         *,
@@ -70,10 +63,8 @@ class Turn:
         self._agency = plan.agency
         self._lease = plan.lease
         self._ledger = ledger
-        self._model = model
         self._library = library
         self._reply = reply
-        self._default_model = default_model
         self._usage = plan.usage
         self._contexts = Contexts(
             plan.contexts,
@@ -81,6 +72,9 @@ class Turn:
             turn_id=plan.lease.turn_id,
             version=plan.lease.version,
             fresh=plan.fresh,
+        )
+        self._caller = Caller(
+            plan, self._contexts, model, remotes, reply, default_model=default_model
         )
         self.remembered: Remembered | None = None
         """The contexts after an answer, for the turn that comes next."""
@@ -187,88 +181,8 @@ class Turn:
         if ended:
             await asyncio.gather(*ended, return_exceptions=True)
 
-    # ---- one call --------------------------------------------------------------------------------
-
-    async def _call(self, agent_id: int) -> Spoken:
-        agent = self._agency.agent(agent_id)
-        if agent is None:
-            error = UpstreamError("It is no longer part of the team.", code="agent_deleted")
-            return broken(Call(agent_id, "", self._contexts.version), error)
-        messages = await self._messages(agent)
-        entry = agent_id == self._work.entry
-        call = Call(agent_id, agent.model or self._default_model, self._contexts.version)
-        asked = ModelCall(
-            model=call.model,
-            messages=messages,
-            params=self._params(agent, entry=entry),
-            allowed=self._work.allowed(agent_id),
-            timeout=self._time_left(),
-        )
-        return await self._complete(call, asked, streamed=entry and self._reply.streamed)
-
-    async def _complete(self, call: Call, asked: ModelCall, *, streamed: bool) -> Spoken:
-        listen = self._listener(call) if streamed else None
-        self._reply.calling()
-        try:
-            completion = await self._model.complete(asked, listen)
-        except UpstreamError as error:
-            return broken(call, error)
-        finally:
-            self._reply.called()
-        if listen is None:
-            call.decoder.feed(completion.text)
-        step, output = call.step(completion.usage), storable(completion.text)
-        said = self._heard(call, completion)
-        return Spoken(call.agent, step, output, said, completion.finish_reason)
-
-    def _heard(self, call: Call, completion: Completion) -> Said:
-        """What was said. An answer to the end user that is all there, or as much of it as there
-        will be, counts also if what surrounds it is broken."""
-        decoder = call.decoder
-        said = decoder.close()
-        if not isinstance(said, Malformed) or call.agent != self._work.entry:
-            return said
-        cut = call.enough or completion.finish_reason != "stop"
-        if decoder.answered or self._reply.spoken or (cut and decoder.released):
-            return (Envelope(END_USER, decoder.released),)
-        return said
-
-    def _listener(self, call: Call) -> OnText:
-        """Lets the answer out while it comes, unless it must be checked as a whole first."""
-        release = Release(self._plan.ask)
-        held = self._plan.ask.wanted is not None
-
-        def listen(deltas: list[str]) -> bool:
-            for delta in deltas:
-                text = call.decoder.feed(delta)
-                if not held and (text := release.feed(text)):
-                    self._reply.publish(text)
-            call.enough = release.finish_reason is not None
-            return not call.enough
-
-        return listen
-
-    async def _messages(self, agent: AgentSpec) -> list[ChatMessage]:
-        system = system_message(
-            agent,
-            [other for other in self._agency.agents if other.id != agent.id],
-            entry=agent.id == self._work.entry,
-            library=agent.id in self._work.readers,
-            custom=self._custom(),
-            wanted=self._plan.ask.wanted,
-        )
-        budget = agent.params.get("context_tokens", CONTEXT_TOKENS)
-        context = await self._contexts.of(agent.id)
-        return compose(system, context, budget if isinstance(budget, int) else CONTEXT_TOKENS)
-
-    def _custom(self) -> str | None:
-        """What the one who answers is told beside its own instructions."""
-        told = (self._plan.system, *self._plan.ask.skills)
-        return "\n\n".join(text for text in told if text) or None
-
-    def _params(self, agent: AgentSpec, *, entry: bool) -> Mapping[str, Json]:
-        own = {k: v for k, v in agent.params.items() if k != "context_tokens"}
-        return {**own, **self._plan.ask.sampling} if entry else own
+    async def _call(self, agent: int) -> Spoken:
+        return await self._caller.call(agent, self._time_left())
 
     def _time_left(self) -> float:
         limit = self._work.limits.seconds
