@@ -2,7 +2,8 @@
 
 Interactions and turns of a conversation are found by their order's index (`interaction_order`,
 `turn_order`) and sifted by version: an index by version would have every update of a turn write to
-all indexes. Messages are never updated, and have `message_version` (`m0002_streams.py`).
+all indexes. Messages are found agent by agent in their contexts' index (`message_context`), which
+every turn writes to anyway.
 """
 
 from gateway.conversation.sql_participants import PARTICIPANT, PARTICIPANTS
@@ -56,6 +57,13 @@ _MESSAGE = """
 # is deleted. The flag of an interaction says that it is as it was made. `speaking` rows are the
 # interactions whose text is not complete, whatever their version. What is silent is not told.
 CHANGES = f"""
+    WITH RECURSIVE heard AS (
+        SELECT min(agent_id) AS id FROM message WHERE conversation_id = $1
+        UNION ALL
+        SELECT (SELECT min(agent_id) FROM message
+                WHERE conversation_id = $1 AND agent_id > heard.id)
+        FROM heard WHERE heard.id IS NOT NULL
+    )
     SELECT * FROM (
         SELECT 0 AS rank, 0 AS ordinal, 'conversation' AS kind, c.version AS version, NULL AS body,
                c.id, NULL AS talk_of, c.deleted_at IS NOT NULL AS flag
@@ -79,10 +87,14 @@ CHANGES = f"""
          FROM turn t WHERE t.conversation_id = $1 AND t.version > $2 LIMIT $3)
         UNION ALL
         (SELECT 4, m.ordinal, 'message', m.version, ({_MESSAGE})::text, m.id, t.responder, false
-         FROM message m
+         FROM heard CROSS JOIN LATERAL (
+             SELECT * FROM message
+             WHERE conversation_id = $1 AND agent_id = heard.id AND version > $2
+             ORDER BY version LIMIT $3
+         ) m
          LEFT JOIN turn t ON t.id = m.turn_id
          LEFT JOIN interaction x ON x.id = m.interaction_id
-         WHERE m.conversation_id = $1 AND m.version > $2 AND x.deleted_at IS NULL
+         WHERE x.deleted_at IS NULL
            AND NOT EXISTS (SELECT FROM interaction y
                            WHERE y.id = t.input_interaction_id AND y.deleted_at IS NOT NULL)
          LIMIT $3)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
 import pytest
 
 from gateway import ids
 from gateway.conversation.changes import MOST, ConversationChanges
+from gateway.conversation.sql import CHANGES
 from gateway.database import Database
 from gateway.streams.events import name_of
 from tests.streams.rows import Writer, new_conversation
@@ -121,8 +126,18 @@ async def test_reading_changes_is_indexed(changes: ConversationChanges, writer: 
     )
     await writer.database.execute("ANALYZE message")
     rows = await writer.database.fetch(
-        "EXPLAIN SELECT * FROM message WHERE conversation_id = $1 AND version > 4990",
-        writer.conversation_id,
+        f"EXPLAIN (ANALYZE, FORMAT JSON) {CHANGES}", writer.conversation_id, 4990, MOST
     )
-    plan = "\n".join(row[0] for row in rows)
-    assert "message_version" in plan, plan
+    read = list(_of_messages(msgspec.json.decode(rows[0][0])[0]["Plan"]))
+    assert {"message_context"} == {node.get("Index Name") for node in read}, read
+    found = [n["Actual Rows"] * n["Actual Loops"] for n in read if "version" in n["Index Cond"]]
+    assert found
+    assert sum(found) == 10
+    assert sum(node["Actual Rows"] * node["Actual Loops"] for node in read) < 20
+
+
+def _of_messages(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if plan.get("Relation Name") == "message":
+        yield plan
+    for inner in plan.get("Plans", ()):
+        yield from _of_messages(inner)
