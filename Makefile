@@ -44,6 +44,7 @@ bench: $(DEV)
 	$(BIN)/python -m bench
 	$(BIN)/python -m bench.streams
 	$(BIN)/python -m bench.lists
+	$(BIN)/python -m bench.retrieval
 
 lock: $(DEV)
 	$(UV_COMPILE) requirements/runtime.in -o requirements/runtime.txt

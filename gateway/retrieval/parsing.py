@@ -24,9 +24,9 @@ PATIENCE = 120.0
 """Seconds for one document. A PDF of a thousand pages takes about thirty."""
 MEMORY = 1 << 30
 """Bytes of address space for a reading in a process of its own."""
-SMALL = 64 * 1024
-"""Bytes of a page that is read in this one. Time rises with the cube of how deep a page nests: this
-takes half a second at worst, a megabyte ten minutes."""
+SMALL = 24 * 1024
+"""Bytes of a page that is read in this one. Time rises with the cube of how deep a page nests: 64
+KiB take half a second at worst, in which nothing else runs, and a megabyte ten minutes."""
 
 
 class Kind(StrEnum):
