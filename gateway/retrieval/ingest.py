@@ -18,7 +18,7 @@ import msgspec
 
 from gateway.database import Database, Row
 from gateway.errors import GatewayError, InvalidRequest, Unavailable, UpstreamError
-from gateway.retrieval import parsing, sql
+from gateway.retrieval import parsing, sql, sql_queue
 from gateway.retrieval.chunking import Chunk, chunk
 from gateway.retrieval.embedding import Embedders
 from gateway.retrieval.index import MOST, Index
@@ -125,7 +125,7 @@ class Ingest:
     async def renew(self) -> None:
         if jobs := list(self._running.values()):
             held = [job.id for job in jobs], [job.fence for job in jobs]
-            await self._database.execute(sql.RENEW, *held, self._lease)
+            await self._database.execute(sql_queue.RENEW, *held, self._lease)
 
     async def close(self) -> None:
         """Leave what is unfinished to others, at once."""
@@ -145,7 +145,7 @@ class Ingest:
         if self._index.taken():
             return None
         try:
-            row = await self._database.fetchrow(sql.CLAIM, self._embedders.names, self._lease)
+            row = await self._database.fetchrow(sql_queue.CLAIM, self._embedders.names, self._lease)
         except GatewayError as error:
             log.warning("documents can't be looked for: %s", error.message)
             return None
@@ -192,7 +192,7 @@ class Ingest:
             raise InvalidRequest("There is no text in it.")
         for first in range(0, len(chunks), MOST):
             await self._put(job, len(chunks), first, chunks[first : first + MOST])
-        await self._mine(sql.FINISH, job)
+        await self._mine(sql_queue.FINISH, job)
 
     async def _put(self, job: Job, total: int, first: int, chunks: Sequence[Chunk]) -> None:
         """Chroma first: a vector without its passage is passed over, the reverse is not found."""
@@ -202,7 +202,7 @@ class Ingest:
             await self._begin(job, total, vectors.shape[1])
         await self._index.put(job.index_id, job.id, first, vectors, job.metadata)
         await self._mine(
-            sql.ADVANCE,
+            sql_queue.ADVANCE,
             job,
             self._lease,
             list(range(first, first + len(chunks))),
@@ -211,7 +211,7 @@ class Ingest:
         )
 
     async def _begin(self, job: Job, total: int, dimension: int) -> None:
-        row = await self._mine(sql.BEGIN, job, total, dimension)
+        row = await self._mine(sql_queue.BEGIN, job, total, dimension)
         if row["dimension"] != dimension:
             raise InvalidRequest(
                 f"{job.embedder} makes vectors of {dimension} numbers now, and the collection has "
@@ -226,13 +226,13 @@ class Ingest:
         return row
 
     async def _fail(self, job: Job, error: GatewayError) -> None:
-        await self._mine(sql.FAIL, job, error.message)
+        await self._mine(sql_queue.FAIL, job, error.message)
         log.info("a document can't be indexed", extra={"document": job.id.hex})
         await self._index.remove(job.index_id, job.id)
 
     async def _put_back(self, job: Job, seconds: float, *, uncounted: int) -> None:
         try:
-            await self._database.execute(sql.PUT_BACK, job.id, job.fence, seconds, uncounted)
+            await self._database.execute(sql_queue.PUT_BACK, job.id, job.fence, seconds, uncounted)
         except GatewayError as error:  # its lease runs out by itself
             log.warning("a document can't be put back: %s", error.message)
         self._wrote()
@@ -240,7 +240,7 @@ class Ingest:
     async def _clear(self, job: Job) -> None:
         """What we put into Chroma after somebody had it swept."""
         try:
-            fate = await self._database.fetchrow(sql.FATE, job.id, job.index_id)
+            fate = await self._database.fetchrow(sql_queue.FATE, job.id, job.index_id)
             if fate is not None and not fate["indexed"]:
                 await self._index.drop(job.index_id)
             elif fate is not None and not fate["wanted"]:

@@ -18,7 +18,7 @@ import msgspec
 
 from gateway.database import Database, Row
 from gateway.errors import Conflict, InvalidRequest, Unavailable
-from gateway.retrieval import sql
+from gateway.retrieval import sql, sql_queue
 from gateway.retrieval.embedding import Embedders
 from gateway.retrieval.index import Index, Missing, Near
 from gateway.retrieval.ingest import Ingest
@@ -168,7 +168,7 @@ class Library:
         row = await self._database.fetchrow(sql.HAS_PASSAGES, shelf.id)
         if row is None or not row["yes"]:
             return []
-        await self._database.execute(sql.BEGIN_AGAIN, shelf.id)
+        await self._database.execute(sql_queue.BEGIN_AGAIN, shelf.id)
         self._ingest.wake()
         log.error("Chroma has lost a collection: it is indexed again")
         raise Unavailable(

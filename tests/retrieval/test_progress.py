@@ -16,7 +16,7 @@ from gateway import ids
 from gateway.database import Database
 from gateway.drain import Drain
 from gateway.postmaster import SOCKET
-from gateway.retrieval import sql
+from gateway.retrieval import sql_queue
 from gateway.retrieval.embedding import Embedders, WordLlama
 from gateway.retrieval.index import Index
 from gateway.retrieval.ingest import open_ingest
@@ -57,23 +57,25 @@ class Elsewhere:
         self.job: tuple[object, ...] = ()
 
     async def take_up(self) -> None:
-        row = await self.database.fetchrow(sql.CLAIM, ["wordllama"], 60.0)
+        row = await self.database.fetchrow(sql_queue.CLAIM, ["wordllama"], 60.0)
         assert row is not None, "there is nothing to do"
         self.job = row["id"], row["fence"]
 
     async def begin(self, passages: int) -> None:
-        assert await self.database.fetchrow(sql.BEGIN, *self.job, passages, 256)
+        assert await self.database.fetchrow(sql_queue.BEGIN, *self.job, passages, 256)
 
     async def advance(self, first: int, count: int) -> None:
         places = list(range(first, first + count))
         texts = [f"Passage {n}." for n in places]
-        assert await self.database.fetchrow(sql.ADVANCE, *self.job, 60.0, places, places, texts)
+        assert await self.database.fetchrow(
+            sql_queue.ADVANCE, *self.job, 60.0, places, places, texts
+        )
 
     async def finish(self) -> None:
-        assert await self.database.fetchrow(sql.FINISH, *self.job)
+        assert await self.database.fetchrow(sql_queue.FINISH, *self.job)
 
     async def fail(self, why: str) -> None:
-        assert await self.database.fetchrow(sql.FAIL, *self.job, why)
+        assert await self.database.fetchrow(sql_queue.FAIL, *self.job, why)
 
 
 def as_owner(shelf: Shelf) -> httpx.AsyncClient:
@@ -150,7 +152,7 @@ async def test_each_change_that_another_process_makes_is_told(
         await told.until(lambda one: steps(one)[-1] == ("indexing", 3, 0))
         await elsewhere.advance(0, 2)
         await told.until(lambda one: steps(one)[-1] == ("indexing", 3, 2))
-        await database.execute(sql.RENEW, *([part] for part in elsewhere.job), 60.0)
+        await database.execute(sql_queue.RENEW, *([part] for part in elsewhere.job), 60.0)
         await asyncio.sleep(2 * LOOK_S)
         assert len(told.told) == 4, "a lease is no progress"
         await elsewhere.advance(2, 1)

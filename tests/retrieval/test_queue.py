@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.database import Database
-from gateway.retrieval import sql
+from gateway.retrieval import sql, sql_queue
 from gateway.retrieval.embedding import Embedders, WordLlama
 from gateway.retrieval.index import Index
 from gateway.retrieval.ingest import open_ingest
@@ -42,10 +42,10 @@ class Queue:
 
     async def take(self) -> str:
         """Whose is taken up next. The one that was taken up before is ready then."""
-        row = await self.database.fetchrow(sql.CLAIM, ["wordllama"], 60.0)
+        row = await self.database.fetchrow(sql_queue.CLAIM, ["wordllama"], 60.0)
         assert row is not None, "nothing waits"
         if self._held is not None:
-            await self.database.fetchrow(sql.FINISH, *self._held)
+            await self.database.fetchrow(sql_queue.FINISH, *self._held)
         self._held = row["id"], row["fence"]
         return bytes(row["content"]).decode().split()[0]
 
@@ -139,7 +139,7 @@ async def test_a_rebuilt_collection_waits_its_turn(queue: Queue) -> None:
 async def test_the_next_one_is_found_by_an_index(database: Database) -> None:
     await database.execute(FILL)
     await database.execute("ANALYZE document, collection")
-    claim = await plan_of(database, sql.CLAIM)
+    claim = await plan_of(database, sql_queue.CLAIM)
     assert "Index Scan using document_due" in claim, claim
     assert "Sort" not in claim, claim
     add = await plan_of(database, sql.ADD)
