@@ -77,6 +77,13 @@ async def test_told_by_the_gateway_to_answer_it_answers(allowed: tuple[int, ...]
     assert "Answer now." not in envelope["context"]
 
 
+async def test_who_can_not_be_asked_is_named_to_the_end_user() -> None:
+    note = heard(-2, "#143 (programmer) can't answer: Its gateway can't be reached.")
+    envelope = await answer((0, 143, -1), *ASKED, heard(-1, "Nothing."), note)
+    assert envelope["to"] == 0
+    assert "#143 (programmer) can't answer: Its gateway can't be reached." in envelope["context"]
+
+
 async def test_a_manager_without_a_team_answers_at_once() -> None:
     alone = system("You are #1 (manager).\n\nYou are on your own.")
     envelope = await answer((0,), alone, heard(0, "Hello"))

@@ -112,16 +112,22 @@ def _consult(question: str, agent: int) -> str:
 
 def _summary(scene: _Scene, question: str) -> str:
     """Only what came after the end user's last words counts."""
-    answers = [
-        inbound
-        for inbound in _since_last_question(scene.heard)
-        if inbound.sender not in (END_USER, GATEWAY)
-    ]
-    lines = [f"Hello from {scene.me}! You asked: {_quote(question)}"]
-    lines += [f"{scene.label(said.sender)} says: {_quote(said.context)}" for said in answers]
+    heard = _since_last_question(scene.heard)
+    answers = [line for said in heard if (line := _told(scene, said)) is not None]
+    lines = [f"Hello from {scene.me}! You asked: {_quote(question)}", *answers]
     if not answers:
         lines.append("I have answered this on my own.")
     return "\n\n".join([*lines, DISCLAIMER])
+
+
+def _told(scene: _Scene, said: _Inbound) -> str | None:
+    """The gateway's notes about an agent, who can't be asked, are for the end user; its orders to
+    the agent itself are not."""
+    if said.sender == GATEWAY:
+        return _shorten(said.context) if said.context.startswith("#") else None
+    if said.sender == END_USER:
+        return None
+    return f"{scene.label(said.sender)} says: {_quote(said.context)}"
 
 
 def _assist(scene: _Scene, allowed: Sequence[int]) -> list[Envelope]:
