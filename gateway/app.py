@@ -41,6 +41,7 @@ from gateway.routes import (
     turns,
 )
 from gateway.routes.entrance import Entrance
+from gateway.routes.examples import Exemplified
 
 log = logging.getLogger(__name__)
 
@@ -152,6 +153,7 @@ def create_app(opening: Opening) -> Litestar:
         exception_handlers={Exception: errors.handle},
         logging_config=None,  # `errors.handle` logs, and without the words of the request
         openapi_config=_openapi(),
+        plugins=[Exemplified()],
         request_max_body_size=errors.MAX_BODY,
     )
     app.asgi_handler = Entrance(app.asgi_handler)

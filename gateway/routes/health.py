@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from litestar import Response, get
 from litestar.di import NamedDependency
+from litestar.openapi import ResponseSpec
 from litestar.types import ControllerRouterHandler
 
 from gateway.health import Checks, Result
@@ -28,13 +29,19 @@ class Ready(msgspec.Struct):
     resources: dict[str, Resource]
 
 
-@get("/health/live", tags=["health"], security=[])
+@get("/health/live", tags=["Health"], summary="Tell whether the process lives", security=[])
 async def live() -> Live:
     """Answers as long as the process does."""
     return Live()
 
 
-@get("/health/ready", tags=["health"], security=[])
+@get(
+    "/health/ready",
+    tags=["Health"],
+    summary="Tell whether everything that turns need answers",
+    responses={503: ResponseSpec(Ready, description="Not all", generate_examples=False)},
+    security=[],
+)
 async def ready(checks: NamedDependency[Checks]) -> Response[Ready]:
     """200 if everything that turns need answers, else 503; what does not is named."""
     results = await checks.run()

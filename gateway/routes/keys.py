@@ -12,6 +12,7 @@ from litestar.types import ControllerRouterHandler
 
 from gateway.auth import ROOT, Callers, KeyInfo, Principal, Scope
 from gateway.errors import Conflict
+from gateway.routes.pages import MISSING
 
 
 class NewKey(msgspec.Struct):
@@ -48,7 +49,7 @@ class Me(msgspec.Struct):
     key_id: str
 
 
-@post("/api/keys", tags=["keys"])
+@post("/api/keys", tags=["Keys"], summary="Make a key, which is shown this once")
 async def create_key(
     data: JSONBody[NewKey], principal: NamedDependency[Principal], callers: NamedDependency[Callers]
 ) -> CreatedKey:
@@ -57,7 +58,7 @@ async def create_key(
     return CreatedKey(info.id, token, info.user, list(info.scopes), info.created_at)
 
 
-@get("/api/keys", tags=["keys"])
+@get("/api/keys", tags=["Keys"], summary="List the keys")
 async def list_keys(
     principal: NamedDependency[Principal], callers: NamedDependency[Callers]
 ) -> KeyList:
@@ -65,7 +66,13 @@ async def list_keys(
     return KeyList([_show(info) for info in await callers.keys()])
 
 
-@delete("/api/keys/{key_id:str}", status_code=200, tags=["keys"])
+@delete(
+    "/api/keys/{key_id:str}",
+    status_code=200,
+    tags=["Keys"],
+    summary="Revoke a key",
+    responses=MISSING,
+)
 async def revoke_key(
     key_id: FromPath[str], principal: NamedDependency[Principal], callers: NamedDependency[Callers]
 ) -> Key:
@@ -75,7 +82,7 @@ async def revoke_key(
     return _show(await callers.revoke(key_id))
 
 
-@get("/api/me", tags=["keys"])
+@get("/api/me", tags=["Keys"], summary="Tell who is calling")
 async def me(principal: NamedDependency[Principal]) -> Me:
     return Me(principal.user, sorted(principal.scopes), principal.key_id)
 

@@ -26,6 +26,7 @@ from gateway.retrieval.watch import Onlooker, Watch
 from gateway.routes import progress
 from gateway.routes.errors import handle
 from gateway.routes.guards import TOKENED, token_of
+from gateway.routes.pages import MISSING
 from gateway.streams.feed import Feed, Position, Unusable, Wish, no_channel
 from gateway.streams.source import Reader
 from gateway.streams.sse import Audience, changes, respond
@@ -73,7 +74,8 @@ class TokenAnswer(msgspec.Struct, frozen=True):
     responses={
         200: ResponseSpec(str, media_type="text/event-stream", description="Events"),
         204: ResponseSpec(None, description="It has ended, and its reader knows it all."),
-    },
+    }
+    | MISSING,
 )
 async def follow_channel(
     request: Asking,
@@ -107,6 +109,7 @@ async def follow_channel(
     "/api/streams/tokens",
     status_code=201,
     summary="Make a token with which a browser's EventSource may follow a channel",
+    responses=MISSING,
 )
 async def create_token(
     data: JSONBody[TokenRequest],

@@ -13,6 +13,7 @@ import pytest
 
 from gateway.app import create_app
 from gateway.resources import Resources
+from gateway.routes.examples import EXAMPLES
 from gateway.routes.retrieval_wire import NewDocument
 
 API = Path(__file__).parents[2] / "docs" / "api.md"
@@ -89,6 +90,26 @@ def test_whatever_takes_a_body_describes_it() -> None:
     assert bare <= WITHOUT_BODY
 
 
+def test_whatever_takes_a_body_shows_one() -> None:
+    schema = create_app(_never).openapi_schema.to_schema()
+    components = schema["components"]["schemas"]
+    bare = [
+        f"{method} {path}"
+        for path, operations in schema["paths"].items()
+        for method, operation in operations.items()
+        for body in operation.get("requestBody", {"content": {}})["content"].values()
+        if "examples" not in body
+        and "examples" not in components[body["schema"]["$ref"].rpartition("/")[2]]
+    ]
+    assert not bare
+
+
+@pytest.mark.parametrize("shape", EXAMPLES, ids=lambda shape: shape.__name__)
+def test_an_example_is_a_body_that_is_taken(shape: type[msgspec.Struct]) -> None:
+    assert msgspec.convert(EXAMPLES[shape], shape)
+    assert set(EXAMPLES[shape]) <= set(shape.__struct_fields__), "none is misspelt"
+
+
 def test_the_cursor_of_a_page_is_described_where_it_is_given() -> None:
     given = {
         path
@@ -105,6 +126,6 @@ def test_the_openapi_document_describes_every_operation() -> None:
         f"{method} {path}"
         for path, operations in paths.items()
         for method, operation in operations.items()
-        if not (operation.get("summary") and operation.get("responses"))
+        if " " not in operation.get("summary", "") or not operation.get("responses")
     ]
     assert not undescribed
