@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from litestar import Router, delete, get, patch, post, put
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.handlers import BaseRouteHandler
-from litestar.openapi import ResponseSpec
-from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.params import FromPath, JSONBody
 from litestar.types import ControllerRouterHandler
 
 from gateway.agency.teams.catalog import Catalog
@@ -26,26 +23,18 @@ from gateway.routes.agency_wire import (
     AgencyList,
     AgentAnswer,
     AgentList,
-    Refusal,
     agency_answer,
     agency_entry,
     agent_answer,
 )
-
-
-def _refusal(description: str) -> ResponseSpec:
-    return ResponseSpec(Refusal, description=description, generate_examples=False)
-
+from gateway.routes.pages import BAD, Cursor, Limit, refusal
 
 TheCatalog = NamedDependency[Catalog]
 Caller = NamedDependency[Principal]
-Limit = Annotated[int, QueryParameter(ge=1, le=100, description="How many a page holds at most.")]
-Cursor = Annotated[str | None, QueryParameter(description="`next_cursor` of the page before.")]
 
-BAD = {400: _refusal("The request breaks a rule; `param` names what does.")}
-MISSING = BAD | {404: _refusal("There is no such agency or agent, or it is not yours to see.")}
-ADMINS = {403: _refusal("`agents[i].remote` is for admins to set.")}
-CONFLICT = {409: _refusal("`agent_name_taken`, or `manager_required`.")}
+MISSING = BAD | {404: refusal("There is no such agency or agent, or it is not yours to see.")}
+ADMINS = {403: refusal("`remote` of an agent is for admins to set.")}
+CONFLICT = {409: refusal("`agent_name_taken`, or `manager_required`.")}
 
 
 def _in_scope(

@@ -176,14 +176,19 @@ class Catalog:
     async def add_agent(
         self, agency_id: int, agent: AgentDocument, principal: Principal
     ) -> AgentSpec:
-        spec = await self._edit(agency_id, principal, lambda _, old: roster.with_agent(old, agent))
+        spec = await self._edit(
+            agency_id, principal, lambda _, old: roster.with_agent(old, agent), alone=True
+        )
         return next(new for new in spec.agents if new.name == agent.name)
 
     async def patch_agent(
         self, agency_id: int, agent_id: int, patch: AgentPatch, principal: Principal
     ) -> AgentSpec:
         spec = await self._edit(
-            agency_id, principal, lambda _, old: roster.with_patched_agent(old, agent_id, patch)
+            agency_id,
+            principal,
+            lambda _, old: roster.with_patched_agent(old, agent_id, patch),
+            alone=True,
         )
         return next(agent for agent in spec.agents if agent.id == agent_id)
 
@@ -215,12 +220,15 @@ class Catalog:
     ) -> AgencyDocument:
         return document(await self.definition(agency_id, principal), ids=ids)
 
-    async def _edit(self, agency_id: int, principal: Principal, edit: Edit) -> AgencySpec:
+    async def _edit(
+        self, agency_id: int, principal: Principal, edit: Edit, *, alone: bool = False
+    ) -> AgencySpec:
+        """`alone`: what was sent is one agent, not the agency's document."""
         async with self._database.transaction():
             spec = await self._locked(agency_id, principal)
             wanted = edit(spec, document(spec, ids=True))
             if not principal.may(Scope.ADMIN):
-                refuse_changes(wanted, spec)
+                refuse_changes(wanted, spec, alone=alone)
             changed = await self._change(spec, wanted)
         self.forget(agency_id)
         return changed.agency

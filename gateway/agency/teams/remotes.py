@@ -50,15 +50,15 @@ def _is_host(name: str | None, literal: str | None) -> bool:
         return False
 
 
-def refuse_changes(wanted: AgencyDocument, spec: AgencySpec | None) -> None:
+def refuse_changes(wanted: AgencyDocument, spec: AgencySpec | None, *, alone: bool = False) -> None:
     """For who is no admin: raises Forbidden unless every agent lives where it has lived. `wanted`
-    names those that are in `spec` by id."""
+    names those that are in `spec` by id. `alone`: the caller has sent one agent."""
     for index, agent in enumerate(wanted.agents):
         if agent.remote != _known(agent, spec):
             raise Forbidden(
                 f"Where the agent {agent.name!r} lives is for admins to say: this key lacks the "
                 "scope 'admin'.",
-                param=f"agents[{index}].remote",
+                param="remote" if alone else f"agents[{index}].remote",
             )
 
 
