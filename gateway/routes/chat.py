@@ -14,7 +14,6 @@ from typing import cast
 import msgspec
 from litestar import Request, Response, post
 from litestar.datastructures import State
-from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, JSONBody
 from litestar.types import ASGIApp, Receive, Scope, Send
 from sse_starlette import EventSourceResponse
@@ -31,9 +30,9 @@ from gateway.conversation.idempotency import Claim, body_hash
 from gateway.errors import Conflict, GatewayError, InvalidRequest, NotFound
 from gateway.routes.chat_wire import ChatCompletionRequest, ignored, read_request
 from gateway.routes.completion import (
+    ANSWERS,
     FINGERPRINT,
     REHEARSAL_FINGERPRINT,
-    ChatCompletion,
     Chunks,
     completion,
 )
@@ -103,7 +102,7 @@ class Exchange:
     ],
     status_code=200,
     opt={RECALLED: True},
-    responses={200: ResponseSpec(ChatCompletion, description="The answer, or a stream of chunks")},
+    responses=ANSWERS,
     summary="Create a chat completion by an agency",
     tags=["Chat"],
 )
@@ -120,7 +119,7 @@ async def create_agency_completion(
     "/v1/chat/completions",
     status_code=200,
     opt={RECALLED: True},
-    responses={200: ResponseSpec(ChatCompletion, description="The answer, or a stream of chunks")},
+    responses=ANSWERS,
     summary="Create a chat completion by the agency that `model` names",
     tags=["Chat"],
 )

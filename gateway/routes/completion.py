@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import msgspec
+from litestar.openapi import ResponseSpec
 
 from gateway import __version__, ids
 from gateway.agency.model import Json, Usage
 from gateway.agency.turns.reply import Outcome, Reply
+from gateway.routes.pages import refusal
 
 FINGERPRINT = f"agency-gateway-{__version__}"
 REHEARSAL_FINGERPRINT = f"rehearsal-{__version__}"
@@ -45,6 +47,18 @@ class ChatCompletion(msgspec.Struct):
     usage: CompletionUsage
     system_fingerprint: str
     metadata: dict[str, str]
+
+
+ANSWERS = {
+    200: ResponseSpec(ChatCompletion, description="The answer, or a stream of chunks"),
+    404: refusal("There is no such agency or conversation, or it is not yours to see."),
+    409: refusal("`turn_cancelled`, or the conversation changes too quickly."),
+    422: refusal("`idempotency_key_reused`."),
+    429: refusal("The upstream's limit, with its `Retry-After`."),
+    502: refusal("The upstream's failure, or `turn_failed`."),
+    503: refusal("Something of the gateway's is down."),
+    504: refusal("`upstream_timeout`."),
+}
 
 
 def usage(used: Usage) -> CompletionUsage:
