@@ -1,4 +1,4 @@
-"""Chat completions on the wire: requests in, completions and chunks out.
+"""Chat completions on the wire: what is asked. `completion` has what is answered.
 
 Source: the OpenAI API reference. Everything that it defines is accepted; what has no meaning for a
 team of agents is ignored, and named in `x-gateway-ignored`.

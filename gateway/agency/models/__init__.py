@@ -1,1 +1,2 @@
-"""Language models: the upstream, and the rehearsal that stands in for it."""
+"""Language models: the upstream, and the rehearsal that stands in for it. And agents of other
+gateways."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeAlias, TypeVar
 
@@ -24,7 +24,7 @@ from gateway.agency.teams.team import AgencySpec, AgencySummary, AgentSpec, Limi
 from gateway.auth import USER, Principal, Scope
 from gateway.database import Database, Row
 from gateway.errors import Conflict, InvalidRequest
-from gateway.ids import AgencyId, AgentId
+from gateway.ids import AgencyId
 
 __all__ = ["AgencySpec", "AgencySummary", "AgentSpec", "Applied", "Catalog", "Limits", "Page"]
 
@@ -141,12 +141,6 @@ class Catalog:
         if found is None:
             raise roster.no_agent(agent_id)
         return found
-
-    async def agent_names(self, ids: Iterable[int]) -> dict[AgentId, str]:
-        """Names by id, those of deleted agents too. Unknown ids are left out."""
-        wanted = [number for number in set(ids) if 0 < number < register.BIGINT]
-        rows = await self._database.fetch(sql.AGENT_NAMES, wanted)
-        return {AgentId(row["id"]): row["name"] for row in rows}
 
     async def is_blank(self) -> bool:
         """Whether there has never been an agency."""

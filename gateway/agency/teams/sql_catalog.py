@@ -35,9 +35,6 @@ PAGE_OF_USABLE = _PAGE.format(condition="AND (owner = $3 OR shared)")
 
 AGENCY_OF_AGENT = "SELECT agency_id FROM agent WHERE id = $1 AND deleted_at IS NULL"
 
-# Deleted agents too: what they said is still shown under their names.
-AGENT_NAMES = "SELECT id, name FROM agent WHERE id = ANY($1::bigint[])"
-
 BLANK = "SELECT NOT EXISTS (SELECT FROM agency) AS blank"
 
 # Two who apply a file of one name at once make one agency.
