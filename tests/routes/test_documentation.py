@@ -11,13 +11,22 @@ from typing import Any
 import msgspec
 import pytest
 
+import gateway
 from gateway.app import create_app
 from gateway.resources import Resources
 from gateway.routes.examples import EXAMPLES
 from gateway.routes.retrieval_wire import NewDocument
 
 API = Path(__file__).parents[2] / "docs" / "api.md"
+ARCHITECTURE = API.with_name("architecture.md")
 WITHOUT_BODY = {"post /api/turns/{turn_id}/cancel"}
+
+
+def test_every_module_stands_in_the_architecture() -> None:
+    words = set(re.findall(r"\w+", ARCHITECTURE.read_text()))
+    by_kind = re.compile(r"__\w+__|sql\w*|tables|\w+_wire|cli_\w+|piccolo_\w+")
+    modules = {path.stem for path in Path(gateway.__file__).parent.rglob("*.py")}
+    assert not {name for name in modules - words if not by_kind.fullmatch(name)}
 
 
 @asynccontextmanager
