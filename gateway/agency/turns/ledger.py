@@ -18,18 +18,19 @@ from gateway.agency.turns.rows import (
     MANUAL,
     Ended,
     Lease,
+    Past,
     StepRecord,
     StoredTurn,
     Taken,
     Written,
     encoded,
     entries_of,
-    events_of,
     message_columns,
+    past_of,
     step_columns,
     stored,
 )
-from gateway.agency.turns.step import Delivery, Event, Question
+from gateway.agency.turns.step import Delivery, Question
 from gateway.conversation.participants import Status
 from gateway.database import Database, Row
 from gateway.ids import TurnId
@@ -191,11 +192,11 @@ class Ledger:
         self._announcer.changed(row["id"], row["version"])
         return None if row["fence"] is None else Taken(turn_id, row["fence"])
 
-    async def events(self, turn_id: TurnId) -> list[Event]:
-        """What happened in a turn so far, in order."""
+    async def past(self, turn_id: TurnId) -> Past:
+        """What happened in a turn so far."""
         steps = await self._database.fetch(sql_read.STEPS, turn_id)
         delivered = await self._database.fetch(sql_read.DELIVERIES, turn_id)
-        return events_of(steps, delivered)
+        return past_of(steps, delivered)
 
     async def expired(self, most: int) -> list[Row]:
         """Open turns whose lease or whose wait has run out: (id, state, attempt,

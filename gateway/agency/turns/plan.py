@@ -16,7 +16,7 @@ from gateway.agency.turns.step import Work
 class Plan:
     """A turn to be run. `contexts` holds what has been read already, by agent; an agent that is
     missing is read from the rows unless the conversation is `fresh`. `chain` is the hash of the
-    public history up to the input."""
+    public history up to the input. `used` are the seconds that were used before this run."""
 
     lease: Lease
     agency: AgencySpec
@@ -27,3 +27,4 @@ class Plan:
     contexts: dict[int, list[Entry]] = field(default_factory=dict)
     fresh: bool = False
     usage: Usage = field(default_factory=Usage)
+    used: float = 0.0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from uuid import UUID
 
 import msgspec
@@ -58,6 +59,15 @@ class StepRecord:
     seconds: float
     output: str | None = None
     error: Mapping[str, Json] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What happened in a turn so far, in order, and in how many seconds: those in which an agent
+    was being called. What it waited for a person, or for a process to take it up, is not its."""
+
+    events: Sequence[Event]
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +223,21 @@ def stored(row: Row) -> StoredTurn:
     )
 
 
-def events_of(steps: Sequence[Row], delivered: Sequence[Row]) -> list[Event]:
+def past_of(steps: Sequence[Row], delivered: Sequence[Row]) -> Past:
+    calls = [(row["started_at"], row["completed_at"]) for row in steps]
+    return Past(_events(steps, delivered), covered(calls))
+
+
+def covered(spans: Iterable[tuple[datetime, datetime]]) -> float:
+    """The seconds that lie in one of these at least, however many overlap."""
+    seconds, until = 0.0, datetime.min.replace(tzinfo=UTC)
+    for start, end in sorted(spans):
+        seconds += max(0.0, (end - max(start, until)).total_seconds())
+        until = max(until, end)
+    return seconds
+
+
+def _events(steps: Sequence[Row], delivered: Sequence[Row]) -> list[Event]:
     """Deliveries of one version were written together, by the step of that version if any."""
     caused: dict[int, list[Delivery]] = {}
     for row in delivered:

@@ -133,7 +133,8 @@ class Runner:
         if agency is None:
             return await self._fail(stored, reply)
         work = begin(agency, stored.ask.within(agency.limits), manual=stored.manual)
-        for event in await self.ledger.events(stored.id):
+        past = await self.ledger.past(stored.id)
+        for event in past.events:
             work.apply(event)
         plan = Plan(
             lease=stored.lease,
@@ -143,6 +144,7 @@ class Runner:
             system=stored.system,
             chain=stored.history_hash,
             usage=stored.usage,
+            used=past.seconds,
         )
         return self._run(plan, reply, attended=stored.attended)
 

@@ -226,8 +226,8 @@ class Sessions:
                     return None
 
     async def _stand(self, turn: StoredTurn, work: Work) -> Standing:
-        events = await self._ledger.events(turn.id)
-        return stand(work, events, waiting=turn.state == "waiting")
+        past = await self._ledger.past(turn.id)
+        return stand(work, past.events, waiting=turn.state == "waiting")
 
     async def _write(self, turn: StoredTurn, work: Work, delivery: Delivery) -> None:
         work.apply(Event(turn.version + 1, (delivery,)))

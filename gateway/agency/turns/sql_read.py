@@ -102,7 +102,7 @@ VOID = "SELECT state IN ('failed', 'cancelled') AS void FROM turn WHERE id = $1"
 # the library (-1) has no other side.
 STEPS = """
     SELECT id, agent_id, read_version, version, error IS NOT NULL AS failed,
-           prompt_tokens + completion_tokens AS tokens
+           started_at, completed_at
     FROM step WHERE turn_id = $1 ORDER BY version
 """
 DELIVERIES = """

@@ -81,7 +81,7 @@ class Turn:
         self.ended: Ended | None = None
         self._parked = False
         self._shown = plan.lease.shown
-        self._began = perf_counter()
+        self._began = perf_counter() - plan.used
         self._calls: dict[int, asyncio.Task[Spoken]] = {}
         self._searches: dict[int, asyncio.Task[Delivery]] = {}
         """By who asked."""
