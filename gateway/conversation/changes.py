@@ -72,7 +72,13 @@ class ConversationChanges:
 
 
 def _changed(row: Row) -> Changed:
-    return Changed(row["version"], _event(row), row["talk_of"])
+    event = _event(row)
+    match event:
+        case TurnUpdated(turn) if turn.awaits is not None:
+            instead = TurnUpdated(msgspec.structs.replace(turn, awaits=None))
+            return Changed(row["version"], event, turn.responder, instead)
+        case _:
+            return Changed(row["version"], event, row["talk_of"])
 
 
 def _event(row: Row) -> Change:

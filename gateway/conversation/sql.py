@@ -32,12 +32,30 @@ INTERACTION = """
         'marked_as_excluded_at', i.marked_as_excluded_at, 'created_at', i.created_at,
         'updated_at', i.updated_at, 'completed_at', i.completed_at, 'version', i.version)
 """
-_TURN = """
+# Of the turn `t`: how many questions of its agents were answered by somebody outside, or by the
+# library. Index: message_of_turn.
+ANSWERS = """
+    (SELECT count(*) FROM message m
+     WHERE m.turn_id = t.id AND m.role = 'user' AND m.step_id IS NULL
+       AND (m.from_id = -1 OR m.from_id > 0))
+"""
+# Of the turn `t`, which waits: its session.
+_AWAITS = f"""
+    jsonb_build_object(
+        'session_id', 'sess_' || replace(t.id::text, '-', ''),
+        'agent_id', coalesce(substring(t.responder FROM '^agent/([0-9]{{1,18}})$')::bigint, (
+            SELECT a.manager_id FROM agency a
+            WHERE a.id = substring(t.responder FROM '^agency/([0-9]{{1,18}})$')::bigint)),
+        'step', {ANSWERS} + 1,
+        'state', CASE t.awaited->>'asked' WHEN '-1' THEN 'search' ELSE 'call_agent' END)
+"""  # noqa: S608
+_TURN = f"""
     jsonb_build_object(
         'id', 'turn_' || replace(t.id::text, '-', ''), 'responder', t.responder,
         'state', t.state, 'attempt', t.attempt,
         'input_interaction_id', 'int_' || replace(t.input_interaction_id::text, '-', ''),
         'reply_interaction_id', 'int_' || replace(t.reply_interaction_id::text, '-', ''),
+        'awaits', CASE WHEN t.state = 'waiting' AND t.awaited IS NOT NULL THEN {_AWAITS} END,
         'finish_reason', t.finish_reason, 'error', t.error, 'created_at', t.created_at,
         'updated_at', t.updated_at, 'completed_at', t.completed_at, 'version', t.version)
 """

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
-from gateway.streams.events import as_replay
+from gateway.streams.events import Change, as_replay
 from gateway.streams.follower import Ending, Follower, Lens, Moment, Notice
 from gateway.streams.source import Changed, Changes
 from gateway.streams.speech import Speeches
@@ -57,20 +57,25 @@ class Channel:
             follower.speak()
 
     def _tell(self, version: int, items: Sequence[Changed]) -> None:
-        notices = [(item, Notice(item.event)) for item in items]
+        told = (event for item in items for event in (item.event, item.instead) if event)
+        notices = {id(event): Notice(event) for event in told}
         moments: dict[Lens, Moment] = {}
         for follower in self.followers:
             if follower.version >= version:
                 continue
             moment = moments.get(follower.lens)
             if moment is None:
-                shown = [notice for item, notice in notices if follower.lens.shows(item)]
+                shown = [notices[id(event)] for event in _shown(follower.lens, items)]
                 moment = moments[follower.lens] = Moment(version, shown)
             follower.push(moment)
 
     def end(self, ending: Ending) -> None:
         for follower in self.followers:
             follower.end(ending)
+
+
+def _shown(lens: Lens, items: Sequence[Changed]) -> list[Change]:
+    return [event for item in items if (event := lens.shown(item)) is not None]
 
 
 def by_version(changes: Changes) -> Mapping[int, Sequence[Changed]]:
@@ -86,11 +91,7 @@ def replay(changes: Changes, since: int, lens: Lens) -> list[Moment]:
     return [
         Moment(
             version,
-            [
-                Notice(as_replay(item.event))
-                for item in versions.get(version, ())
-                if lens.shows(item)
-            ],
+            [Notice(as_replay(event)) for event in _shown(lens, versions.get(version, ()))],
         )
         for version in range(since + 1, changes.version + 1)
     ]

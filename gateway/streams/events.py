@@ -54,8 +54,19 @@ class Participant(msgspec.Struct, frozen=True):
     version: int
 
 
+class Awaits(msgspec.Struct, frozen=True):
+    """Where a turn that waits is answered by hand: the session, and the number of the answer.
+    `state` is search or call_agent. What is asked, the session tells."""
+
+    session_id: str
+    agent_id: int | None
+    step: int
+    state: str
+
+
 class Turn(msgspec.Struct, frozen=True):
-    """`state` is queued, running, waiting, suspended, completed, failed or cancelled."""
+    """`state` is queued, running, waiting, suspended, completed, failed or cancelled. `awaits` is
+    for those who may hear its agents, while it waits."""
 
     id: str
     responder: str
@@ -63,6 +74,7 @@ class Turn(msgspec.Struct, frozen=True):
     attempt: int
     input_interaction_id: str
     reply_interaction_id: str
+    awaits: Awaits | None
     finish_reason: str | None
     error: Json
     created_at: datetime

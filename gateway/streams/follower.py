@@ -12,6 +12,7 @@ import msgspec
 
 from gateway import ids
 from gateway.streams.events import (
+    Change,
     ConversationDeleted,
     Event,
     Interaction,
@@ -75,12 +76,14 @@ class Lens:
     access: Access
     only: UUID | None = None
 
-    def shows(self, changed: Changed) -> bool:
+    def shown(self, changed: Changed) -> Change | None:
+        """What the reader is told of it."""
         if self.only is None:
-            return self.access.sees(changed)
+            return self.access.seen(changed)
         if isinstance(changed.event, ConversationDeleted):
-            return True
-        return interaction_of(changed.event) == ids.show(ids.INTERACTION, self.only)
+            return changed.event
+        mine = interaction_of(changed.event) == ids.show(ids.INTERACTION, self.only)
+        return changed.event if mine else None
 
 
 @dataclass(frozen=True, slots=True)

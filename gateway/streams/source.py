@@ -14,11 +14,12 @@ from gateway.streams.events import Change, WholeConversation
 @dataclass(frozen=True, slots=True)
 class Changed:
     """One thing that a version changed. `talk_of` is the responder whose agents said it among
-    themselves; None is for every reader."""
+    themselves; None is for every reader. Who may not hear those is told `instead`, or nothing."""
 
     version: int
     event: Change
     talk_of: str | None = None
+    instead: Change | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,10 @@ class Access:
     hears_all: bool = False
     hears: frozenset[str] = field(default_factory=frozenset)
 
-    def sees(self, changed: Changed) -> bool:
-        return changed.talk_of is None or self.hears_all or changed.talk_of in self.hears
+    def seen(self, changed: Changed) -> Change | None:
+        """As much of it as the reader may see."""
+        heard = changed.talk_of is None or self.hears_all or changed.talk_of in self.hears
+        return changed.event if heard else changed.instead
 
 
 @dataclass(frozen=True, slots=True)

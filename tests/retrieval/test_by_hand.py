@@ -64,12 +64,8 @@ class Bakery:
 
     async def waiting(self) -> Body:
         """The session that waits for somebody."""
-        async with asyncio.timeout(10):
-            while True:
-                for state in ("search", "call_agent"):
-                    if found := (await self.driver.list(state=state))["data"]:
-                        return found[0]
-                await asyncio.sleep(0.02)
+        (session,) = await self.driver.until_waiting()
+        return session
 
 
 @pytest.fixture
@@ -168,7 +164,14 @@ async def test_a_room_announces_each_step_and_whoever_may_answers_it(
         await ann.say(room["id"], QUESTION)
         for step in range(1, 4):
             await stream.until(lambda one, step=step: len(announced(one)) == step)
-            session = await bakery.waiting()
+            awaits = announced(stream)[-1]
+            session = await bakery.driver.read({"id": awaits["session_id"]}, wait=0)
+            assert awaits == {
+                "session_id": session["id"],
+                "agent_id": session["agent_id"],
+                "step": session["step"],
+                "state": session["state"],
+            }
             assert (session["step"], session["conversation_id"]) == (step, room["id"])
             await bakery.answered(session)
         await stream.until(
@@ -176,6 +179,7 @@ async def test_a_room_announces_each_step_and_whoever_may_answers_it(
                 [told["turn"]["state"] for told in one.of("turn.updated")][-1:] == ["completed"]
             )
         )
+        assert stream.of("turn.updated")[-1]["turn"]["awaits"] is None
         said = [told["message"] for told in stream.of("message.created")]
         searched = [(one["from"], one["to"]) for one in said]
         manager = bakery.team["manager"]
@@ -186,10 +190,12 @@ async def test_a_room_announces_each_step_and_whoever_may_answers_it(
     await check(database)
 
 
-def announced(stream: Any) -> list[int]:
-    """The versions at which a turn was told to wait."""
+def announced(stream: Any) -> list[Body]:
+    """What was told of each step that waits."""
     turns = [told["turn"] for told in stream.of("turn.updated")]
-    return sorted({turn["version"] for turn in turns if turn["state"] == "waiting"})
+    assert all((turn["awaits"] is not None) == (turn["state"] == "waiting") for turn in turns)
+    waiting = {turn["version"]: turn["awaits"] for turn in turns if turn["state"] == "waiting"}
+    return [waiting[version] for version in sorted(waiting)]
 
 
 async def test_a_room_may_be_left_to_the_gateway_in_the_middle_of_a_turn_and_taken_back(

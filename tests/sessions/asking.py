@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,6 +89,15 @@ class Driver:
         for one in body["data"]:
             sound(one)
         return body
+
+    async def until_waiting(self) -> list[Body]:
+        """The sessions that wait for somebody, as soon as there are any."""
+        async with asyncio.timeout(10):
+            while True:
+                for state in ("search", "call_agent"):
+                    if found := (await self.list(state=state))["data"]:
+                        return list(found)
+                await asyncio.sleep(0.02)
 
 
 def driving(gateway: Gateway, agent_id: int) -> Driver:

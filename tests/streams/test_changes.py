@@ -137,7 +137,7 @@ async def test_reading_changes_is_indexed(changes: ConversationChanges, writer: 
 
 
 def _of_messages(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    if plan.get("Relation Name") == "message":
+    if plan.get("Relation Name") == "message" and plan["Actual Loops"]:
         yield plan
     for inner in plan.get("Plans", ()):
         yield from _of_messages(inner)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
+from typing import Any
 
 import httpx
 import pytest
 
 from gateway import ids
 from tests.conftest import StartGateway
+from tests.rooms.asking import calling
 from tests.running import Gateway
 from tests.scripted import ScriptedUpstream, say
-from tests.streams.reading import following
+from tests.sessions.asking import Driver
+from tests.streams.reading import Subscription, following
 from tests.streams.servers import RedisServer
 from tests.team import make_team
 
@@ -63,6 +67,43 @@ async def test_a_turn_is_told_from_its_question_to_its_answer(
     async with following(there.http, f"{channel}.{reply}") as one:
         await one.until(lambda one: one.ended)
         assert one.told[0].data["conversation"]["messages"][0]["content"] == "Two days."
+
+
+async def test_a_step_that_waits_is_announced_to_those_who_may_answer_it(
+    gateways: tuple[Gateway, Gateway], upstream: ScriptedUpstream
+) -> None:
+    """To others of the conversation it is told that it waits, and no more."""
+    here, there = gateways
+    mine = await here.key("ann", "agencies")
+    team = await make_team(here, "baker", owner_key=mine, shared=True)
+    upstream.script("manager", say(team["baker"], "A secret?"), say(team["baker"], "And?"))
+    bob = await calling(here, "bob", "chat", "conversations")
+    ann = await calling(there, "ann", "conversations")
+    room = (await bob.create(("agency", team.id), drive="manual"))["id"]
+    await bob.say(room, "Rye?")
+    driver = Driver(ann.http, team["manager"])
+    (session,) = await driver.until_waiting()
+    awaits = {key: session[key] for key in ("agent_id", "step", "state")}
+    awaits["session_id"] = session["id"]
+    async with AsyncExitStack() as stack:
+        readers = bob.http, ann.http, there.http
+        told = [await stack.enter_async_context(following(one, room, last=1)) for one in readers]
+        assert [await _awaited(one, 1) for one in told] == [None, awaits, awaits]
+        await driver.answer(session, 1, context="Yes.")
+        awaits["step"] = 2
+        assert [await _awaited(one, 2) for one in told] == [None, awaits, awaits]
+        assert "secret" not in str(told[0].told)
+
+
+async def _awaited(reader: Subscription, count: int) -> Any:
+    """What is told of the last of so many steps that a turn waits for."""
+
+    def waiting() -> list[Any]:
+        turns = [told["turn"] for told in reader.of("turn.updated")]
+        return [turn["awaits"] for turn in turns if turn["state"] == "waiting"]
+
+    await reader.until(lambda _: len(waiting()) == count)
+    return waiting()[-1]
 
 
 async def _asked(gateway: Gateway, agency: int, messages: list[dict[str, str]]) -> httpx.Response:

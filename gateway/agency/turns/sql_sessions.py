@@ -5,17 +5,16 @@ too, of its manager: its steps must be answered somewhere.
 """
 
 from gateway.agency.turns.sql_read import CHAIN
+from gateway.conversation.sql import ANSWERS
 
-_SESSION = """
+_SESSION = f"""
     SELECT t.id, t.state, t.awaited, t.error, t.created_at, t.updated_at, i.content AS answer,
            CASE c.owner_type WHEN 'session' THEN c.parent_id ELSE c.id END AS conversation_id,
-           (SELECT count(*) FROM message m
-            WHERE m.turn_id = t.id AND m.role = 'user' AND m.step_id IS NULL
-              AND (m.from_id = -1 OR m.from_id > 0)) AS answers
+           {ANSWERS} AS answers
     FROM turn t
     JOIN conversation c ON c.id = t.conversation_id AND c.deleted_at IS NULL
     JOIN interaction i ON i.id = t.reply_interaction_id
-"""
+"""  # noqa: S608
 
 # $1 turn, $2 the agent's names as a responder.
 ONE = f"{_SESSION} WHERE t.id = $1 AND t.responder = ANY($2::text[])"
