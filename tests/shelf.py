@@ -16,6 +16,14 @@ class Passage:
     source: str | None = None
 
 
+class Found(list[Passage]):
+    """`unknown` are the collections that are not there."""
+
+    def __init__(self, passages: Sequence[Passage], unknown: Sequence[str]) -> None:
+        super().__init__(passages)
+        self.unknown = unknown
+
+
 @dataclass(frozen=True)
 class Search:
     owner: str
@@ -26,24 +34,24 @@ class Search:
 
 @dataclass
 class Shelf:
-    """Answers each query with what stands under it; `error` is raised instead, `hold` awaited."""
+    """Answers each query with what stands under it; `error` is raised instead, `hold` awaited. The
+    collections `unknown` are not there."""
 
     passages: dict[str, Sequence[Passage]] = field(default_factory=dict)
     searches: list[Search] = field(default_factory=list)
+    unknown: Sequence[str] = ()
     error: Callable[[], Exception] | None = None
     hold: asyncio.Event | None = None
     arrival: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def search(
-        self, owner: str, collections: Sequence[str], query: str, limit: int
-    ) -> Sequence[Passage]:
+    async def search(self, owner: str, collections: Sequence[str], query: str, limit: int) -> Found:
         self.searches.append(Search(owner, collections, query, limit))
         self.arrival.set()
         if self.hold is not None:
             await self.hold.wait()
         if self.error is not None:
             raise self.error()
-        return self.passages.get(query, ())
+        return Found(self.passages.get(query, ()), self.unknown)
 
 
 def lend(shelf: Shelf, *gateways: Gateway) -> Shelf:

@@ -120,6 +120,21 @@ async def test_a_library_that_is_away_or_refuses_does_not_end_the_turn(
     )
 
 
+async def test_an_agent_is_told_which_of_its_collections_are_not_there(
+    gateway: Gateway, upstream: ScriptedUpstream
+) -> None:
+    """What is misspelt would pass for a library without an answer."""
+    lend(Shelf(PRICES, unknown=("prizes", "stock")), gateway)
+    team = await make_readers(gateway)
+    upstream.script("manager", say(-1, "bread"), say(-1, "cake"), say(0, "Done."))
+    await ask(gateway, team)
+    note = "Not searched, as there are no such collections: prizes, stock"
+    found, nothing = (said for sender, said in upstream.calls[2].inbound if sender == -1)
+    assert found.split("\n")[:3] == ["Found for: bread", note, ""]
+    assert "Rye is 3." in found
+    assert nothing == f"Nothing was found for: cake\n{note}"
+
+
 async def test_without_a_library_it_is_closed(gateway: Gateway, upstream: ScriptedUpstream) -> None:
     gateway.resources.engine.library = None
     team = await make_readers(gateway)

@@ -91,6 +91,23 @@ async def test_nobody_searches_what_another_owns(
     upstream.script("manager", say(LIBRARY, "opening hours"), pass_on(0))
     told = await Chat(gateway, team, key).say("When?")
     assert OPENING not in told
+    assert "no such collections: books" in told
+
+
+async def test_a_collection_that_is_misspelt_is_named_beside_what_the_others_hold(
+    start_gateway: StartGateway, upstream: ScriptedUpstream
+) -> None:
+    gateway = await start_gateway()
+    shelf = await Shelf.of(gateway, "ann")
+    await shelf.create("books")
+    await shelf.ready(OPENING)
+    key = await gateway.key("ann", "agencies", "chat")
+    agents = [{"name": "manager", "instructions": "", "collections": ["boks", "books"]}]
+    team = await make_team(gateway, owner_key=key, agents=agents)
+    upstream.script("manager", say(LIBRARY, "opening hours"), pass_on(0))
+    told = await Chat(gateway, team, key).say("When?")
+    assert OPENING in told
+    assert "no such collections: boks\n" in told
 
 
 async def test_the_owners_documents_serve_whoever_may_use_the_agency(

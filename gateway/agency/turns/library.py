@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from gateway.agency.speech.envelope import storable
@@ -28,12 +28,20 @@ class Passage(Protocol):
     def source(self) -> str | None: ...
 
 
+class Findings(Protocol):
+    """Passages, the best first. `unknown` are the names of collections that are not there."""
+
+    @property
+    def unknown(self) -> Sequence[str]: ...
+    def __iter__(self) -> Iterator[Passage]: ...
+
+
 class Library(Protocol):
     async def search(
         self, owner: str, collections: Sequence[str], query: str, limit: int
-    ) -> Sequence[Passage]:
-        """In the owner's collections of these names, the best first. Raises Unavailable, or another
-        GatewayError if this can't be searched for."""
+    ) -> Findings:
+        """In the owner's collections of these names. Raises Unavailable, or another GatewayError if
+        this can't be searched for."""
         ...
 
 
@@ -51,16 +59,18 @@ async def consult(
         return CLOSED
     except GatewayError as error:
         return f"The library can't search for this: {error.message}"
-    return told(question.text, found)
+    return told(question.text, tuple(found), found.unknown)
 
 
-def told(query: str, passages: Sequence[Passage]) -> str:
-    """Passages as an agent hears them: numbered, each under its source."""
+def told(query: str, passages: Sequence[Passage], unknown: Sequence[str] = ()) -> str:
+    """Passages as an agent hears them: numbered, each under its source. `unknown` are collections
+    of its own that are not there."""
     asked = " ".join(query.split())
-    if not passages:
-        return f"Nothing was found for: {asked}"
+    head = f"Found for: {asked}" if passages else f"Nothing was found for: {asked}"
+    if unknown:
+        head += f"\nNot searched, as there are no such collections: {', '.join(unknown)}"
     numbered = [_numbered(number, passage) for number, passage in enumerate(passages, 1)]
-    return storable("\n\n".join((f"Found for: {asked}", *numbered)))
+    return storable("\n\n".join((head, *numbered)))
 
 
 def _numbered(number: int, passage: Passage) -> str:
