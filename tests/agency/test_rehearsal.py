@@ -56,6 +56,14 @@ async def test_the_manager_brings_the_answers_together() -> None:
         assert part in envelope["context"]
 
 
+async def test_the_manager_tells_what_the_library_found_as_a_person_would_read_it() -> None:
+    found = 'Found for: x\n{"number":1,"source":"a.md","text":"Three\\ndays."}\n'
+    found += '{"number":2,"source":null,"text":"Four."}\n{not JSON'
+    envelope = await answer((0, 143, -1), *ASKED, heard(143, "Two."), heard(-1, found))
+    told = "Found for: x [1] a.md: Three days. [2] source unknown: Four. {not JSON"
+    assert f"#-1 (library) says: “{told}”" in envelope["context"]
+
+
 async def test_a_second_turn_starts_over_and_leaves_out_the_first() -> None:
     first = (*ASKED, heard(143, "Two days."), heard(-1, "Nothing."), said((0, "Two days.")))
     again = (*first, heard(0, "And the price?"))

@@ -48,7 +48,7 @@ async def test_an_agency_of_three_answers_from_its_documents(
     chat = Chat(gateway, team, key)
     answer = await chat.say("When can I buy bread?")
     assert OPENING in answer
-    assert answer.startswith("Found for: opening hours of the bakery\n\n[1] ")
+    assert answer.startswith("Found for: opening hours of the bakery\n{")
     reader, again = upstream.calls_of("reader")
     assert "-1 is the library" in reader.messages[0]["content"]
     assert again.inbound[-1][0] == LIBRARY

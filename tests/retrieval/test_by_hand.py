@@ -127,7 +127,7 @@ async def test_the_sdk_and_a_person_come_to_the_same_contexts(
     script(upstream, bakery.team, alone=True)
     answer = await Chat(bakery.shelf.gateway, bakery.team, bakery.key).say(QUESTION)
     assert OPENING in answer
-    assert "[1] hours.md" in answer
+    assert '{"number":1,"source":"hours.md",' in answer
     assert RHYME in answer
     by_itself, seen = await talk(database), manager_saw(upstream)
     await forget(database)

@@ -43,7 +43,11 @@ async def test_a_search_is_answered_with_passages(
     assert (session["state"], session["message"], session["step"]) == ("resolved", "3.", 2)
     sender, told = upstream.calls[1].inbound[-1]
     assert sender == -1
-    assert told == "Found for: bread\n\n[1] prices.md\nRye is 3.\n\n[2] source unknown\nBuns."
+    assert told.split("\n") == [
+        "Found for: bread",
+        '{"number":1,"source":"prices.md","text":"Rye is 3."}',
+        '{"number":2,"source":null,"text":"Buns."}',
+    ]
 
 
 async def test_a_search_that_found_nothing_is_an_answer_too(

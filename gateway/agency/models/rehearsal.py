@@ -76,6 +76,12 @@ class _Outbound(msgspec.Struct):
     context: str
 
 
+class _Passage(msgspec.Struct):
+    number: int
+    source: str | None
+    text: str
+
+
 @dataclass(frozen=True, slots=True)
 class _Scene:
     """What an agent knows: its own label, the names of the others, and all that was said to it."""
@@ -127,7 +133,22 @@ def _told(scene: _Scene, said: _Inbound) -> str | None:
         return _shorten(said.context) if said.context.startswith("#") else None
     if said.sender == END_USER:
         return None
-    return f"{scene.label(said.sender)} says: {_quote(said.context)}"
+    return f"{scene.label(said.sender)} says: {_quote(_words(said))}"
+
+
+def _words(said: _Inbound) -> str:
+    """What somebody says; of what the library does, passages as a person would read them."""
+    if said.sender != LIBRARY:
+        return said.context
+    return "\n".join(_passage(line) for line in said.context.split("\n"))
+
+
+def _passage(line: str) -> str:
+    try:
+        passage = msgspec.json.decode(line, type=_Passage)
+    except msgspec.DecodeError:
+        return line
+    return f"[{passage.number}] {passage.source or 'source unknown'}: {passage.text}"
 
 
 def _assist(scene: _Scene, allowed: Sequence[int]) -> list[Envelope]:

@@ -42,6 +42,12 @@ def encode_inbound(sender: int, text: str) -> str:
     return _compact({"from": sender, "context": text})
 
 
+def encode_passage(number: int, source: str | None, text: str) -> str:
+    """One line, out of which neither can break: no document can pass for two."""
+    told = None if source is None else storable(source)
+    return _compact({"number": number, "source": told, "text": storable(text)})
+
+
 def encode_outbound(envelopes: Sequence[Envelope]) -> str:
     """One object, or an array if there are several: what the model is shown that it said."""
     said: list[Json] = [{"to": envelope.to, "context": envelope.context} for envelope in envelopes]

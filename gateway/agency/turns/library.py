@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from gateway.agency.speech.envelope import storable
+from gateway.agency.speech.envelope import encode_passage, storable
 from gateway.agency.teams.team import AgencySpec
 from gateway.agency.turns.step import Question
 from gateway.errors import GatewayError, Unavailable
@@ -63,16 +63,14 @@ async def consult(
 
 
 def told(query: str, passages: Sequence[Passage], unknown: Sequence[str] = ()) -> str:
-    """Passages as an agent hears them: numbered, each under its source. `unknown` are collections
-    of its own that are not there."""
+    """Passages as an agent hears them: numbered, each a line of JSON. `unknown` are collections of
+    its own that are not there."""
     asked = " ".join(query.split())
     head = f"Found for: {asked}" if passages else f"Nothing was found for: {asked}"
     if unknown:
         head += f"\nNot searched, as there are no such collections: {', '.join(unknown)}"
-    numbered = [_numbered(number, passage) for number, passage in enumerate(passages, 1)]
-    return storable("\n\n".join((head, *numbered)))
-
-
-def _numbered(number: int, passage: Passage) -> str:
-    source = " ".join((passage.source or "").split())
-    return f"[{number}] {source or 'source unknown'}\n{passage.text.strip()}"
+    numbered = [
+        encode_passage(number, passage.source or None, passage.text.strip())
+        for number, passage in enumerate(passages, 1)
+    ]
+    return "\n".join((storable(head), *numbered))
