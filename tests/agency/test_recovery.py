@@ -231,6 +231,33 @@ async def test_a_process_that_ends_leaves_its_turns_to_the_next(
     assert await again.say("Hi", **retry()) == "Done."
 
 
+async def test_a_process_ends_though_the_database_is_away(
+    start_gateway: StartGateway,
+    upstream: ScriptedUpstream,
+    database: Database,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its turns are another's once their leases have run out."""
+    one = await start_gateway(lease=0.6)
+    ann = Chat(one, await make_team(one))
+    upstream.script("manager", silence(), say(0, "Done."))
+    again = ann.branch()
+    asking = asyncio.create_task(ann.say("Hi"))
+    await upstream.arrived()
+    await database.execute("ALTER TABLE turn RENAME TO hidden")
+    await one.resources.engine.close()
+    with pytest.raises(APIStatusError) as refused:
+        await asking
+    assert refused.value.status_code == 503
+    (winding_down,) = (t for t in asyncio.all_tasks() if t.get_name() == "wind turns down")
+    one.resources.drain.begin()
+    await asyncio.wait_for(winding_down, 5)
+    assert "turns could not be given up" in caplog.text
+    await database.execute("ALTER TABLE hidden RENAME TO turn")
+    again.gateway = await start_gateway(lease=0.6)
+    assert await again.say("Hi", **retry()) == "Done."
+
+
 async def test_a_turn_of_a_deleted_agency_fails_when_it_is_resumed(
     start_gateway: StartGateway, upstream: ScriptedUpstream, database: Database
 ) -> None:

@@ -171,10 +171,18 @@ class Running:
             held.task.cancel()
         if given:
             await asyncio.wait([held.task for held in given], timeout=LETTING_GO)
-        await self._ledger.release_all()
+        await self._release()
         self._announcer.freed()
         for held in given:
             held.reply.end(Unavailable("The gateway ends; another process goes on. Ask again."))
+
+    async def _release(self) -> None:
+        try:
+            await self._ledger.release_all()
+        except Exception as error:
+            # Whatever it was: a process that is told to end does, and closes what it has open.
+            told = "turns could not be given up: others go on once their leases have run out"
+            log.warning(told, extra={"causes": causes(error)})
 
     def stop(self, turn_ids: Sequence[UUID]) -> None:
         """Turns that somebody has ended in the rows: close their model calls."""
