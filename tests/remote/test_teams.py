@@ -223,7 +223,7 @@ async def test_a_client_that_leaves_ends_the_session_and_another_is_begun_for_it
 
 
 async def test_who_is_cancelled_while_it_begins_leaves_no_session_behind(
-    near: Gateway, upstream: ScriptedUpstream, elsewhere: Elsewhere
+    near: Gateway, upstream: ScriptedUpstream, elsewhere: Elsewhere, database: Database
 ) -> None:
     begins, begin = asyncio.Event(), elsewhere.answers["POST"]
 
@@ -237,6 +237,7 @@ async def test_who_is_cancelled_while_it_begins_leaves_no_session_behind(
     asking = asyncio.create_task(ask(near, team))
     await elsewhere.arrived("POST")
     await leave(asking)
+    await until(lambda: is_(database, "suspended"))
     begins.set()
     await elsewhere.arrived("DELETE")
     assert not elsewhere.of("GET")
