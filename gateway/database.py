@@ -52,6 +52,7 @@ _AWAY = (
     asyncpg.TooManyConnectionsError,
     asyncpg.QueryCanceledError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what asyncpg makes of a connection that ends at a bad moment
     OSError,
     TimeoutError,
 )
@@ -269,6 +270,8 @@ class _Use:
             if error is None:
                 self._database.take_back(self._connection)
             else:
+                if isinstance(error, asyncpg.InternalClientError):
+                    self._connection.terminate()
                 await self._database.mend(self._connection)
         if isinstance(error, _AWAY):
             raise _away() from error

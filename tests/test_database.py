@@ -47,6 +47,18 @@ async def test_a_connection_that_is_cut_in_a_statement_is_an_unavailable_databas
         assert await _many(database, 2) == [0, 1]
 
 
+async def test_a_connection_that_asyncpg_is_confused_about_is_ended(dsn: str) -> None:
+    """As when Postgres ends it while a statement is prepared."""
+    async with open_database(dsn, pool_size=1) as database:
+        before = await database.fetchrow("SELECT pg_backend_pid() AS pid")
+        with pytest.raises(Unavailable):
+            async with database._using():
+                raise asyncpg.InternalClientError("cannot switch to state 12")
+        assert database.lent == 0
+        after = await database.fetchrow("SELECT pg_backend_pid() AS pid")
+        assert before != after
+
+
 async def test_a_statement_that_fails_gives_its_connection_back(dsn: str) -> None:
     async with open_database(dsn, pool_size=1) as database:
         with pytest.raises(asyncpg.UndefinedTableError):
