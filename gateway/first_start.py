@@ -55,7 +55,7 @@ def choose_root_key(settings: Settings, installed: bool) -> RootKey:
     if settings.root_key is not None:
         if settings.root_key.count("_") > 1 and settings.root_key.startswith("agw_"):
             _check_form(settings.root_key)
-        return RootKey(settings.root_key)
+        return RootKey(settings.root_key, settings.root_key_file)
     file = settings.data_dir.absolute() / KEY_FILE
     if file.exists():
         return RootKey(file.read_text().strip(), file)

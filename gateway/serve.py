@@ -55,8 +55,9 @@ def serve() -> None:
 
 def _serve(settings: Settings, dsn: str) -> None:
     key = asyncio.run(prepare(settings, dsn))
-    # The workers need not know that their Postgres is embedded.
-    os.environ.update(DATABASE_URL=dsn, GATEWAY_PORT=str(settings.port))
+    os.environ["GATEWAY_PORT"] = str(settings.port)
+    if settings.database_url is None:  # the workers need not know that their Postgres is embedded
+        os.environ["DATABASE_URL"] = dsn
     server = Granian(
         "gateway.app:create",
         factory=True,

@@ -23,14 +23,16 @@ class Settings:
     port: int = 8080
     workers: int = 1
     data_dir: Path = Path(".gateway")
-    database_url: str | None = None
-    redis_url: str | None = None
+    database_url: str | None = field(default=None, repr=False)
+    redis_url: str | None = field(default=None, repr=False)
     chroma_url: str | None = None
-    openai_api_key: str | None = None
+    openai_api_key: str | None = field(default=None, repr=False)
     openai_base_url: str | None = None
     default_model: str = "gpt-4o-mini"
     embedding_model: str | None = None
-    root_key: str | None = None
+    root_key: str | None = field(default=None, repr=False)
+    root_key_file: Path | None = None
+    """Where `root_key` was read, if GATEWAY_ROOT_KEY_FILE named it."""
     lease: float = 15.0
     ping: float = 10.0
     send_timeout: float = 30.0
@@ -47,6 +49,8 @@ class Settings:
 def read(environ: Mapping[str, str] = os.environ) -> Settings:
     """Read the settings. Raises InvalidRequest naming the variable that can't be used."""
     text = {name: value for name in VARIABLES if (value := environ.get(name, "").strip())}
+    files = {name: Path(path) for name in SECRETS if (path := environ.get(f"{name}_FILE"))}
+    text |= {name: _secret(name, file, text) for name, file in files.items()}
     default = Settings()
     settings = Settings(
         host=text.get("GATEWAY_HOST", default.host),
@@ -61,6 +65,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         default_model=text.get("GATEWAY_DEFAULT_MODEL", default.default_model),
         embedding_model=text.get("GATEWAY_EMBEDDING_MODEL"),
         root_key=text.get("GATEWAY_ROOT_KEY"),
+        root_key_file=files.get("GATEWAY_ROOT_KEY"),
         lease=float(_number(text, "GATEWAY_LEASE_S", int(default.lease), low=1, high=3600)),
         ping=float(_number(text, "GATEWAY_PING_S", int(default.ping), low=1, high=3600)),
         send_timeout=float(
@@ -97,6 +102,30 @@ VARIABLES = (
     "GATEWAY_EGRESS_ALLOW",
     "GATEWAY_REMOTE_KEYS",
 )
+SECRETS = (
+    "DATABASE_URL",
+    "REDIS_URL",
+    "OPENAI_API_KEY",
+    "GATEWAY_ROOT_KEY",
+    "GATEWAY_REMOTE_KEYS",
+)
+"""Variables that hold a key or a password. `<name>_FILE` names a file that holds the value instead:
+an environment is shown by `docker inspect`, `systemctl show` and `/proc`, and inherited."""
+
+
+def _secret(name: str, file: Path, text: Mapping[str, str]) -> str:
+    """The content of `file`, without the white space around it. No error tells it."""
+    if name in text:
+        raise InvalidRequest(f"{name} and {name}_FILE are both set: unset one of them.")
+    try:
+        value = file.read_text("utf-8").strip()
+    except OSError as error:
+        raise InvalidRequest(f"{name}_FILE can't be read: {error.strerror}: {file}.") from None
+    except UnicodeDecodeError:
+        raise InvalidRequest(f"{name}_FILE must name a text file; {file} is none.") from None
+    if not value:
+        raise InvalidRequest(f"{name}_FILE names {file}, which is empty.")
+    return value
 
 
 def _number(text: Mapping[str, str], name: str, default: int, *, low: int, high: int) -> int:

@@ -229,6 +229,27 @@ def test_the_operators_root_key_is_the_only_one(
     assert not (data_dir / "data" / "root_key").exists()
 
 
+def test_secrets_are_read_from_files(environment: dict[str, str], tmp_path: Path, dsn: str) -> None:
+    for name, value in (("DATABASE_URL", dsn), ("GATEWAY_ROOT_KEY", "agw_root_kept")):
+        (tmp_path / name).write_text(f"{value}\n")
+        environment[f"{name}_FILE"] = str(tmp_path / name)
+    with serving(environment, tmp_path / "out") as served:
+        served.await_ready()
+        printed = served.printed()
+        assert "agw_root_kept" not in printed
+        key = re.search(r"api_key=(open\(.*?\)\.read\(\)\.strip\(\))", printed)
+        assert key is not None
+        told = subprocess.run(
+            (sys.executable, "-c", f"print({key[1]})"), capture_output=True, text=True, check=True
+        )
+        assert told.stdout.strip() == "agw_root_kept"
+        connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=5)
+        connection.request("GET", "/api/me", headers={"x-api-key": "agw_root_kept"})
+        assert connection.getresponse().status == 200
+        connection.close()
+        served.end()
+
+
 @pytest.mark.parametrize("variable", ["GATEWAY_PORT", "GATEWAY_WORKERS", "GATEWAY_ROOT_KEY"])
 def test_a_setting_that_cannot_be_used_is_named(environment: dict[str, str], variable: str) -> None:
     value = "agw_someone_secret" if variable == "GATEWAY_ROOT_KEY" else "many"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gateway.errors import InvalidRequest
-from gateway.settings import VARIABLES, Settings, read
+from gateway.settings import SECRETS, VARIABLES, Settings, read
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 
@@ -97,3 +98,48 @@ def test_the_readme_has_a_row_for_each_variable_and_no_other() -> None:
     rows = [line for line in README.read_text().splitlines() if line.startswith("|")]
     named = [name for row in rows for name in re.findall(r"`([A-Z][A-Z_]+)`", row.split("|")[1])]
     assert sorted(named) == sorted(VARIABLES)
+
+
+VALUES = {
+    "DATABASE_URL": "postgresql://gateway:hidden@db/gateway",
+    "REDIS_URL": "redis://:hidden@cache",
+    "OPENAI_API_KEY": "sk-hidden",
+    "GATEWAY_ROOT_KEY": "agw_root_hidden",
+    "GATEWAY_REMOTE_KEYS": "https://agents.example.com=hidden",
+}
+
+
+def test_a_secret_in_a_file_is_the_same_as_in_the_environment(tmp_path: Path) -> None:
+    assert set(VALUES) == set(SECRETS) <= set(VARIABLES)
+    for name, value in VALUES.items():
+        file = tmp_path / name
+        file.write_text(f"{value}\n")
+        settings = read({f"{name}_FILE": str(file)})
+        where = file if name == "GATEWAY_ROOT_KEY" else None
+        assert settings.root_key_file == where
+        assert replace(settings, root_key_file=None) == read({name: value})
+        assert "hidden" not in repr(settings)
+
+
+@pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff\xfe"])
+def test_a_secret_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "secret"
+    if content is not None:
+        file.write_bytes(content)
+    for name in SECRETS:
+        with pytest.raises(InvalidRequest, match=f"{name}_FILE.*{file}"):
+            read({f"{name}_FILE": str(file)})
+
+
+def test_a_secret_is_said_once(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("one")
+    for name in SECRETS:
+        with pytest.raises(InvalidRequest, match=f"{name} and {name}_FILE") as refused:
+            read({f"{name}_FILE": str(file), name: "another"})
+        assert "another" not in refused.value.message
+
+
+def test_the_readme_names_the_files_of_all_secrets() -> None:
+    told = set(re.findall(r"`([A-Z_]+)_FILE`", README.read_text()))
+    assert told == set(SECRETS)
