@@ -1,6 +1,7 @@
 # What it needs: Python 3.11 to 3.14, make, and a way to the package registry that pip is set up for.
 #
 #   make serve         start the gateway (first start included) and say how to call it
+#   make install       make .venv and install what the gateway needs, and no more
 #   make test          everything: format, lint, import directions, types, then the tests
 #   make check         the first four
 #   make conformance   the openai package's own tests, against a gateway in rehearsal
@@ -11,22 +12,30 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 PYTEST_ARGS ?= -n auto
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
 	--no-header --python-version 3.11
 
-# What is installed is known by the hash of what was asked for, in the name of a stamp.
-RUNTIME := .venv/.runtime-$(shell cat requirements/runtime.txt pyproject.toml | cksum | tr ' ' -)
-DEV := .venv/.dev-$(shell cat requirements/dev.txt pyproject.toml | cksum | tr ' ' -)
+# What is installed is known by the hash of what was asked for and where, in the name of a stamp.
+ASKED := Makefile pyproject.toml requirements/install.py requirements/installers.txt
+RUNTIME := .venv/.runtime-$(shell { pwd; cat requirements/runtime.txt $(ASKED); } | cksum | tr ' ' -)
+DEV := .venv/.dev-$(shell { pwd; cat requirements/dev.txt $(ASKED); } | cksum | tr ' ' -)
+
+INSTALL = python=$$(for name in python3.11 python3.12 python3.13 python3.14 python3 python; do \
+		$$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' \
+			2>/dev/null && echo $$name && break; done); \
+	test -n "$$python" || { echo "Python 3.11 to 3.14 is needed and was not found." >&2; exit 1; }; \
+	$$python requirements/install.py
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check conformance bench lock clean
+.PHONY: help install serve test check conformance bench lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
 
 serve: $(RUNTIME)
 	@exec $(BIN)/python -m gateway serve
+
+install: $(RUNTIME)
 
 test: check
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -47,29 +56,20 @@ bench: $(DEV)
 	$(BIN)/python -m bench.retrieval
 
 lock: $(DEV)
+	$(UV_COMPILE) requirements/installers.in -o requirements/installers.txt
 	$(UV_COMPILE) requirements/runtime.in -o requirements/runtime.txt
 	$(UV_COMPILE) requirements/dev.in -o requirements/dev.txt
 
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .pytest_cache \
+	rm -rf .venv .venv.lock build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .pytest_cache \
 		.hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# A .venv whose Python is gone is made anew.
 .venv/bin/python:
-	@python=$$(for name in python3.11 python3.12 python3.13 python3.14 python3 python; do \
-		$$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' \
-			2>/dev/null && echo $$name && break; done); \
-	test -n "$$python" || { echo "Python 3.11 to 3.14 is needed and was not found." >&2; exit 1; }; \
-	echo "Making .venv with $$python; the first time takes a minute."; \
-	$$python -m venv .venv
 
-$(RUNTIME): | .venv/bin/python
-	@rm -f .venv/.runtime-*
-	$(PIP) --require-hashes -r requirements/runtime.txt
-	$(PIP) --no-deps --no-build-isolation -e .
-	@touch $@
+$(RUNTIME): .venv/bin/python
+	@$(INSTALL) runtime $@
 
 $(DEV): $(RUNTIME)
-	@rm -f .venv/.dev-*
-	$(PIP) --require-hashes -r requirements/dev.txt
-	@touch $@
+	@$(INSTALL) dev $@
