@@ -17,6 +17,7 @@ from gateway.agency.models.remote import Remotes
 from gateway.agency.models.upstream import Upstream
 from gateway.agency.records.hearing import Hearing
 from gateway.agency.teams.catalog import Catalog
+from gateway.agency.turns.checks import Checks as SchemaChecks
 from gateway.agency.turns.engine import Engine
 from gateway.agency.turns.recovery import open_engine
 from gateway.auth import Callers
@@ -80,11 +81,12 @@ async def open_resources(settings: Settings, dsn: str) -> AsyncIterator[Resource
         open_index(settings) as index,
         open_watch(database, drain) as watch,
         open_ingest(database, embedders, index, settings.lease, watch.look) as ingest,
+        SchemaChecks() as checks,
     ):
         catalog = Catalog(database)
         library = Library(database, embedders, index, ingest)
         async with open_engine(
-            database, catalog, model, remotes, settings, drain, announcer, library
+            database, catalog, model, remotes, settings, drain, announcer, checks, library
         ) as engine:
             index.claim()
             yield Resources(

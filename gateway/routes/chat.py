@@ -158,6 +158,8 @@ async def _exchange(request: Asking, data: ChatCompletionRequest, agency_id: int
     state = request.app.state
     engine: Engine = state.engine
     settings: Settings = state.settings
+    if (wanted := asked.ask.wanted) and (why := await engine.checks.unusable(wanted)):
+        raise InvalidRequest(f"The schema can't be used: {why}", param="response_format")
     return Exchange(request, data, asked, agency_id, engine, settings)
 
 

@@ -16,7 +16,7 @@ from msgspec import Meta
 from gateway.agency.model import Json
 from gateway.agency.turns import lineage
 from gateway.agency.turns.request import Ask, ChatRequest, Dialogue, Public
-from gateway.agency.turns.wanted import unusable_schema
+from gateway.agency.turns.wanted import outsize
 from gateway.errors import InvalidRequest
 
 PASSED_ON = (
@@ -203,7 +203,7 @@ def _wanted(response_format: Mapping[str, object] | None) -> dict[str, object] |
         case {"type": "json_object"}:
             return {"type": "json_object"}
         case {"type": "json_schema", "json_schema": {"schema": dict(schema)}}:
-            if why := unusable_schema(cast("Mapping[str, Json]", schema)):
+            if why := outsize(cast("Mapping[str, Json]", schema)):
                 raise InvalidRequest(f"The schema can't be used: {why}", param="response_format")
             return {"type": "json_schema", "json_schema": {"schema": schema}}
         case _:

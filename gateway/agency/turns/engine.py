@@ -18,6 +18,7 @@ from gateway.agency.teams.catalog import Catalog
 from gateway.agency.teams.team import AgencySpec
 from gateway.agency.turns import lineage, replay
 from gateway.agency.turns.accept import Asked, entries, inbound
+from gateway.agency.turns.checks import Checks
 from gateway.agency.turns.inbox import Inbox, Letter, Posting
 from gateway.agency.turns.ledger import Ledger
 from gateway.agency.turns.library import Library
@@ -62,6 +63,7 @@ class Engine(Runner):
         model: Model,
         remotes: Remotes,
         announcer: Announcer,
+        checks: Checks,
         *,
         default_model: str,
         library: Library | None = None,
@@ -74,6 +76,7 @@ class Engine(Runner):
             model,
             remotes,
             announcer,
+            checks,
             default_model=default_model,
             library=library,
         )

@@ -13,6 +13,7 @@ from gateway import ids
 from gateway.agency.model import Model
 from gateway.agency.models.remote import Remotes
 from gateway.agency.teams.catalog import Catalog
+from gateway.agency.turns.checks import Checks
 from gateway.agency.turns.engine import Engine
 from gateway.agency.turns.inbox import Inbox
 from gateway.agency.turns.intake import Intake
@@ -52,6 +53,7 @@ async def open_engine(
     settings: Settings,
     drain: Drain,
     announcer: Announcer,
+    checks: Checks,
     library: Library | None = None,
 ) -> AsyncIterator[Engine]:
     """An engine with its keepers. When the process drains, turns that nobody waits for are handed
@@ -73,6 +75,7 @@ async def open_engine(
         model,
         remotes,
         announcer,
+        checks,
         default_model=settings.default_model,
         library=library,
     )

@@ -13,6 +13,7 @@ from gateway.agency.models.remote import Remotes
 from gateway.agency.teams.catalog import Catalog
 from gateway.agency.turns import replay
 from gateway.agency.turns.awaiting import ATTACHED, POLL, Awaiting
+from gateway.agency.turns.checks import Checks
 from gateway.agency.turns.inbox import Inbox
 from gateway.agency.turns.ledger import Ledger
 from gateway.agency.turns.library import Library
@@ -48,6 +49,7 @@ class Runner:
         model: Model,
         remotes: Remotes,
         announcer: Announcer,
+        checks: Checks,
         *,
         default_model: str,
         library: Library | None = None,
@@ -58,6 +60,7 @@ class Runner:
         self._model = model
         self._remotes = remotes
         self.announcer = announcer
+        self.checks = checks
         self._default_model = default_model
         self.library = library
         """None: it is closed."""
@@ -162,6 +165,7 @@ class Runner:
             self._model,
             self._remotes,
             self.library,
+            self.checks,
             reply,
             default_model=self._default_model,
         )

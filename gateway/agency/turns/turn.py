@@ -16,6 +16,7 @@ from gateway.agency.speech.prompt import END_USER, GATEWAY, LIBRARY, Entry
 from gateway.agency.turns import lineage
 from gateway.agency.turns.call import Spoken, with_what_is_untold
 from gateway.agency.turns.caller import Caller
+from gateway.agency.turns.checks import Checks
 from gateway.agency.turns.contexts import Contexts
 from gateway.agency.turns.ledger import CONTEXT_ROWS, Ledger
 from gateway.agency.turns.library import Library, consult
@@ -36,7 +37,6 @@ from gateway.agency.turns.step import (
     Question,
     Verdict,
 )
-from gateway.agency.turns.wanted import misfit
 from gateway.errors import GatewayError, TurnFailed, UpstreamError
 
 GRACE_SHARE, MIN_GRACE, MAX_GRACE = 0.2, 1.0, 60.0
@@ -54,6 +54,7 @@ class Turn:
         model: Model,
         remotes: Remotes,
         library: Library | None,
+        checks: Checks,
         reply: Reply,
         *,
         default_model: str,
@@ -64,6 +65,7 @@ class Turn:
         self._lease = plan.lease
         self._ledger = ledger
         self._library = library
+        self._checks = checks
         self._reply = reply
         self._usage = plan.usage
         self._contexts = Contexts(
@@ -197,7 +199,7 @@ class Turn:
         if spoken.error is not None:
             await self._settle_error(spoken, spoken.error)
             return
-        match self._verdict(spoken):
+        match await self._verdict(spoken):
             case Deliver(deliveries):
                 await self._deliver(spoken, deliveries)
             case Answer(text):
@@ -205,13 +207,13 @@ class Turn:
             case GiveUp(reason):
                 await self._fail(spoken, TurnFailed(reason))
 
-    def _verdict(self, spoken: Spoken) -> Verdict:
+    async def _verdict(self, spoken: Spoken) -> Verdict:
         read = spoken.step.read
         verdict = self._work.judge(spoken.agent, spoken.said, spoken.output, read=read)
         wanted = self._plan.ask.wanted
         if wanted is None or not isinstance(verdict, Answer):
             return verdict
-        reason = misfit(verdict.text, wanted)
+        reason = await self._checks.misfit(verdict.text, wanted)
         return verdict if reason is None else self._work.unfit(spoken.agent, reason, read=read)
 
     async def _settle_error(self, spoken: Spoken, error: UpstreamError) -> None:

@@ -1,154 +1,114 @@
 """The format that a client wants of its answer (`response_format`): can it be used, is it met.
 
-A client's schema is as foreign as a model's answer, and together they could keep this process busy
-for ever. So nothing is fetched, time is short, and what may take more than linear time is told to
-the model but not checked: `pattern`, `patternProperties` and `uniqueItems`.
+Pure, and as slow as a client's schema makes it: references that double, patterns and large enums
+take exponential time together with an answer. `checks` runs it in a process of its own and bounds
+its time. `outsize` alone is quick whatever it is given.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextvars import ContextVar
+from collections.abc import Mapping
 from functools import lru_cache
-from time import perf_counter
-from typing import TypeAlias
+from typing import NoReturn
 
+import jsonschema_rs
 import msgspec
-from jsonschema import Draft202012Validator, SchemaError, ValidationError
-from jsonschema.validators import create
-from referencing import Registry
-from referencing.exceptions import Unresolvable
-from referencing.jsonschema import DRAFT202012
 
 from gateway.agency.model import Json
 
 MAX_SCHEMA = 64_000
 """Bytes of a client's schema."""
-MAX_SECONDS = 0.25
-"""For one check: nothing else runs meanwhile."""
+MAX_DEPTH = 64
+"""Levels of nesting."""
+MAX_MEMBERS = 10_000
+"""Members and items, all levels together."""
+MAX_CHOICES = {"enum": 1_000, "type": 7}
+"""Items of a list that a value is compared with one after the other. JSON has seven types."""
 MAX_TOLD = 500
 """Characters of a violation that are told to the model."""
+DRAFTS = ("draft-04", "draft-06", "draft-07", "draft/2019-09", "draft/2020-12")
+INTRICATE = "Your context, or the wanted JSON schema, is too intricate to be checked."
 
 
-def misfit(text: str, response_format: Mapping[str, Json]) -> str | None:
-    """Why an answer is not in the format that the client wants; None if it is."""
-    try:
-        value = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError) as error:
-        return f"The end user's program wants JSON, but your context is not: {error}"
-    match response_format.get("json_schema"):
-        case {"schema": dict(schema)}:
-            return _violation(value, schema)
-        case _ if not isinstance(value, dict):
-            return "The end user's program wants one JSON object as your context."
-        case _:
-            return None
-
-
-def unusable_schema(schema: Mapping[str, Json]) -> str | None:
-    """Why a client's schema can't be used; None if it can."""
-    encoded = msgspec.json.encode(schema)
-    if len(encoded) > MAX_SCHEMA:
+def outsize(schema: Mapping[str, Json]) -> str | None:
+    """Why a client's schema is too large to be looked at; None if it is not. Takes linear time."""
+    left: list[tuple[dict[str, Json] | list[Json], int]] = [(dict(schema), 1)]
+    members = 0
+    while left:
+        nested, depth = left.pop()
+        members += len(nested)
+        if depth > MAX_DEPTH:
+            return f"It is nested more than {MAX_DEPTH} levels deep."
+        if members > MAX_MEMBERS:
+            return f"It has more than {MAX_MEMBERS:,} members and items."
+        if isinstance(nested, dict):
+            for name, most in MAX_CHOICES.items():
+                if isinstance(choices := nested.get(name), list) and len(choices) > most:
+                    return f"Its '{name}' lists more than {most:,}."
+        values = nested.values() if isinstance(nested, dict) else nested
+        left += [(value, depth + 1) for value in values if isinstance(value, (dict, list))]
+    if len(msgspec.json.encode(schema)) > MAX_SCHEMA:
         return f"It is longer than {MAX_SCHEMA:,} bytes."
-    return _unusable(encoded)
-
-
-@lru_cache(maxsize=256)
-def _unusable(encoded: bytes) -> str | None:
-    schema = msgspec.json.decode(encoded)
-    try:
-        Draft202012Validator.check_schema(schema)
-        resolver = Registry().resolver_with_root(DRAFT202012.create_resource(schema))
-        for reference in _references(schema):
-            resolver.lookup(reference)
-    except SchemaError as error:
-        return error.message[:MAX_TOLD]
-    except Unresolvable:
-        return f"There is nothing at {reference[:MAX_TOLD]!r}, which it refers to."
     return None
 
 
-def _references(schema: Json) -> Iterator[str]:
-    match schema:
-        case dict():
-            for name, member in schema.items():
-                if name in ("$ref", "$dynamicRef") and isinstance(member, str):
-                    yield member
-                yield from _references(member)
-        case list():
-            for item in schema:
-                yield from _references(item)
-        case _:
-            pass
-
-
-class _TooLong(Exception):
-    """A check takes too much time."""
-
-
-_Keyword: TypeAlias = Callable[
-    [object, object, Json, Mapping[str, object]], Iterator[ValidationError]
-]
-_deadline: ContextVar[float] = ContextVar("deadline")
-
-
-def _in_time(keyword: _Keyword) -> _Keyword:
-    def check(
-        validator: object, value: object, instance: Json, schema: Mapping[str, object]
-    ) -> Iterator[ValidationError]:
-        if perf_counter() > _deadline.get():
-            raise _TooLong
-        return keyword(validator, value, instance, schema)
-
-    return check
-
-
-_Checker = create(
-    meta_schema=Draft202012Validator.META_SCHEMA,
-    validators={k: _in_time(check) for k, check in Draft202012Validator.VALIDATORS.items()},
-    type_checker=Draft202012Validator.TYPE_CHECKER,
-)
-
-
-def _violation(value: Json, schema: Mapping[str, Json]) -> str | None:
-    token = _deadline.set(perf_counter() + MAX_SECONDS)
+def unusable(schema: bytes) -> str | None:
+    """Why a client's schema can't be used; None if it can."""
     try:
-        checker = _Checker(_members(schema), registry=Registry())
-        error = next(checker.iter_errors(value), None)
-    except (_TooLong, RecursionError, Unresolvable):
-        return "Your context, or the wanted JSON schema, is too intricate to be checked."
-    finally:
-        _deadline.reset(token)
-    if error is None:
-        return None
-    told = f"at {error.json_path}: {error.message}"[:MAX_TOLD]
-    return f"Your context does not fit the wanted JSON schema {told}"
+        _validator(schema)
+    except ValueError as error:  # not valid itself, or it refers to what is not in it
+        return _short(getattr(error, "message", str(error)))
+    return None
 
 
-def _members(schema: Mapping[str, Json]) -> dict[str, Json]:
-    """A schema without what is not checked. `$schema` would bring in another checker."""
-    return {k: _checkable(v) for k, v in schema.items() if not _unchecked(k, v, schema)}
+def misfit(text: str, schema: bytes | None) -> str | None:
+    """Why an answer is not in the format that the client wants; None if it is. Without a schema
+    it wants a JSON object."""
+    try:
+        value: Json = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        return f"The end user's program wants JSON, but your context is not: {error}"
+    if schema is not None:
+        return _violation(value, schema)
+    if not isinstance(value, dict):
+        return "The end user's program wants one JSON object as your context."
+    return None
 
 
-def _checkable(schema: Json) -> Json:
-    match schema:
-        case dict():
-            return _members(schema)
-        case list():
-            return [_checkable(item) for item in schema]
-        case _:
-            return schema
+def _violation(value: Json, schema: bytes) -> str | None:
+    try:
+        validator = _validator(schema)
+        if validator.is_valid(value):
+            return None
+        validator.validate(value)
+    except jsonschema_rs.ValidationError as error:
+        told = f"at {_path(error.instance_path)}: {_short(error.message)}"
+        return f"Your context does not fit the wanted JSON schema {told}"
+    return INTRICATE
 
 
-def _unchecked(name: str, value: Json, siblings: Mapping[str, Json]) -> bool:
-    match name:
-        case "$schema" | "pattern":
-            return isinstance(value, str)  # else it is the name of a property
-        case "uniqueItems":
-            return isinstance(value, bool)
-        case "patternProperties":
-            return True
-        case "additionalProperties" | "unevaluatedProperties":
-            return "patternProperties" in siblings
-        case _:
-            return False
+@lru_cache(maxsize=64)
+def _validator(schema: bytes) -> jsonschema_rs.Validator:
+    """Of the draft that the schema names. Any other name is passed over, and nothing is fetched.
+    Whether a `format` is met is not checked: by the standard it only tells."""
+    members: dict[str, Json] = msgspec.json.decode(schema, type=dict)
+    if not any(draft in str(members.get("$schema")) for draft in DRAFTS):
+        members.pop("$schema", None)
+    return jsonschema_rs.validator_for(members, retriever=_refuse, validate_formats=False)
+
+
+def _refuse(address: str) -> NoReturn:
+    raise ValueError(f"There is nothing at {address!r}: a schema can only refer to itself.")
+
+
+def _path(steps: list[str | int]) -> str:
+    """`$.members[3].name`"""
+    path = "$" + "".join(f"[{s}]" if isinstance(s, int) else f".{s}" for s in steps)
+    return path if len(path) <= MAX_TOLD // 4 else f"…{path[-MAX_TOLD // 4 :]}"
+
+
+def _short(message: str) -> str:
+    """What is wrong stands at the end, behind a value that may be as long as the answer."""
+    if len(message) <= MAX_TOLD // 2:
+        return message
+    return f"{message[: MAX_TOLD // 4]} … {message[-MAX_TOLD // 4 :]}"
