@@ -10,15 +10,13 @@ GatewayError
 ├── LimitReached 429          a turn or a caller is over its limit
 ├── TurnCancelled 409         the turn was cancelled before it had an answer
 ├── TurnFailed 502            the team ended without an answer
-├── UpstreamError 502/503/504 a model call failed
+├── UpstreamError 502/503/504 a model call failed; 400 if what the client sent is refused
 └── Unavailable 503           a resource of ours (Postgres, Redis, Chroma) is down
 
 `type` and `code` follow the OpenAI API. `gateway/routes/errors.py` renders them for each door.
 """
 
 from __future__ import annotations
-
-from typing import ClassVar
 
 
 class GatewayError(Exception):
@@ -27,7 +25,7 @@ class GatewayError(Exception):
     status: int = 500
     type: str = "server_error"
     code: str | None = None
-    retryable: ClassVar[bool | None] = None
+    retryable: bool | None = None
     """Sent as `x-should-retry`, which overrides an SDK's own judgement. None says nothing."""
 
     def __init__(
@@ -72,28 +70,28 @@ class Conflict(GatewayError):
     status = 409
     type = "invalid_request_error"
     code = "conflict"
-    retryable = False
+    retryable: bool | None = False
 
 
 class IdempotencyMismatch(GatewayError):
     status = 422
     type = "invalid_request_error"
     code = "idempotency_key_reused"
-    retryable = False
+    retryable: bool | None = False
 
 
 class LimitReached(GatewayError):
     status = 429
     type = "rate_limit_error"
     code = "limit_reached"
-    retryable = False
+    retryable: bool | None = False
 
 
 class TurnCancelled(GatewayError):
     status = 409
     type = "invalid_request_error"
     code = "turn_cancelled"
-    retryable = False
+    retryable: bool | None = False
 
 
 class TurnFailed(GatewayError):
@@ -105,11 +103,14 @@ class TurnFailed(GatewayError):
     status = 502
     type = "server_error"
     code = "turn_failed"
-    retryable = False
+    retryable: bool | None = False
 
 
 class UpstreamError(GatewayError):
-    """A model call failed. `transient` says whether the same call may succeed a moment later."""
+    """A model call failed. `transient` says whether the same call may succeed a moment later.
+
+    What is not transient is not to be retried by itself: an SDK would run the whole team again.
+    """
 
     type = "upstream_error"
     code = "upstream_error"
@@ -120,12 +121,17 @@ class UpstreamError(GatewayError):
         *,
         status: int = 502,
         code: str | None = None,
+        param: str | None = None,
         transient: bool = False,
         retry_after: int | None = None,
     ) -> None:
-        super().__init__(message, code=code, retry_after=retry_after)
+        super().__init__(message, code=code, param=param, retry_after=retry_after)
         self.status = status
         self.transient = transient
+        if not transient:
+            self.retryable = False
+        if status == 400:
+            self.type = InvalidRequest.type
 
 
 class Unavailable(GatewayError):

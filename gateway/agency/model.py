@@ -34,7 +34,8 @@ class Usage:
 class ModelCall:
     """One request to a model.
 
-    `params` are members of the OpenAI request body, passed on as they are (`temperature`, …).
+    `params` are members of the OpenAI request body, passed on as they are (`temperature`, …);
+    `insisted` names those that the client itself sent, which are never dropped.
     `allowed` are the ids an envelope may be addressed to; empty means that plain text is wanted,
     else the answer is asked for as an envelope. `timeout` is in seconds, for all of the call.
     """
@@ -44,6 +45,7 @@ class ModelCall:
     params: Mapping[str, Json] = field(default_factory=dict)
     allowed: tuple[int, ...] = ()
     timeout: float = 300.0
+    insisted: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 from uuid import UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.agency.model import ChatMessage, Json
-from gateway.agency.speech.prompt import CHARACTERS_PER_TOKEN, Entry, compose, system_message
+from gateway.agency.speech.prompt import (
+    CHARACTERS_PER_TOKEN,
+    Entry,
+    compose,
+    plain,
+    system_message,
+)
 
 
 @dataclass
@@ -34,10 +41,22 @@ def said(to: int | None, text: str, step: UUID | None = STEP, turn: UUID | None 
 
 
 def told(entries: list[Entry], budget: int = 1000) -> list[tuple[Json, Json]]:
-    """The messages after the system message, their contents decoded."""
+    """The messages after the system message, their contents decoded. No two of one role stand side
+    by side."""
     messages = compose("S", entries, budget)
     assert messages[0] == {"role": "system", "content": "S"}
+    roles = [message["role"] for message in messages]
+    assert all(one != other for one, other in pairwise(roles))
     return [(message["role"], decoded(message)) for message in messages[1:]]
+
+
+def letters(entries: list[Entry], budget: int) -> list[tuple[Json, Json]]:
+    """The envelopes of these messages, each with its role."""
+    return [
+        (role, letter)
+        for role, content in told(entries, budget)
+        for letter in (content if isinstance(content, list) else [content])
+    ]
 
 
 def decoded(message: ChatMessage) -> Json:
@@ -114,16 +133,61 @@ def test_no_text_can_forge_a_sender() -> None:
 def test_what_one_step_said_stands_in_one_message() -> None:
     entries = [said(143, "Code?"), said(224, "Tests?"), said(143, "Now!", step=STEP_TWO)]
     assert told(entries) == [
-        ("assistant", [{"to": 143, "context": "Code?"}, {"to": 224, "context": "Tests?"}]),
-        ("assistant", {"to": 143, "context": "Now!"}),
+        (
+            "assistant",
+            [
+                {"to": 143, "context": "Code?"},
+                {"to": 224, "context": "Tests?"},
+                {"to": 143, "context": "Now!"},
+            ],
+        ),
     ]
 
 
-def test_imported_answers_that_follow_each_other_stay_messages_of_their_own() -> None:
+def test_imported_answers_that_follow_each_other_stand_in_one_message() -> None:
     entries = [said(None, "One", None, None), said(None, "Two", None, None)]
     assert told(entries) == [
-        ("assistant", {"to": 0, "context": "One"}),
-        ("assistant", {"to": 0, "context": "Two"}),
+        ("assistant", [{"to": 0, "context": "One"}, {"to": 0, "context": "Two"}]),
+    ]
+
+
+def test_what_is_heard_at_the_same_time_stands_in_one_message() -> None:
+    assert told([heard(143, "Coded."), heard(224, "Tested."), heard(-2, "Go on.")]) == [
+        (
+            "user",
+            [
+                {"from": 143, "context": "Coded."},
+                {"from": 224, "context": "Tested."},
+                {"from": -2, "context": "Go on."},
+            ],
+        ),
+    ]
+
+
+def test_images_stand_behind_the_envelope_that_they_came_with() -> None:
+    image: dict[str, Json] = {"type": "image_url", "image_url": {"url": "data:,"}}
+    entries = [heard(143, "Code."), heard(None, "Look", parts=[image]), heard(224, "Test.")]
+    assert compose("S", entries)[1]["content"] == [
+        {"type": "text", "text": '{"from":143,"context":"Code."}'},
+        {"type": "text", "text": '{"from":0,"context":"Look"}'},
+        image,
+        {"type": "text", "text": '{"from":224,"context":"Test."}'},
+    ]
+
+
+def test_a_plain_model_hears_neighbours_of_one_role_as_one_message() -> None:
+    image: dict[str, Json] = {"type": "image_url", "image_url": {"url": "data:,"}}
+    entries = [heard(None, "One"), heard(None, "Two"), said(None, "A"), said(None, "B")]
+    assert plain("S", entries) == [
+        {"role": "system", "content": "S"},
+        {"role": "user", "content": "One\n\nTwo"},
+        {"role": "assistant", "content": "A\n\nB"},
+    ]
+    (message,) = plain(None, [heard(None, "One"), heard(None, "Two", parts=[image])])
+    assert message["content"] == [
+        {"type": "text", "text": "One"},
+        {"type": "text", "text": "Two"},
+        image,
     ]
 
 
@@ -154,7 +218,7 @@ def test_the_last_turn_stays_however_long_it_is() -> None:
 
 def test_an_imported_history_is_cut_between_any_two_messages() -> None:
     history = [heard(None, letter * 40, None) for letter in "abc"]
-    assert [content for _, content in told(history, budget=21)] == [
+    assert [content for _, content in letters(history, budget=21)] == [
         {"from": 0, "context": "b" * 40},
         {"from": 0, "context": "c" * 40},
     ]
@@ -174,8 +238,8 @@ def test_what_is_kept_is_always_an_end_of_the_context_and_fits(
         heard(None, text, turn) if inbound else said(None, text, UUID(int=100 + at), turn)
         for at, (inbound, text, turn) in enumerate(drawn)
     ]
-    kept = told(entries, budget)
-    whole = told(entries, 10_000)
+    kept = letters(entries, budget)
+    whole = letters(entries, 10_000)
     assert kept == whole[len(whole) - len(kept) :]
     size = sum(len(entry.text) for entry in entries[len(entries) - len(kept) :])
     last = entries[-1].turn_id

@@ -15,7 +15,10 @@ EVENTS = ['{"ü": 1}'.encode(), b"two\nlines", b"", b"[DONE]"]
 WAYS = {
     "LF": STREAM.encode(),
     "CRLF": STREAM.replace("\n", "\r\n").encode(),
+    "CR": STREAM.replace("\n", "\r").encode(),
+    "all three": STREAM.replace("\n\n", "\r\n\r").replace("lines\r\n", "lines\n").encode(),
     "BOM": b"\xef\xbb\xbf" + STREAM.encode(),
+    "BOM and CR": b"\xef\xbb\xbf" + STREAM.replace("\n", "\r").encode(),
 }
 
 

@@ -167,11 +167,11 @@ async def test_a_refused_format_falls_back_and_is_remembered(
 async def test_what_is_refused_in_every_format_is_an_error_and_not_remembered(
     scripted: ScriptedUpstream, model: Upstream, run: Any
 ) -> None:
-    body = {"error": {"message": SECRET, "type": "x", "code": "context_length_exceeded"}}
+    body = {"error": {"message": SECRET, "type": "x", "code": "invalid_json_schema"}}
     scripted.script("*", *[status(400, body=body)] * 3, say(0, "Hi"))
     error = await error_of(model, run, ASKING)
     assert (error.status, error.code, error.transient) == (502, "upstream_rejected", False)
-    assert "HTTP 400, context_length_exceeded" in error.message
+    assert "HTTP 400, invalid_json_schema" in error.message
     await run(model, ASKING)
     assert formats(scripted) == ["json_schema", "json_object", None, "json_schema"]
 
@@ -205,6 +205,8 @@ STREAM = b"".join(
 ODD_STREAMS = {
     "plain": STREAM,
     "CRLF": STREAM.replace(b"\n", b"\r\n"),
+    "CR": STREAM.replace(b"\n", b"\r"),
+    "heartbeats": b"data:\n\ndata: \n\n" + STREAM.replace(b"\n\n", b"\n\ndata:\n\n"),
     "no space": STREAM.replace(b"data: ", b"data:"),
     "BOM": b"\xef\xbb\xbf" + STREAM,
     "comments": b": ping\n\n" + STREAM.replace(b"\n\n", b"\n\n: ping\n\n"),
@@ -243,6 +245,97 @@ async def test_a_stream_may_come_byte_by_byte(scripted: ScriptedUpstream, model:
     completion = await model.complete(CALL, heard)
     assert heard.text == completion.text == "Grüße, 😀!"
     assert len(heard.reads) == 2
+
+
+def odd(old: bytes, new: bytes) -> bytes:
+    assert old in STREAM
+    return STREAM.replace(old, new)
+
+
+LOOSE_STREAMS = {
+    "usage as floats": odd(b'"prompt_tokens": 9', b'"prompt_tokens": 9.0'),
+    "usage as texts": odd(b'"completion_tokens": 4', b'"completion_tokens": "4"'),
+    "usage details as a text": odd(b'"prompt_tokens"', b'"details": "none", "prompt_tokens"'),
+    "index as a text": odd(b'"index": 0', b'"index": "0"'),
+    "index as null": odd(b'"index": 0', b'"index": null'),
+    "numeric finish reason": odd(b'"finish_reason": "stop"', b'"finish_reason": 1'),
+    "choices of null": b"".join(events({"choices": [None]})) + STREAM,
+    "choices as a text": b"".join(events({"choices": ""})) + STREAM,
+    "delta as an empty text": b"".join(events({"choices": [{"delta": ""}]})) + STREAM,
+    "delta as a list": b"".join(events({"choices": [{"delta": []}]})) + STREAM,
+    "refusal as a list": odd(b'"role": "assistant"', b'"refusal": []'),
+    "content as parts": odd(
+        '"content": "Grüße"'.encode(),
+        '"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}, '
+        '{"type": "text", "text": "Grüße"}]'.encode(),
+    ),
+    "content as a part": odd(
+        '"content": "Grüße"'.encode(), '"content": {"type": "text", "text": "Grüße"}'.encode()
+    ),
+    "a character in two halves": odd(
+        '"content": ", 😀!"'.encode(),
+        b'"content": ", \\ud83d"}}]}\n\ndata: {"choices": [{"delta": {"content": "\\ude00!"',
+    ),
+    "no error": odd(b'"choices": []', b'"error": "", "choices": []'),
+    "thoughts in fields": odd(
+        b'"role": "assistant"', b'"reasoning_content": "Hm.", "reasoning": "Hm."'
+    ),
+}
+
+
+@pytest.mark.parametrize("body", LOOSE_STREAMS.values(), ids=LOOSE_STREAMS)
+async def test_one_odd_member_does_not_cost_the_answer(
+    scripted: ScriptedUpstream, model: Upstream, body: bytes
+) -> None:
+    scripted.script("*", raw(body))
+    heard = Heard()
+    completion = await model.complete(CALL, heard)
+    assert completion == Completion("Grüße, 😀!", "stop", Usage(9, 4))
+    assert heard.text == completion.text
+
+
+async def test_usage_that_is_no_number_is_estimated(
+    scripted: ScriptedUpstream, model: Upstream
+) -> None:
+    for usage in (b'"many"', b"[9]", b"true", b"1e999", b'"nan"'):
+        scripted.script("*", raw(odd(b'"prompt_tokens": 9', b'"prompt_tokens": ' + usage)))
+        assert (await streamed(model)).usage.prompt_tokens > 0
+
+
+async def test_half_a_character_that_stays_alone_is_replaced(
+    scripted: ScriptedUpstream, model: Upstream
+) -> None:
+    scripted.script("*", raw(odd('"Grüße"'.encode(), rb'"a\ud83d"')))
+    assert (await streamed(model)).text == "a\ufffd, 😀!"
+
+
+async def test_a_whole_answer_is_read_with_the_same_tolerance(
+    scripted: ScriptedUpstream, model: Upstream
+) -> None:
+    body = completion("", "stop", (9, 4))
+    body["choices"][0]["index"] = "0"
+    body["choices"][0]["message"]["content"] = [
+        {"type": "thinking", "thinking": "Hm."},
+        {"type": "text", "text": "Two "},
+        {"text": "days."},
+    ]
+    body["usage"]["prompt_tokens"] = "9"
+    scripted.script("*", status(200, body=body))
+    assert await whole(model) == Completion("Two days.", "stop", Usage(9, 4))
+
+
+async def test_what_is_odd_is_logged_once_for_each_model(
+    scripted: ScriptedUpstream, model: Upstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = LOOSE_STREAMS["index as a text"]
+    scripted.script("*", *[raw(body)] * 3)
+    with caplog.at_level("INFO", logger="gateway.agency.models"):
+        await streamed(model)
+        await streamed(model)
+        await streamed(model, ModelCall("other", MESSAGES))
+    told = [(record.__dict__["model"], record.__dict__["odd"]) for record in caplog.records]
+    assert told == [("gpt", ["choices[].index"]), ("other", ["choices[].index"])]
+    assert SECRET not in caplog.text
 
 
 @pytest.mark.parametrize("content_type", ["Text/Event-Stream", "text/event-stream;charset=UTF-8"])
@@ -381,7 +474,7 @@ async def test_a_fault_is_a_clear_error_and_not_tried_again(
     ("code", "kind", "transient"),
     [
         (KEY, SECRET, False),
-        ("context_length_exceeded", "invalid_request_error", False),
+        ("invalid_json_schema", "invalid_request_error", False),
         (None, "server_error", True),
         ("rate_limit_exceeded", None, True),
     ],
@@ -398,6 +491,15 @@ async def test_an_error_under_status_200_is_an_error(
     error = await error_of(model, run)
     assert (error.code, error.status, error.transient) == ("upstream_error", 502, transient)
     assert len(scripted.calls) == 1
+
+
+@both
+async def test_what_the_client_must_mend_is_told_so_also_under_status_200(
+    scripted: ScriptedUpstream, model: Upstream, run: Any
+) -> None:
+    scripted.script("*", error_in_stream(message=SECRET, code="context_length_exceeded"))
+    error = await error_of(model, run)
+    assert (error.code, error.status, error.retryable) == ("context_length_exceeded", 400, False)
 
 
 BAD_EVENTS = {

@@ -52,16 +52,24 @@ class Call:
 
     @property
     def inbound(self) -> list[tuple[int, str]]:
-        """What the agent was told, oldest first: (from, context) of each user message."""
-        told = [_text(m.get("content")) for m in self.messages if m.get("role") == "user"]
-        letters = [json.loads(item) for item in told]
+        """What the agent was told, oldest first: (from, context) of all that was said to it."""
+        told = [json.loads(text) for m in self._heard for text in _texts(m.get("content"))]
+        letters = [one for item in told for one in (item if isinstance(item, list) else [item])]
         return [(letter["from"], letter["context"]) for letter in letters]
+
+    @property
+    def _heard(self) -> list[dict[str, Any]]:
+        return [message for message in self.messages if message.get("role") == "user"]
 
 
 def _text(content: Any) -> str:
+    return next(iter(_texts(content)), "")
+
+
+def _texts(content: Any) -> list[str]:
     if isinstance(content, list):
-        return next((part["text"] for part in content if part.get("type") == "text"), "")
-    return content or ""
+        return [part["text"] for part in content if part.get("type") == "text"]
+    return [content] if content else []
 
 
 class Exchange:

@@ -8,6 +8,8 @@
 | `upstream_timeout`          | 504    | silent for too long, or the time was used up  | no       |
 | `upstream_refused`          | 502    | 401 or 403                                    | no       |
 | `upstream_rejected`         | 502    | any other 4xx                                 | no       |
+| the upstream's own          | 400    | it refuses what the client sent: a parameter, | no       |
+|                             |        | too long a conversation, what a filter finds  |          |
 | `upstream_redirect`         | 502    | 3xx                                           | no       |
 | `upstream_bad_content_type` | 502    | neither JSON nor events where they were due   | no       |
 | `upstream_invalid`          | 502    | not HTTP, not JSON, or not of the API's shape | no       |
@@ -23,6 +25,8 @@ from email.utils import parsedate_to_datetime
 
 import msgspec
 
+from gateway.agency.models import refusal
+from gateway.agency.models.refusal import Refusal
 from gateway.errors import UpstreamError
 
 RETRIED = {"upstream_rate_limited", "upstream_unavailable", "upstream_truncated"}
@@ -45,8 +49,23 @@ SPEAKABLE = {
 PASSING = {"overloaded_error", "rate_limit_exceeded", "server_error"}
 
 
+OF_CLIENTS = {
+    "context_length_exceeded": "The conversation is longer than the model's context.",
+    "content_filter": "The model upstream's content filter refuses the request.",
+    "content_policy_violation": "The model upstream's content filter refuses the request.",
+}
+"""What is told of a code in `refusal.CLIENTS`; the others are about images."""
+
+MOST_TOLD = 300
+"""Characters of an upstream's sentence that are repeated."""
+
+
 class Rejected(UpstreamError):
     """400 or 422: there is something in the request that this upstream does not take."""
+
+    def __init__(self, sentence: str, refusal: Refusal) -> None:
+        super().__init__(sentence, code="upstream_rejected")
+        self.refusal = refusal
 
 
 class _Reported(msgspec.Struct):
@@ -73,8 +92,26 @@ def of_status(status: int, body: bytes = b"", retry_after: int | None = None) ->
         sentence = f"The model upstream is not available now ({told})."
         return _unavailable(sentence, retry_after)
     sentence = f"The model upstream rejected the request ({told})."
-    kind = Rejected if status in (400, 422) else UpstreamError
-    return kind(sentence, code="upstream_rejected")
+    refused = refusal.read(body)
+    if status in (400, 413, 422) and refused.reason in refusal.CLIENTS:
+        return _of_client(refused.reason)
+    if status in (400, 422):
+        return Rejected(sentence, refused)
+    return UpstreamError(sentence, code="upstream_rejected")
+
+
+def _of_client(reason: str) -> UpstreamError:
+    sentence = OF_CLIENTS.get(reason, "The model upstream can't read an image of the request.")
+    return UpstreamError(sentence, status=400, code=reason, param="messages")
+
+
+def unsupported(param: str, refused: Refusal, api_key: str | None) -> UpstreamError:
+    """The client sent this parameter, and the upstream does not take it."""
+    sentence = " ".join(refused.message.split())[:MOST_TOLD]
+    if not sentence or (api_key and api_key in refused.message):
+        sentence = f"The model upstream does not take the parameter '{param}'."
+    code = refused.code if refused.code in SPEAKABLE else "unsupported_parameter"
+    return UpstreamError(sentence, status=400, code=code, param=param)
 
 
 def _rate_limited(told: str, word: str | None, retry_after: int | None) -> UpstreamError:
@@ -99,6 +136,9 @@ def _unavailable(sentence: str, retry_after: int | None = None) -> UpstreamError
 
 def reported(error: msgspec.Raw) -> UpstreamError:
     """The upstream sent this `error` object where an answer was due."""
+    reason = refusal.read(b'{"error": %s}' % bytes(error)).reason
+    if reason in refusal.CLIENTS:
+        return _of_client(reason)
     word = _word_of(bytes(error), _Reported)
     told = f" ({word})" if word else ""
     return UpstreamError(f"The model upstream reported an error{told}.", transient=word in PASSING)

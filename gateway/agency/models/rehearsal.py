@@ -205,15 +205,17 @@ def _recipients(message: ChatMessage) -> list[int]:
 
 
 def _heard(messages: Sequence[ChatMessage]) -> list[_Inbound]:
-    return [_inbound(text) for text in _texts(messages, "user")]
+    told = [message.get("content") for message in messages if message.get("role") == "user"]
+    return [said for content in told for text in texts(content) for said in _inbound(text)]
 
 
-def _inbound(text: str) -> _Inbound:
-    """A message that is in no envelope is the end user's."""
+def _inbound(text: str) -> list[_Inbound]:
+    """What is in no envelope is the end user's."""
     try:
-        return msgspec.json.decode(text, type=_Inbound)
+        said = msgspec.json.decode(text, type=_Inbound | list[_Inbound])
     except msgspec.DecodeError:
-        return _Inbound(END_USER, text)
+        return [_Inbound(END_USER, text)]
+    return said if isinstance(said, list) else [said]
 
 
 def _texts(messages: Sequence[ChatMessage], role: str) -> list[str]:

@@ -15,7 +15,7 @@ class EventTooLong(Exception):
 class EventReader:
     """Takes bytes in pieces of any size and gives the data of each event that they complete.
 
-    Lines may end in LF or CRLF. Comments and fields other than `data` are skipped, and an event
+    Lines end in LF, CRLF or CR. Comments and fields other than `data` are skipped, and an event
     that its blank line does not end is never given, as the standard has it.
     """
 
@@ -25,13 +25,18 @@ class EventReader:
         self._data: list[bytes] = []  # the data lines of an event that has not ended
         self._data_size = 0
         self._at_start = True
+        self._after_cr = False  # an LF that comes next belongs to the line that has ended
 
     def feed(self, piece: bytes) -> list[bytes]:
         """Raises EventTooLong."""
-        end = piece.rfind(b"\n") + 1
+        if self._after_cr and piece:
+            self._after_cr = False
+            piece = piece.removeprefix(b"\n")
+        end = max(piece.rfind(b"\n"), piece.rfind(b"\r")) + 1
         if not end:
             self._keep(piece)
             return []
+        self._after_cr = piece.endswith(b"\r")
         lines = b"".join((*self._tail, piece[:end])).splitlines()
         self._tail, self._tail_size = [], 0
         if end < len(piece):

@@ -16,8 +16,10 @@ import aiohttp
 
 from gateway.agency.model import Completion, ModelCall, OnText
 from gateway.agency.models import exchange, faults, wire
+from gateway.agency.models.adaptation import TWINS, Adaptation, adapted, sent
 from gateway.agency.models.exchange import Listener
-from gateway.agency.models.wire import Asking
+from gateway.agency.models.habits import Memory
+from gateway.agency.models.wire import Answer
 from gateway.errors import InvalidRequest, UpstreamError
 
 OPENAI: Final = "https://api.openai.com/v1"
@@ -31,8 +33,6 @@ CONNECT_S: Final = 10.0
 
 INLINE_BODY: Final = 1 << 20
 """Bytes above which aiohttp wants a request body as a file, so that the loop is not held."""
-
-MAX_REMEMBERED: Final = 1000
 
 
 class Upstream:
@@ -60,7 +60,8 @@ class Upstream:
         self._idle = idle
         self._backoff = backoff
         self._connections = connections
-        self._accepted: dict[str, Asking] = {}
+        self._api_key = api_key
+        self._memory = Memory()
         self._session: aiohttp.ClientSession
 
     async def __aenter__(self) -> Self:
@@ -133,30 +134,42 @@ class Upstream:
         return asked + self._backoff * (1 << attempt) * jitter
 
     async def _negotiate(self, call: ModelCall, listener: Listener | None) -> Completion:
-        """Ask for the envelope in the best way that this upstream accepts for this model."""
-        if not call.allowed:
-            return await self._ask(call, Asking.PROMPT, listener)
-        asking = self._accepted.get(call.model, Asking.SCHEMA)
+        """Ask in the best way that this upstream accepts for this model."""
+        habits = self._memory.of(call.model)
+        adaptation = habits.adaptation
         while True:
             try:
-                completion = await self._ask(call, asking, listener)
+                answer = await self._ask(call, adaptation, listener)
                 break
-            except faults.Rejected:
-                if asking is Asking.PROMPT:
-                    raise
-                asking = Asking(asking + 1)
-        if asking is not Asking.SCHEMA and len(self._accepted) < MAX_REMEMBERED:
-            self._accepted[call.model] = asking
-        return completion
+            except faults.Rejected as rejected:
+                adaptation = self._give_way(call, adaptation, rejected, listener is not None)
+        if adaptation is not habits.adaptation:
+            habits.adapt(adaptation)
+        if answer.odd:
+            habits.note(answer.odd)
+        return answer.completion(call)
 
-    async def _ask(self, call: ModelCall, asking: Asking, listener: Listener | None) -> Completion:
-        body = wire.request(call, asking, stream=listener is not None)
+    def _give_way(
+        self, call: ModelCall, current: Adaptation, rejected: faults.Rejected, stream: bool
+    ) -> Adaptation:
+        """How to ask again. Raises UpstreamError if there is no other way."""
+        after = adapted(current, call, rejected.refusal, stream=stream)
+        if after is not None:
+            return after
+        named = rejected.refusal.names(sent(current, call, stream=stream))
+        own = {name if name in call.insisted else TWINS.get(name, name) for name in named}
+        if own := own & call.insisted:
+            raise faults.unsupported(min(own), rejected.refusal, self._api_key) from None
+        raise rejected
+
+    async def _ask(
+        self, call: ModelCall, adaptation: Adaptation, listener: Listener | None
+    ) -> Answer:
+        body = wire.request(call, adaptation, stream=listener is not None)
         async with await self._post(body, streams=listener is not None) as response:
             if listener is None:
-                answer = await exchange.read(response, self._idle)
-            else:
-                answer = await exchange.listen(response, listener, self._idle)
-        return answer.completion(call)
+                return await exchange.read(response, self._idle)
+            return await exchange.listen(response, listener, self._idle)
 
     async def _post(self, body: bytes, *, streams: bool) -> aiohttp.ClientResponse:
         """The response as soon as its head is there."""

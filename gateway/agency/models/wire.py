@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from enum import IntEnum
-from typing import Final
 
 import msgspec
 
 from gateway.agency.model import Completion, FinishReason, Json, ModelCall, Usage
-from gateway.agency.models import faults
+from gateway.agency.models import chunks, faults
+from gateway.agency.models.adaptation import Adaptation, Asking
+from gateway.agency.models.chunks import Choice, Chunk, Tokens
 from gateway.agency.models.tokens import estimate
 from gateway.agency.speech import envelope
 from gateway.errors import UpstreamError
@@ -20,27 +20,22 @@ MAX_BODY = 16 << 20
 MAX_TOKENS = 1 << 30
 """A count above this is no count."""
 
+NO_ERRORS = {b"null", b"false", b"0", b'""', b"{}", b"[]"}
+
 RESERVED = {"model", "messages", "stream", "stream_options", "response_format", "n"}
 
 
-class Asking(IntEnum):
-    """How an envelope is asked for, best first. Few upstreams know the first, some none."""
-
-    SCHEMA = 0
-    JSON = 1
-    PROMPT = 2
-
-
-def request(call: ModelCall, asking: Asking, *, stream: bool) -> bytes:
+def request(call: ModelCall, adaptation: Adaptation, *, stream: bool) -> bytes:
     """The body of a chat completion."""
-    body: dict[str, Json] = {k: v for k, v in call.params.items() if k not in RESERVED}
+    body = {k: v for k, v in adaptation.params(call).items() if k not in RESERVED}
     body["model"] = call.model
-    body["messages"] = call.messages
-    if call.allowed and asking is not Asking.PROMPT:
-        body["response_format"] = _response_format(call.allowed, asking)
+    body["messages"] = adaptation.messages(call.messages)
+    if call.allowed and adaptation.asking is not Asking.PROMPT:
+        body["response_format"] = _response_format(call.allowed, adaptation.asking)
     if stream:
         body["stream"] = True
-        body["stream_options"] = {"include_usage": True}
+        if not adaptation.drops("stream_options"):
+            body["stream_options"] = {"include_usage": True}
     return encoded(body)
 
 
@@ -67,33 +62,6 @@ def _plain(value: object) -> object:
 _encoder = msgspec.json.Encoder(enc_hook=_plain)
 
 
-class _Said(msgspec.Struct, gc=False):
-    content: str | None = None
-    refusal: str | None = None
-
-
-class _Choice(msgspec.Struct, gc=False):
-    index: int | None = None
-    delta: _Said | None = None
-    message: _Said | None = None
-    finish_reason: str | None = None
-
-
-class _Tokens(msgspec.Struct, gc=False):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-
-
-class _Chunk(msgspec.Struct):
-    """A chunk of a stream or a whole answer: they differ in `delta` and `message` alone."""
-
-    choices: list[_Choice] | None = None
-    usage: _Tokens | None = None
-    error: msgspec.Raw = msgspec.Raw(b"null")
-
-
-_decode: Final = msgspec.json.Decoder(_Chunk).decode
-
 _REASONS: dict[str, FinishReason] = {
     "length": "length",
     "max_tokens": "length",
@@ -111,9 +79,13 @@ class Answer:
         self.spoken = False
         """Whether there was a message at all, be it empty."""
         self.failure: UpstreamError | None = None
+        self.odd: dict[str, None] = {}
+        """The paths of what did not keep to the API, in the order of their coming."""
         self._pieces: list[str] = []
         self._size = 0
-        self._usage: _Tokens | None = None
+        self._loose = False
+        self._half = ""
+        self._usage: Tokens | None = None
 
     def take(self, payloads: Sequence[bytes]) -> list[str]:
         """The new pieces of text. After a failure nothing more is read."""
@@ -122,25 +94,36 @@ class Answer:
             if payload.startswith(b"[DONE]"):
                 self.done = True
                 break
+            if payload.isspace() or not payload:  # a heartbeat
+                continue
             try:
-                self._add(_decode(payload))
-            except (msgspec.MsgspecError, ValueError, RecursionError):
+                self._add(self._read(payload))
+            except (ValueError, RecursionError):
                 self.failure = faults.invalid()
             if self.failure is not None:
                 break
         return self._pieces[start:]
 
-    def _add(self, chunk: _Chunk) -> None:
+    def _read(self, payload: bytes) -> Chunk:
+        try:
+            return chunks.decode(payload)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            chunk, odd = chunks.tolerate(payload)
+        self._loose = True
+        self.odd.update(dict.fromkeys(odd or ["text"]))
+        return chunk
+
+    def _add(self, chunk: Chunk) -> None:
         if chunk.choices:
             for choice in chunk.choices:
                 if not choice.index:
                     self._choose(choice)
         if chunk.usage is not None:
             self._usage = chunk.usage
-        if chunk.error is not _NO_ERROR and bytes(chunk.error) != b"null":
+        if chunk.error is not chunks.NO_ERROR and bytes(chunk.error) not in NO_ERRORS:
             self.failure = faults.reported(chunk.error)
 
-    def _choose(self, choice: _Choice) -> None:
+    def _choose(self, choice: Choice) -> None:
         if choice.finish_reason:
             self.finish_reason = choice.finish_reason
         said = choice.delta or choice.message
@@ -148,11 +131,24 @@ class Answer:
             return
         self.spoken = True
         if piece := said.content or said.refusal:
-            # Postgres can't store NUL, and no answer needs it.
-            self._pieces.append(piece.replace("\0", "\ufffd") if "\0" in piece else piece)
-            self._size += len(piece)
-            if self._size > MAX_BODY:
-                self.failure = faults.too_large()
+            self._keep(piece)
+
+    def _keep(self, piece: str) -> None:
+        # msgspec lets no half of a surrogate pair pass, and the other way is seldom gone.
+        if self._loose and not (piece := self._whole(piece)):
+            return
+        # Postgres can't store NUL, and no answer needs it.
+        self._pieces.append(piece.replace("\0", "\ufffd") if "\0" in piece else piece)
+        self._size += len(piece)
+        if self._size > MAX_BODY:
+            self.failure = faults.too_large()
+
+    def _whole(self, piece: str) -> str:
+        """The piece without the half of a character, whose other half comes with the next one."""
+        piece, self._half = self._half + piece, ""
+        if "\ud800" <= piece[-1] <= "\udbff":
+            piece, self._half = piece[:-1], piece[-1]
+        return envelope.storable(piece)
 
     def completion(self, call: ModelCall) -> Completion:
         text = "".join(self._pieces)
@@ -165,6 +161,3 @@ class Answer:
             return None
         counts = (usage.prompt_tokens, usage.completion_tokens)
         return Usage(*counts) if all(0 <= count < MAX_TOKENS for count in counts) else None
-
-
-_NO_ERROR: Final = _Chunk().error

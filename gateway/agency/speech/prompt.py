@@ -73,7 +73,8 @@ You work in a team. You say something to somebody by answering with one JSON obj
 else: {"to": <number>, "context": "<text>"}. "to" is the number of the one you speak to, "context" \
 is what you say. To speak to several at the same time, answer with a JSON array of such objects; \
 you go on when all of them have answered. What others say to you comes as {"from": <number>, \
-"context": "<text>"}; a message from -2 is a note of the system that carries your messages."""
+"context": "<text>"}, several at the same time as an array of such objects; a message from -2 is a \
+note of the system that carries your messages."""
 
 ENTRY = """\
 You alone speak with the end user, whose number is 0. Messages from 0 are from the end user. Ask \
@@ -137,12 +138,12 @@ def compose(
     """The messages of a model call. `entries` are in order; `budget` is in tokens."""
     room = budget * CHARACTERS_PER_TOKEN - len(system)
     messages: list[ChatMessage] = [{"role": "system", "content": system}]
-    for (_, role), group in groupby(_fitting(entries, room), key=_utterance):
+    for role, group in groupby(_fitting(entries, room), key=_role):
         if role == "assistant":
             said = [Envelope(entry.to_id or END_USER, entry.text) for entry in group]
             messages.append({"role": "assistant", "content": encode_outbound(said)})
         else:
-            messages.extend(_inbound(entry) for entry in group)
+            messages.append({"role": "user", "content": _heard(list(group))})
     return messages
 
 
@@ -152,28 +153,34 @@ def plain(
     """The messages of a call to a model that answers on its own: what was said, as it was said."""
     room = budget * CHARACTERS_PER_TOKEN - len(system or "")
     messages: list[ChatMessage] = [{"role": "system", "content": system}] if system else []
-    messages.extend(_plain(entry) for entry in _fitting(entries, room))
+    for role, group in groupby(_fitting(entries, room), key=_role):
+        messages.append({"role": role, "content": _content(list(group))})
     return messages
 
 
-def _plain(entry: Entry) -> ChatMessage:
-    if entry.parts is None:
-        return {"role": entry.role, "content": entry.told}
-    rest = [part for part in entry.parts if part.get("type") != "text"]
-    return {"role": entry.role, "content": [{"type": "text", "text": entry.told}, *rest]}
+def _role(entry: Entry) -> str:
+    """Neighbours of one role go out as one message: many a model's template takes no other."""
+    return entry.role
 
 
-def _utterance(entry: Entry) -> tuple[UUID | int | None, str]:
-    """What one step said stands in one message. Imported answers have no step: each is its own."""
-    return (entry.step_id or id(entry) if entry.role == "assistant" else None), entry.role
+def _content(entries: Sequence[Entry]) -> Json:
+    if all(entry.parts is None for entry in entries):
+        return "\n\n".join(entry.told for entry in entries)
+    return [part for entry in entries for part in _parts(entry, entry.told)]
 
 
-def _inbound(entry: Entry) -> ChatMessage:
-    envelope = encode_inbound(entry.from_id or END_USER, entry.told)
-    if entry.parts is None:
-        return {"role": "user", "content": envelope}
-    rest = [part for part in entry.parts if part.get("type") != "text"]
-    return {"role": "user", "content": [{"type": "text", "text": envelope}, *rest]}
+def _heard(entries: Sequence[Entry]) -> Json:
+    """One envelope, an array of several, or a text part for each where there are other parts."""
+    envelopes = [encode_inbound(entry.from_id or END_USER, entry.told) for entry in entries]
+    if all(entry.parts is None for entry in entries):
+        return envelopes[0] if len(envelopes) == 1 else f"[{','.join(envelopes)}]"
+    told = zip(entries, envelopes, strict=True)
+    return [part for entry, envelope in told for part in _parts(entry, envelope)]
+
+
+def _parts(entry: Entry, text: str) -> list[Json]:
+    rest = [part for part in entry.parts or () if part.get("type") != "text"]
+    return [{"type": "text", "text": text}, *rest]
 
 
 def _fitting(entries: Sequence[Entry], room: int) -> Sequence[Entry]:

@@ -64,6 +64,7 @@ class Caller:
             params=self._params(agent, entry=entry),
             allowed=self._work.allowed(agent_id),
             timeout=seconds,
+            insisted=frozenset(self._plan.ask.sampling) if entry else frozenset(),
         )
         return await self._complete(call, asked, streamed=entry and self._reply.streamed)
 

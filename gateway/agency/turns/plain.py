@@ -57,6 +57,7 @@ class PlainTurn:
             messages=plain(system, said),
             params=stored.ask.sampling,
             timeout=stored.ask.within(Limits()).seconds,
+            insisted=frozenset(stored.ask.sampling),
         )
 
     def _listener(self, release: Release) -> OnText | None:

@@ -11,13 +11,18 @@ from gateway.errors import GatewayError, TurnCancelled, TurnFailed, Unavailable
 
 
 def describe(error: GatewayError) -> dict[str, Json]:
-    """An error as it is kept with a turn: `{code, message, type, status}`."""
-    return {
+    """An error as it is kept with a turn: `{code, message, type, status, param?, transient?}`."""
+    kept: dict[str, Json] = {
         "code": error.code,
         "message": error.message,
         "type": error.type,
         "status": error.status,
     }
+    if error.param is not None:
+        kept["param"] = error.param
+    if error.retryable is not False:
+        kept["transient"] = True
+    return kept
 
 
 def into(reply: Reply, stored: StoredTurn) -> bool:
@@ -49,7 +54,14 @@ def _failure(kept: Mapping[str, Json]) -> GatewayError:
     """The error that was answered when the turn failed."""
     code, status, kind = kept.get("code"), kept.get("status"), kept.get("type")
     message = str(kept.get("message") or "The turn failed.")
-    error = TurnFailed(message, code=code if isinstance(code, str) else None)
+    param = kept.get("param")
+    error = TurnFailed(
+        message,
+        code=code if isinstance(code, str) else None,
+        param=param if isinstance(param, str) else None,
+    )
+    if kept.get("transient") is True:
+        error.retryable = None
     if isinstance(status, int) and isinstance(kind, str):
         error.status, error.type = status, kind
     return error

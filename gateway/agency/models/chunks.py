@@ -1,0 +1,158 @@
+"""A chunk of an upstream's stream, or its whole answer, as far as it is needed.
+
+`decode` reads by types and is fast. What it refuses, `tolerate` reads once more as freely as the
+openai package does: one odd member must not cost the answer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+
+class Said(msgspec.Struct, gc=False):
+    content: str | None = None
+    refusal: str | None = None
+
+
+class Choice(msgspec.Struct, gc=False):
+    index: int | None = None
+    delta: Said | None = None
+    message: Said | None = None
+    finish_reason: str | None = None
+
+
+class Tokens(msgspec.Struct, gc=False):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+NO_ERROR: Final = msgspec.Raw(b"null")
+
+
+class Chunk(msgspec.Struct):
+    """A chunk and a whole answer differ in `delta` and `message` alone."""
+
+    choices: list[Choice] | None = None
+    usage: Tokens | None = None
+    error: msgspec.Raw = NO_ERROR
+
+
+decode: Final = msgspec.json.Decoder(Chunk).decode
+"""Raises MsgspecError, ValueError or RecursionError."""
+
+
+def tolerate(payload: bytes) -> tuple[Chunk, list[str]]:
+    """The chunk, and the paths of what is odd in it. Raises ValueError or RecursionError if this is
+    no JSON object, or its text can't be found.
+
+    Texts may hold halves of surrogate pairs: msgspec refuses them, and an upstream that cuts a
+    character in two sends them.
+    """
+    body: object = json.loads(payload)
+    if not isinstance(body, dict):
+        raise ValueError("not an object")  # noqa: TRY004  the payload is wrong, not the caller
+    odd: list[str] = []
+    error = body.get("error")
+    chunk = Chunk(
+        list(_choices(body.get("choices"), odd)),
+        _tokens(body.get("usage"), odd),
+        NO_ERROR if error is None else msgspec.Raw(json.dumps(error)),
+    )
+    return chunk, odd
+
+
+def _choices(choices: object, odd: list[str]) -> Iterator[Choice]:
+    if not isinstance(choices, list):
+        if choices is not None:
+            odd.append("choices")
+        return
+    for choice in choices:
+        if not isinstance(choice, dict):
+            odd.append("choices[]")
+            continue
+        yield Choice(
+            _number(choice.get("index"), "choices[].index", odd),
+            _said(choice.get("delta"), "choices[].delta", odd),
+            _said(choice.get("message"), "choices[].message", odd),
+            _reason(choice.get("finish_reason"), odd),
+        )
+
+
+def _said(said: object, path: str, odd: list[str]) -> Said | None:
+    match said:
+        case None:
+            return None
+        case dict():
+            refusal = said.get("refusal")
+            if not (refusal is None or isinstance(refusal, str)):
+                odd.append(f"{path}.refusal")
+                refusal = None
+            return Said(_content(said.get("content"), f"{path}.content", odd), refusal)
+        case str():
+            odd.append(path)
+            return Said(said)
+        case _:
+            odd.append(path)
+            return None
+
+
+def _content(content: object, path: str, odd: list[str]) -> str | None:
+    """The text of a list of parts is that of its text parts: thoughts are none of it."""
+    match content:
+        case None | str():
+            return content
+        case dict():
+            content = [content]
+        case list():
+            pass
+        case _:
+            raise ValueError("a text that is none")
+    odd.append(path)
+    return "".join(map(_text, content))
+
+
+def _text(part: object) -> str:
+    match part:
+        case str():
+            return part
+        case {"type": "text" | "output_text", "text": str(text)}:
+            return text
+        case {"text": str(text), **others} if "type" not in others:
+            return text
+        case _:
+            return ""
+
+
+def _reason(reason: object, odd: list[str]) -> str | None:
+    """Whatever stands there says that the answer has ended."""
+    if reason is None or isinstance(reason, str):
+        return reason
+    odd.append("choices[].finish_reason")
+    return None if reason is False else "stop"
+
+
+def _tokens(usage: object, odd: list[str]) -> Tokens | None:
+    if not isinstance(usage, dict):
+        if usage is not None:
+            odd.append("usage")
+        return None
+    return Tokens(
+        _number(usage.get("prompt_tokens"), "usage.prompt_tokens", odd),
+        _number(usage.get("completion_tokens"), "usage.completion_tokens", odd),
+    )
+
+
+def _number(value: object, path: str, odd: list[str]) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    odd.append(path)
+    if isinstance(value, float | str):
+        try:
+            return int(float(value))
+        except (ValueError, OverflowError):
+            return None
+    return None

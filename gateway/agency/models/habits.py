@@ -1,0 +1,58 @@
+"""What is known of how an upstream serves its models. Each process learns it anew."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from gateway.agency.models.adaptation import AS_ASKED, Adaptation
+
+log = logging.getLogger(__name__)
+
+MAX_MODELS = 1000
+"""Rooms may name any model: the one that was learned of first is forgotten first."""
+MAX_DROPPED = 64
+"""Parts of one model's requests. What is dropped beyond them is found out again each time."""
+
+
+@dataclass(slots=True)
+class Habits:
+    """How one model is served. `odd` are the paths of what was odd in its answers."""
+
+    model: str
+    adaptation: Adaptation = AS_ASKED
+    odd: set[str] = field(default_factory=set)
+
+    def adapt(self, adaptation: Adaptation) -> None:
+        """Requests that were changed so were taken."""
+        learned = self.adaptation | adaptation
+        if learned == self.adaptation:
+            return
+        fields = learned.told(self.adaptation)
+        log.warning("requests are adapted to a model", extra={"model": self.model, **fields})
+        if len(learned.dropped) <= MAX_DROPPED:
+            self.adaptation = learned
+
+    def note(self, paths: Iterable[str]) -> None:
+        """Log what does not keep to the API, once."""
+        if new := [path for path in paths if path not in self.odd]:
+            self.odd.update(new)
+            log.warning(
+                "a model's answer is oddly written", extra={"model": self.model, "odd": new}
+            )
+
+
+class Memory:
+    """The habits of an upstream's models, by name."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Habits] = {}
+
+    def of(self, model: str) -> Habits:
+        known = self._known.get(model)
+        if known is None:
+            if len(self._known) >= MAX_MODELS:
+                del self._known[next(iter(self._known))]
+            known = self._known[model] = Habits(model)
+        return known
