@@ -27,9 +27,10 @@ from gateway.routes import progress
 from gateway.routes.errors import handle
 from gateway.routes.guards import TOKENED, token_of
 from gateway.routes.pages import MISSING
+from gateway.settings import Settings
 from gateway.streams.feed import Feed, Position, Unusable, Wish, no_channel
 from gateway.streams.source import Reader
-from gateway.streams.sse import Audience, changes, respond
+from gateway.streams.sse import Audience, Pace, changes, respond
 from gateway.streams.tokens import Tokens
 
 MOST_DIGITS = 18
@@ -83,6 +84,7 @@ async def follow_channel(
     feed: NamedDependency[Feed],
     watch: NamedDependency[Watch],
     tokens: NamedDependency[Tokens],
+    settings: NamedDependency[Settings],
     token: StreamToken = None,
     last_event_id: LastEventId = None,
     view: View = None,
@@ -95,14 +97,15 @@ async def follow_channel(
         raise InvalidRequest("view is 'full', or left out.", param="view")
     key_id = await _key_id(request, channel, token, tokens)
     position = _position(_last_event_id(request) or last_event_id)
+    pace = Pace(settings.ping, settings.send_timeout)
     if channel.startswith(progress.PREFIX):
         onlooker = Onlooker(progress.read_channel(channel), key_id)
-        return _Stream(request, watch.follow(onlooker, position), progress.progress)
+        return _Stream(request, watch.follow(onlooker, position), progress.progress, pace)
     conversation_id, only = read_channel(channel)
     wish = Wish(
         Reader(conversation_id, key_id), position, only, full=view == "full" and only is None
     )
-    return _Stream(request, feed.follow(wish), partial(changes, feed))
+    return _Stream(request, feed.follow(wish), partial(changes, feed), pace)
 
 
 @post(
@@ -178,6 +181,7 @@ class _Stream(Generic[Follower]):
     request: Asking
     following: AbstractAsyncContextManager[Follower | None]
     tell: Callable[[Follower], AsyncGenerator[bytes, None]]
+    pace: Pace
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         begun = False
@@ -187,7 +191,7 @@ class _Stream(Generic[Follower]):
                 if follower is None:
                     await self._answer(Response(b"", status_code=204), scope, receive, send)
                 else:
-                    await respond(follower, self.tell(follower), receive, send)
+                    await respond(follower, self.tell(follower), self.pace, receive, send)
         except GatewayError as error:
             if begun:
                 raise

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncGenerator, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from litestar.types import Receive, Send
@@ -19,9 +20,6 @@ from gateway.streams.follower import Deltas, Ending, Follower, Moment
 
 log = logging.getLogger(__name__)
 
-PING_S = 15.0
-SEND_S = 5.0
-"""A reader that takes nothing for so long is cut off."""
 RETRY_MS = 1000, 3000
 """When a reader should come back. They are spread, or all would come back at once."""
 CHUNK = 64 * 1024
@@ -33,6 +31,14 @@ HEADERS = [
 ]
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds: between two pings, and until a reader that takes nothing is cut off."""
+
+    ping: float
+    send: float
+
+
 class Audience(Protocol):
     """Whoever is told something, until there is an ending."""
 
@@ -42,7 +48,11 @@ class Audience(Protocol):
 
 
 async def respond(
-    reader: Audience, pieces: AsyncGenerator[bytes, None], receive: Receive, send: Send
+    reader: Audience,
+    pieces: AsyncGenerator[bytes, None],
+    pace: Pace,
+    receive: Receive,
+    send: Send,
 ) -> None:
     """Send the pieces until they or the reader end.
 
@@ -50,7 +60,7 @@ async def respond(
     reader to leave, and a timer: `EventSourceResponse` with its four tasks takes 25 KB more.
     """
     watching = asyncio.create_task(_watch(reader, receive))
-    line = _Line(send, reader)
+    line = _Line(send, reader, pace)
     try:
         await line.open()
         await line.say(b"retry: %d\n\n" % random.randint(*RETRY_MS))  # noqa: S311  no secret
@@ -78,28 +88,29 @@ class _Line:
     """The way to one reader. It is pinged, so that neither a proxy on the way nor the reader takes
     it for dead, and so that a reader that is gone is noticed. Raises TimeoutError."""
 
-    __slots__ = ("_pinging", "_reader", "_send", "_timer")
+    __slots__ = ("_pace", "_pinging", "_reader", "_send", "_timer")
 
-    def __init__(self, send: Send, reader: Audience) -> None:
+    def __init__(self, send: Send, reader: Audience, pace: Pace) -> None:
         self._send = send
         self._reader = reader
+        self._pace = pace
         self._pinging: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     async def open(self) -> None:
-        async with asyncio.timeout(SEND_S):
+        async with asyncio.timeout(self._pace.send):
             await self._send({"type": "http.response.start", "status": 200, "headers": HEADERS})
         self._arm()
 
     async def say(self, chunk: bytes) -> bool:
         """False if there was nothing to say."""
         if chunk and self._reader.ending is not Ending.GONE:
-            async with asyncio.timeout(SEND_S):
+            async with asyncio.timeout(self._pace.send):
                 await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
         return bool(chunk)
 
     async def close(self) -> None:
-        async with asyncio.timeout(SEND_S):
+        async with asyncio.timeout(self._pace.send):
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def hang_up(self) -> None:
@@ -110,7 +121,7 @@ class _Line:
 
     def _arm(self) -> None:
         self._pinging = None
-        self._timer = asyncio.get_running_loop().call_later(PING_S, self._begin_ping)
+        self._timer = asyncio.get_running_loop().call_later(self._pace.ping, self._begin_ping)
 
     def _begin_ping(self) -> None:
         self._pinging = asyncio.create_task(self._ping(), name="ping a reader")

@@ -105,6 +105,15 @@ def steps(told: Subscription) -> list[tuple[str, int, int]]:
 # ---- the story ----------------------------------------------------------------------------------
 
 
+async def test_a_silent_channel_is_pinged_again_and_again(
+    index: Index, start_gateway: StartGateway
+) -> None:
+    shelf = await Shelf.of(await start_gateway(ping=0.1), "ann")
+    await shelf.create()
+    async with watching(shelf, await shelf.add("It waits for its turn.")) as told:
+        await told.until(lambda one: one.comments.count("ping") >= 3)
+
+
 async def test_a_large_upload_tells_how_far_it_is_until_it_is_ready(gateway: Gateway) -> None:
     shelf = await Shelf.of(gateway, "ann")
     await shelf.create()

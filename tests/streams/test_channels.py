@@ -458,7 +458,10 @@ async def test_the_full_view_sends_it_all_at_most_once_a_second(gateway: Gateway
 # ---- slow readers, ends -------------------------------------------------------------------------
 
 
-async def test_a_reader_that_stops_reading_is_cut_off_and_goes_on(gateway: Gateway) -> None:
+async def test_a_reader_that_stops_reading_is_cut_off_and_goes_on(
+    start_gateway: StartGateway,
+) -> None:
+    gateway = await start_gateway(send_timeout=2.0)
     writer = await room(gateway)
     reader = socket.socket()
     reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
