@@ -8,7 +8,7 @@ import time
 import click
 
 from gateway import __version__
-from gateway.first_start import RootKey
+from gateway.first_start import RootKey, Start
 from gateway.settings import Settings
 
 FIRST_LOOK = 0.3
@@ -16,7 +16,7 @@ FIRST_LOOK = 0.3
 PATIENCE = 60.0
 
 
-def announce(settings: Settings, key: RootKey) -> None:
+def announce(settings: Settings, start: Start) -> None:
     """Wait until the gateway is ready, then tell how to call it."""
     time.sleep(FIRST_LOOK)
     host = _reachable(settings.host)
@@ -26,7 +26,7 @@ def announce(settings: Settings, key: RootKey) -> None:
             click.echo("The gateway is not ready; `gateway doctor` says what is missing.")
             return
         time.sleep(0.05)
-    click.echo(told(settings, key))
+    click.echo(told(settings, start))
 
 
 def is_ready(host: str, port: int) -> bool:
@@ -40,12 +40,13 @@ def is_ready(host: str, port: int) -> bool:
         connection.close()
 
 
-def told(settings: Settings, key: RootKey) -> str:
+def told(settings: Settings, start: Start) -> str:
     """The whole text; the example can be pasted as it stands."""
     host = _reachable(settings.host)
     shown = f"[{host}]" if ":" in host else host
-    base_url = f"http://{shown}:{settings.port}/api/agency/1"
-    where, first, expression = _key(settings, key)
+    agency = "" if start.agency_id is None else f"/api/agency/{start.agency_id}"
+    base_url = f"http://{shown}:{settings.port}{agency}"
+    where, first, expression = _key(settings, start.key)
     lines = [
         f"Agency gateway {__version__}",
         "",
@@ -57,6 +58,9 @@ def told(settings: Settings, key: RootKey) -> str:
         lines.append("            Set OPENAI_API_KEY or OPENAI_BASE_URL to have one.")
     else:
         lines.append(f"  model     {settings.default_model}")
+    if start.agency_id is None:
+        return "\n".join([*lines, "", NO_AGENCY, ""])
+    call = EXAMPLE.format(start.agency_id)
     return "\n".join(
         [
             *lines,
@@ -65,13 +69,17 @@ def told(settings: Settings, key: RootKey) -> str:
             "",
             first,
             f"client = OpenAI(base_url={base_url!r}, api_key={expression})",
-            f"print(client.chat.completions.create({EXAMPLE}).choices[0].message.content)",
+            f"print(client.chat.completions.create({call}).choices[0].message.content)",
             "",
         ]
     )
 
 
-EXAMPLE = 'model="agency/1", messages=[{"role": "user", "content": "A web page for a bakery?"}]'
+EXAMPLE = 'model="agency/{}", messages=[{{"role": "user", "content": "A web page for a bakery?"}}]'
+NO_AGENCY = (
+    "There is no agency any more. Make one: gateway agency apply FILE, "
+    "or POST /api/agencies (see docs/api.md)."
+)
 
 
 def _key(settings: Settings, key: RootKey) -> tuple[str, str, str]:

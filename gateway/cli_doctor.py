@@ -8,13 +8,14 @@ from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 from functools import partial
 
-import asyncpg
 import click
 
 from gateway import embedded, telemetry
-from gateway.errors import GatewayError, Unavailable
+from gateway.connection import check_mode
+from gateway.database import open_database
+from gateway.errors import GatewayError
 from gateway.health import Check, Checks, Ping, Result
-from gateway.migrate import connect, pending
+from gateway.migrate import pending
 from gateway.resources import list_checks, open_index, open_model
 from gateway.settings import Settings, read
 
@@ -70,14 +71,11 @@ def _embedded_chroma(settings: Settings, ping: Ping) -> Check:
 
 
 async def _ping_database(dsn: str) -> None:
-    connection = await connect(dsn)
-    try:
-        if todo := await pending(connection):
+    """Connect as `gateway serve` does."""
+    await check_mode(dsn)
+    async with open_database(dsn, pool_size=1) as database:
+        if todo := await pending(database):
             click.echo(f"  note    {len(todo)} migrations are due: `gateway serve` runs them.")
-    except asyncpg.PostgresError as error:
-        raise Unavailable(f"Postgres refuses: {error.args[0]}") from error
-    finally:
-        await connection.close()
 
 
 def _failing(error: GatewayError) -> Ping:

@@ -7,7 +7,7 @@ The hot path hands SQL to `fetch` and `fetchrow`; Piccolo's queries run on the s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from types import TracebackType
 from typing import Literal, Protocol, TypeAlias
@@ -16,6 +16,7 @@ import asyncpg
 from piccolo.engine.postgres import PostgresEngine, PostgresTransaction
 from piccolo.querystring import QueryString
 
+from gateway.connection import LIMIT, SESSION, SHARED, options, prepares, reasons
 from gateway.errors import Unavailable
 
 Row: TypeAlias = asyncpg.Record
@@ -25,17 +26,6 @@ POOL_SIZE = 16
 STATEMENT_TIMEOUT = 10.0
 """Seconds. asyncpg waits for ever on a frozen backend without one."""
 
-SESSION = {
-    "application_name": "agency-gateway",
-    "timezone": "UTC",
-    # A process that is frozen inside a transaction must not hold its locks for ever.
-    "idle_in_transaction_session_timeout": "5s",
-    # Rows are found by ids: a plan made for one long conversation serves no other better, and to
-    # make it takes longer than to run it. Nor are pages on the other side of a disk's arm.
-    "plan_cache_mode": "force_generic_plan",
-    "random_page_cost": "1.1",
-}
-
 
 class Query(Protocol):
     """What Piccolo's queries have in common: the SQL they stand for."""
@@ -44,6 +34,8 @@ class Query(Protocol):
     def querystrings(self) -> Sequence[QueryString]: ...
 
 
+_SHARED = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
+"""What comes of prepared statements where a pooler lends a session to each transaction."""
 _AWAY = (
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
@@ -58,7 +50,12 @@ _AWAY = (
 )
 
 
-def _away() -> Unavailable:
+_SHARED = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
+
+
+def _away(error: BaseException) -> Unavailable:
+    if isinstance(error, _SHARED):
+        return Unavailable(SHARED)
     return Unavailable("The database can't be reached; try again.")
 
 
@@ -67,7 +64,7 @@ def _unavailable() -> Iterator[None]:
     try:
         yield
     except _AWAY as error:
-        raise _away() from error
+        raise _away(error) from error
 
 
 class Transaction(PostgresTransaction):
@@ -88,6 +85,8 @@ class Transaction(PostgresTransaction):
     async def begin(self) -> None:
         try:
             await self.transaction.start()
+            if not self.engine.prepares:
+                await self.connection.execute(f"SET LOCAL {LIMIT}")
         except BaseException:
             await self.engine.mend(self.connection)
             raise
@@ -130,8 +129,9 @@ class Database(PostgresEngine):
 
     pool: asyncpg.Pool | None
 
-    def __init__(self, config: Mapping[str, object], size: int = POOL_SIZE) -> None:
-        super().__init__(config=dict(config))
+    def __init__(self, dsn: str, size: int = POOL_SIZE) -> None:
+        super().__init__(config=options(dsn))
+        self.prepares = prepares(dsn)
         self._idle: list[Connection] = []
         self._closed = False
         self.lent = 0
@@ -257,7 +257,7 @@ class _Use:
         try:
             self._connection = await self._database.lend()
         except _AWAY as error:
-            raise _away() from error
+            raise _away(error) from error
         return self._connection
 
     async def __aexit__(
@@ -274,7 +274,7 @@ class _Use:
                     self._connection.terminate()
                 await self._database.mend(self._connection)
         if isinstance(error, _AWAY):
-            raise _away() from error
+            raise _away(error) from error
 
 
 def _do(acts: Sequence[Callable[[], None]]) -> None:
@@ -301,18 +301,21 @@ async def _keep_session(connection: asyncpg.Connection) -> None:
     """In place of asyncpg's reset, a round trip after every use: we change no session state."""
 
 
+async def _begin_session(connection: asyncpg.Connection) -> None:
+    await connection.execute(SESSION)
+
+
 @asynccontextmanager
 async def open_database(dsn: str, *, pool_size: int = POOL_SIZE) -> AsyncIterator[Database]:
-    """Connect, and close on leaving. Raises Unavailable if Postgres does not answer in 10 s."""
-    database = Database({"dsn": dsn}, pool_size)
-    with _unavailable():
+    """Connect, and close on leaving. Raises Unavailable with the reason if that is not possible."""
+    database = Database(dsn, pool_size)
+    with reasons():
         await database.start_connection_pool(
             min_size=1,
             max_size=pool_size,
-            timeout=STATEMENT_TIMEOUT,
             command_timeout=STATEMENT_TIMEOUT,
+            init=_begin_session if database.prepares else None,
             reset=_keep_session,
-            server_settings=SESSION,
         )
     try:
         yield database

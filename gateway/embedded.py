@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from gateway.connection import unprepared
 from gateway.postmaster import Postmaster
 from gateway.settings import Settings
 
@@ -20,7 +21,8 @@ from gateway.settings import Settings
 def database(settings: Settings) -> Iterator[str]:
     """The DSN of the operator's Postgres, else of the embedded one, which runs as long as this."""
     if settings.database_url is not None:
-        yield settings.database_url
+        prepared = settings.prepared_statements
+        yield settings.database_url if prepared else unprepared(settings.database_url)
         return
     with running(settings.data_dir / "postgres") as dsn:
         yield dsn

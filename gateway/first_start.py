@@ -12,13 +12,15 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.connection import check_mode, connect
 from gateway.errors import InvalidRequest
-from gateway.migrate import connect, migrate
+from gateway.migrate import migrate
 from gateway.settings import Settings
 
 KEY_FILE = "root_key"
 _ROOT = "SELECT secret_hash FROM api_key WHERE id = 'root' AND revoked_at IS NULL"
 _BLANK = "SELECT NOT EXISTS (SELECT FROM agency)"
+_FIRST = "SELECT min(id) FROM agency WHERE deleted_at IS NULL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,21 +32,30 @@ class RootKey:
     fresh: bool = False
 
 
-async def prepare(settings: Settings, dsn: str) -> RootKey:
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What whoever starts the gateway is told: the key, and an agency to call if there is one."""
+
+    key: RootKey
+    agency_id: int | None
+
+
+async def prepare(settings: Settings, dsn: str) -> Start:
     """Make what is missing. Raises Unavailable, or InvalidRequest for an unusable root key."""
+    if settings.database_url is not None:
+        await check_mode(dsn)
     await migrate(dsn)
     connection = await connect(dsn)
     try:
         installed = await connection.fetchval(_ROOT)
-        blank = await connection.fetchval(_BLANK)
+        key = choose_root_key(settings, installed is not None)
+        if key.token is not None and not _is_installed(key, installed, settings):
+            await _install_root(dsn, key.token)
+        if await connection.fetchval(_BLANK):
+            await _apply_example(dsn)
+        return Start(key, await connection.fetchval(_FIRST))
     finally:
         await connection.close()
-    key = choose_root_key(settings, installed is not None)
-    if key.token is not None and not _is_installed(key, installed, settings):
-        await _install_root(dsn, key.token)
-    if blank and settings.database_url is None:
-        await _apply_example(dsn)
-    return key
 
 
 def choose_root_key(settings: Settings, installed: bool) -> RootKey:

@@ -13,20 +13,24 @@ import logging
 import os
 import re
 import sys
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import asyncpg
 
 from gateway import telemetry
+from gateway.connection import connect, reasons
 from gateway.errors import Unavailable
 
 log = logging.getLogger(__name__)
 LOCK = 0x6167_7721
 """Key of the advisory lock; any number will do that nothing else in the database uses."""
 FOLDER = Path(__file__).resolve().parent.parent / "piccolo_migrations"
-CONNECT_S = 10
 
 _ID = re.compile(r'^ID = "(.+)"$', re.MULTILINE)
+_KNOWN = "SELECT to_regclass('migration') IS NOT NULL"
+_PATIENCE = "SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0"
 _APPLIED = "SELECT name FROM migration WHERE app_name = 'gateway'"
 
 
@@ -37,33 +41,31 @@ async def migrate(dsn: str) -> list[str]:
     """
     connection = await connect(dsn)
     try:
-        if not await pending(connection):
-            return []
-        await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
-        todo = await pending(connection)
-        if todo:
-            await _run_elsewhere(dsn)
-        return todo
+        with reasons():
+            if not await pending(connection):
+                return []
+            # A lock of the transaction: a pooler may give its session to others afterwards.
+            async with connection.transaction():
+                await connection.execute(_PATIENCE)
+                await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
+                todo = await pending(connection)
+                if todo:
+                    await _run_elsewhere(dsn)
+                return todo
     finally:
         await connection.close()
 
 
-async def pending(connection: asyncpg.Connection) -> list[str]:
+class Fetching(Protocol):
+    def fetch(self, sql: str, /) -> Awaitable[Sequence[asyncpg.Record]]: ...
+
+
+async def pending(connection: Fetching) -> list[str]:
     """Ids of the migrations that this database has not seen, oldest first."""
-    try:
-        applied = {row["name"] for row in await connection.fetch(_APPLIED)}
-    except asyncpg.UndefinedTableError:
-        applied = set()
+    (known,) = await connection.fetch(_KNOWN)
+    applied = {row["name"] for row in await connection.fetch(_APPLIED)} if known[0] else set()
     found = [_ID.search(path.read_text()) for path in sorted(FOLDER.glob("m[0-9]*.py"))]
     return sorted({match[1] for match in found if match} - applied)
-
-
-async def connect(dsn: str) -> asyncpg.Connection:
-    """Raises Unavailable."""
-    try:
-        return await asyncpg.connect(dsn, timeout=CONNECT_S)
-    except (OSError, TimeoutError, ValueError, asyncpg.PostgresError) as error:
-        raise Unavailable(f"Postgres can't be reached: {error}") from error
 
 
 async def _run_elsewhere(dsn: str) -> None:

@@ -6,5 +6,5 @@ from piccolo.conf.apps import AppRegistry
 
 from gateway.database import Database
 
-DB = Database({"dsn": os.environ.get("DATABASE_URL")})
+DB = Database(os.environ.get("DATABASE_URL", ""))
 APP_REGISTRY = AppRegistry(apps=["gateway.piccolo_app"])

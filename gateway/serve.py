@@ -54,7 +54,7 @@ def serve() -> None:
 
 
 def _serve(settings: Settings, dsn: str) -> None:
-    key = asyncio.run(prepare(settings, dsn))
+    start = asyncio.run(prepare(settings, dsn))
     os.environ["GATEWAY_PORT"] = str(settings.port)
     if settings.database_url is None:  # the workers need not know that their Postgres is embedded
         os.environ["DATABASE_URL"] = dsn
@@ -73,7 +73,7 @@ def _serve(settings: Settings, dsn: str) -> None:
         log_dictconfig=LOGS,
     )
     # A thread that outlives the workers' start only sleeps while they are forked.
-    threading.Thread(target=announce, args=(settings, key), daemon=True).start()
+    threading.Thread(target=announce, args=(settings, start), daemon=True).start()
     server.serve()
 
 

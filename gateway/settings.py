@@ -24,6 +24,7 @@ class Settings:
     workers: int = 1
     data_dir: Path = Path(".gateway")
     database_url: str | None = field(default=None, repr=False)
+    prepared_statements: bool = True
     redis_url: str | None = field(default=None, repr=False)
     chroma_url: str | None = None
     openai_api_key: str | None = field(default=None, repr=False)
@@ -58,6 +59,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         workers=_number(text, "GATEWAY_WORKERS", default.workers, low=1, high=256),
         data_dir=Path(text.get("GATEWAY_DATA_DIR", str(default.data_dir))),
         database_url=text.get("DATABASE_URL"),
+        prepared_statements=_switch(text, "GATEWAY_PREPARED_STATEMENTS", default=True),
         redis_url=text.get("REDIS_URL"),
         chroma_url=text.get("CHROMA_URL"),
         openai_api_key=text.get("OPENAI_API_KEY"),
@@ -89,6 +91,7 @@ VARIABLES = (
     "GATEWAY_WORKERS",
     "GATEWAY_DATA_DIR",
     "DATABASE_URL",
+    "GATEWAY_PREPARED_STATEMENTS",
     "REDIS_URL",
     "CHROMA_URL",
     "OPENAI_API_KEY",
@@ -136,6 +139,13 @@ def _number(text: Mapping[str, str], name: str, default: int, *, low: int, high:
     if not low <= value <= high:
         raise InvalidRequest(f"{name} must lie between {low} and {high}, not {value}.")
     return value
+
+
+def _switch(text: Mapping[str, str], name: str, *, default: bool) -> bool:
+    value = text.get(name, str(default)).lower()
+    if value not in ("true", "false"):
+        raise InvalidRequest(f"{name} must be true or false, not {text[name]!r}.")
+    return value == "true"
 
 
 def _networks(text: str) -> tuple[str, ...]:
