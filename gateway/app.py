@@ -79,6 +79,7 @@ INJECTED = (
     "engine",
     "feed",
     "library",
+    "plain",
     "settings",
     "shelves",
     "tokens",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from piccolo.conf.apps import AppConfig
 
-from gateway.agency.tables import Agency, Agent, Message, Step, Turn
+from gateway.agency.tables import Agency, Agent, Message, PlainCall, Step, Turn
 from gateway.auth import ApiKey
 from gateway.conversation.tables import (
     Conversation,
@@ -37,6 +37,7 @@ APP_CONFIG = AppConfig(
         Participant,
         ParticipantRight,
         Passage,
+        PlainCall,
         Secret,
         SkillSet,
         Step,

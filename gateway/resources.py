@@ -15,6 +15,7 @@ from gateway.agency.model import Model
 from gateway.agency.models.rehearsal import Rehearsal
 from gateway.agency.models.remote import Remotes
 from gateway.agency.models.upstream import Upstream
+from gateway.agency.plain.models import PlainModels, open_plain
 from gateway.agency.records.hearing import Hearing
 from gateway.agency.teams.catalog import Catalog
 from gateway.agency.turns.checks import Checks as SchemaChecks
@@ -52,6 +53,7 @@ class Resources:
     callers: Callers
     catalog: Catalog
     model: Model
+    plain: PlainModels
     engine: Engine
     checks: Checks
     drain: Drain
@@ -73,6 +75,7 @@ async def open_resources(settings: Settings, dsn: str) -> AsyncIterator[Resource
     async with (
         open_database(dsn) as database,
         open_model(settings) as model,
+        open_plain(_upstream(model), settings.models, database, drain) as plain,
         Remotes(Guard(settings.egress_allow), settings.remote_keys) as remotes,
         open_broker(settings) as broker,
         open_announcer(broker) as announcer,
@@ -95,6 +98,7 @@ async def open_resources(settings: Settings, dsn: str) -> AsyncIterator[Resource
                 callers=Callers(database),
                 catalog=catalog,
                 model=model,
+                plain=plain,
                 engine=engine,
                 checks=Checks(list_checks(settings, database.ping, model.ping, index.ping)),
                 drain=drain,
@@ -135,6 +139,10 @@ def open_model(settings: Settings) -> AbstractAsyncContextManager[Model]:
     if settings.rehearses:
         return nullcontext(Rehearsal())
     return Upstream(settings.openai_base_url, settings.openai_api_key)
+
+
+def _upstream(model: Model) -> Upstream | None:
+    return model if isinstance(model, Upstream) else None
 
 
 def list_checks(

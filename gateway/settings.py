@@ -30,6 +30,8 @@ class Settings:
     openai_api_key: str | None = field(default=None, repr=False)
     openai_base_url: str | None = None
     default_model: str = "gpt-4o-mini"
+    models: tuple[str, ...] = ()
+    """Plain models by name, or `*` alone for all that the upstream lists."""
     embedding_model: str | None = None
     root_key: str | None = field(default=None, repr=False)
     root_key_file: Path | None = None
@@ -65,6 +67,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         openai_api_key=text.get("OPENAI_API_KEY"),
         openai_base_url=text.get("OPENAI_BASE_URL"),
         default_model=text.get("GATEWAY_DEFAULT_MODEL", default.default_model),
+        models=_models(text.get("GATEWAY_MODELS", "")),
         embedding_model=text.get("GATEWAY_EMBEDDING_MODEL"),
         root_key=text.get("GATEWAY_ROOT_KEY"),
         root_key_file=files.get("GATEWAY_ROOT_KEY"),
@@ -77,11 +80,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         remote_keys=_keys(text.get("GATEWAY_REMOTE_KEYS", "")),
     )
     _refuse_lonely_workers(settings)
-    if settings.embedding_model is not None and settings.rehearses:
-        raise InvalidRequest(
-            "GATEWAY_EMBEDDING_MODEL is a model of the upstream: set OPENAI_API_KEY or "
-            "OPENAI_BASE_URL, too."
-        )
+    _refuse_models_of_no_upstream(settings)
     return settings
 
 
@@ -97,6 +96,7 @@ VARIABLES = (
     "OPENAI_API_KEY",
     "OPENAI_BASE_URL",
     "GATEWAY_DEFAULT_MODEL",
+    "GATEWAY_MODELS",
     "GATEWAY_EMBEDDING_MODEL",
     "GATEWAY_ROOT_KEY",
     "GATEWAY_LEASE_S",
@@ -178,6 +178,27 @@ def _keys(text: str) -> dict[str, str]:
                 "https://agents.example.com=key, without a path, a user name or spaces."
             ) from None
     return keys
+
+
+def _models(text: str) -> tuple[str, ...]:
+    """`gpt-4o-mini,gpt-4o`, each once; or `*`."""
+    names = tuple(dict.fromkeys(filter(None, map(str.strip, text.split(",")))))
+    if "*" in names and len(names) > 1:
+        raise InvalidRequest("GATEWAY_MODELS is a list of names, or * alone for all models.")
+    if any(name.startswith("agency/") for name in names):
+        raise InvalidRequest("GATEWAY_MODELS names models of the upstream: agencies need no entry.")
+    return names
+
+
+def _refuse_models_of_no_upstream(settings: Settings) -> None:
+    """The rehearsal stands in for a team's models; as a plain model it would be taken for one."""
+    named = {"GATEWAY_MODELS": settings.models, "GATEWAY_EMBEDDING_MODEL": settings.embedding_model}
+    for variable, value in named.items():
+        if value and settings.rehearses:
+            raise InvalidRequest(
+                f"{variable} names models of the upstream: set OPENAI_API_KEY or OPENAI_BASE_URL, "
+                "too."
+            )
 
 
 def _refuse_lonely_workers(settings: Settings) -> None:

@@ -19,6 +19,7 @@ REFERENCES = (
     ("turn", "key_id", "api_key"),
     ("step", "turn_id", "turn"),
     ("step", "agent_id", "agent"),
+    ("plain_call", "key_id", "api_key"),
     ("message", "conversation_id", "conversation"),
     ("message", "turn_id", "turn"),
     ("message", "step_id", "step"),

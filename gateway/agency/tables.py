@@ -130,3 +130,30 @@ class Message(Table):
     ordinal = Integer()
     version = BigInt()
     created_at = Timestamptz()
+
+
+class PlainCall(Table, tablename="plain_call"):
+    """One call of a plain model, and no words of it. Written when it begins, completed when it has
+    ended: without `finished_at` it is under way, or its process was lost.
+
+    `status` is the HTTP status that the client got (499 if it had gone) or, once an answer had
+    begun, would have got; `error` is the code. `end_user` is the client's `user`. `cached_tokens`
+    are a part of `input_tokens`. Tokens are null where no model was reached, and unless `counted`
+    estimates of ours.
+    """
+
+    id = UUID(primary_key=True)
+    key_id = Text()
+    user = Text()
+    end_user = Text(null=True, default=None)
+    model = Text()
+    provider = Text()
+    streamed = Boolean()
+    status = SmallInt(null=True, default=None)
+    error = Text(null=True, default=None)
+    input_tokens = Integer(null=True, default=None)
+    cached_tokens = Integer(null=True, default=None)
+    output_tokens = Integer(null=True, default=None)
+    counted = Boolean()
+    started_at = Timestamptz()
+    finished_at = Timestamptz(null=True, default=None)

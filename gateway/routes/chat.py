@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import cast
@@ -20,6 +20,7 @@ from sse_starlette import EventSourceResponse
 from sse_starlette.sse import SendTimeoutError
 
 from gateway import ids
+from gateway.agency.plain.offer import AGENCY
 from gateway.agency.teams.catalog import Catalog
 from gateway.agency.turns.engine import Engine, Stale
 from gateway.agency.turns.reply import Reply
@@ -28,6 +29,8 @@ from gateway.auth import Callers, Principal
 from gateway.auth import Scope as Right
 from gateway.conversation.idempotency import Claim, body_hash
 from gateway.errors import Conflict, GatewayError, InvalidRequest, NotFound
+from gateway.routes import plain
+from gateway.routes.body import ChatOperation, model_of, read_chat
 from gateway.routes.chat_wire import ChatCompletionRequest, ignored, read_request
 from gateway.routes.completion import (
     ANSWERS,
@@ -36,6 +39,7 @@ from gateway.routes.completion import (
     Chunks,
     completion,
 )
+from gateway.routes.connection import ClientGone, Sent, connected
 from gateway.routes.errors import CLIENT_GONE, describe, handle, render_openai
 from gateway.routes.guards import RECALLED
 from gateway.settings import Settings
@@ -48,10 +52,6 @@ MAX_KEY = 255
 """Characters of an idempotency key, as at Stripe."""
 
 Asking = Request[Principal, str, State]
-
-
-class ClientGone(Exception):
-    """Nobody is there any more to be answered."""
 
 
 @dataclass(slots=True)
@@ -120,14 +120,19 @@ async def create_agency_completion(
     status_code=200,
     opt={RECALLED: True},
     responses=ANSWERS,
-    summary="Create a chat completion by the agency that `model` names",
+    operation_class=ChatOperation,
+    summary="Create a chat completion by the agency or the plain model that `model` names",
     tags=["Chat"],
 )
 async def create_completion(
     request: Asking,
-    data: JSONBody[ChatCompletionRequest],
 ) -> ASGIApp:
-    """`model` is `agency/<id>`."""
+    """`model` is `agency/<id>`, or a plain model of the upstream's, whose answer comes as it is."""
+    raw = await request.body()
+    model = model_of(raw)
+    if not model.startswith(AGENCY):
+        return await plain.answer(request, raw)
+    data = read_chat(raw)
     return await _answer(await _exchange(request, data, agency_of(data.model)))
 
 
@@ -209,7 +214,7 @@ async def _afresh(request: Asking) -> Principal:
 async def _whole(exchange: Exchange, reply: Reply) -> ASGIApp:
     async with exchange.engine.listening(reply):
         try:
-            async with _connected(exchange.request.receive):
+            async with connected(exchange.request.receive):
                 outcome = await reply.outcome()
         except GatewayError as error:
             return _failed(exchange, reply, error)
@@ -222,41 +227,7 @@ async def _whole(exchange: Exchange, reply: Reply) -> ASGIApp:
         fingerprint=exchange.fingerprint,
         metadata=exchange.asked.metadata,
     )
-    return _Sent(msgspec.json.encode(answer), exchange.headers(reply))
-
-
-@dataclass(slots=True)
-class _Sent:
-    """An answer as an ASGI app: what Litestar's Response is, for a tenth of the time."""
-
-    body: bytes
-    headers: dict[str, str]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(self.body))]
-        head += [(name.encode(), value.encode()) for name, value in self.headers.items()]
-        await send({"type": "http.response.start", "status": 200, "headers": head})
-        await send({"type": "http.response.body", "body": self.body, "more_body": False})
-
-
-@asynccontextmanager
-async def _connected(receive: Receive) -> AsyncIterator[None]:
-    """Raises ClientGone as soon as the client goes away."""
-    try:
-        async with asyncio.timeout(None) as stay:
-            watch = asyncio.create_task(_watch(receive, stay), name="watch for a disconnect")
-            try:
-                yield
-            finally:
-                watch.cancel()
-    except TimeoutError:
-        raise ClientGone from None
-
-
-async def _watch(receive: Receive, stay: asyncio.Timeout) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    stay.reschedule(0)  # a moment that has passed
+    return Sent(msgspec.json.encode(answer), exchange.headers(reply))
 
 
 def _nothing(exchange: Exchange) -> ASGIApp:
@@ -296,7 +267,7 @@ class _Streamed:
         """Wait for the first words: a failure before them is an answer of its own. A stream that is
         silent for long is begun without; then comments keep the connection open."""
         settings = self.exchange.settings
-        async with _connected(receive):
+        async with connected(receive):
             with suppress(TimeoutError):
                 async with asyncio.timeout(settings.ping):
                     await self.reply.beginning()

@@ -41,7 +41,7 @@ async def read(response: aiohttp.ClientResponse, idle: float) -> Answer:
     """A whole JSON answer. Raises UpstreamError."""
     await _check(response, "application/json")
     answer = Answer()
-    answer.take([await _body(response, idle)])
+    answer.take([await body(response, idle)])
     if answer.failure is not None:
         raise answer.failure
     if not answer.spoken:
@@ -93,12 +93,12 @@ def _patience(answer: Answer, idle: float) -> float:
 async def _check(response: aiohttp.ClientResponse, wanted: str) -> None:
     if not 200 <= response.status < 300:
         retry_after = faults.seconds_of(response.headers.get("Retry-After"))
-        raise faults.of_status(response.status, await _error_body(response), retry_after)
+        raise faults.of_status(response.status, await error_body(response), retry_after)
     if response.content_type.lower() != wanted:
         raise faults.bad_content_type(wanted)
 
 
-async def _error_body(response: aiohttp.ClientResponse) -> bytes:
+async def error_body(response: aiohttp.ClientResponse) -> bytes:
     """What of it comes soon; it tells no more than a code."""
     try:
         async with asyncio.timeout(ERROR_BODY_S):
@@ -107,18 +107,19 @@ async def _error_body(response: aiohttp.ClientResponse) -> bytes:
         return b""
 
 
-async def _body(response: aiohttp.ClientResponse, idle: float) -> bytes:
+async def body(response: aiohttp.ClientResponse, idle: float) -> bytes:
+    """The whole body, of at most MAX_BODY bytes. Raises UpstreamError."""
     clock = asyncio.get_running_loop().time
-    body = bytearray()
+    read = bytearray()
     try:
         async with asyncio.timeout(idle) as patience:
             while piece := await response.content.readany():
-                body += piece
-                if len(body) > MAX_BODY:
+                read += piece
+                if len(read) > MAX_BODY:
                     raise faults.too_large()
                 patience.reschedule(clock() + idle)
     except TimeoutError:
         raise faults.timed_out(idle, idle=True) from None
     except aiohttp.ClientError:
         raise faults.truncated() from None
-    return bytes(body)
+    return bytes(read)

@@ -19,6 +19,7 @@ from gateway.agency.models import exchange, faults, wire
 from gateway.agency.models.adaptation import TWINS, Adaptation, adapted, sent
 from gateway.agency.models.exchange import Listener
 from gateway.agency.models.habits import Memory
+from gateway.agency.models.passage import Listed, Passage, read_list
 from gateway.agency.models.wire import Answer
 from gateway.errors import InvalidRequest, UpstreamError
 
@@ -29,6 +30,7 @@ MAX_RETRY_AFTER: Final = 20
 """Seconds. An upstream that wants a longer pause is better named to the caller than waited for."""
 
 PING_S: Final = 5.0
+LIST_S: Final = 10.0
 CONNECT_S: Final = 10.0
 
 INLINE_BODY: Final = 1 << 20
@@ -110,6 +112,39 @@ class Upstream:
             ) from None
         if status in (401, 403) or status >= 500:
             raise faults.of_status(status)
+
+    async def models(self) -> list[Listed]:
+        """The upstream's own list of models. Raises UpstreamError."""
+        try:
+            async with (
+                asyncio.timeout(LIST_S),
+                self._session.get(self._models, allow_redirects=False) as response,
+            ):
+                return await read_list(response, self._idle)
+        except TimeoutError:
+            raise faults.timed_out(LIST_S, idle=False) from None
+        except (aiohttp.ClientError, OSError):
+            raise faults.unreachable() from None
+
+    async def pass_on(self, body: bytes, *, streams: bool) -> Passage:
+        """Send a body that a client wrote; the caller closes what is given.
+
+        Only a connection that fails is tried again: what the upstream answers, be it a refusal, is
+        the client's to judge. Raises UpstreamError, `passed.Passed` for a refusal.
+        """
+        for attempt in range(RETRIES):
+            try:
+                response = await self._post(body, streams=streams)
+                break
+            except UpstreamError as error:
+                if (pause := self._pause(error, attempt)) is None:
+                    raise
+            await asyncio.sleep(pause)
+        else:
+            response = await self._post(body, streams=streams)
+        passage = Passage(response, self._idle, self._api_key)
+        await passage.check("text/event-stream" if streams else "application/json")
+        return passage
 
     async def _persist(
         self, call: ModelCall, listener: Listener | None, deadline: float
