@@ -186,12 +186,12 @@ _EMPTY = _Violation("'data'", "data")
 
 _INSIDE = {"data": None, "in_state": "state"}
 """What handlers call a thing that has another name outside, or none."""
-_FIELD = re.compile(r"(?:missing required|unknown) field `(.+)`$")
+_FIELD = re.compile(r"Object (?:missing required|contains unknown) field `(.+)`", re.DOTALL)
 
 
 def field_of(told: str, path: str | None) -> str | None:
     """The parameter that msgspec speaks of when it says this of what stands at `path`."""
-    if found := _FIELD.search(told):
+    if found := _FIELD.fullmatch(told):
         return f"{path}.{found[1]}" if path else found[1]
     return path.removesuffix("[...]") if path else None
 

@@ -14,8 +14,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from gateway.agency.speech.decoder import MAX_DEPTH, Decoder, parse
+from gateway.agency.speech.decoder import MAX_CHANGES, MAX_DEPTH, Decoder, parse
 from gateway.agency.speech.envelope import (
+    MAX_CONTEXT,
+    MAX_ENVELOPES,
     Envelope,
     Malformed,
     encode_inbound,
@@ -682,3 +684,32 @@ def test_a_huge_answer_is_read_at_once() -> None:
     text = "line\n \\u00e9 \\\\ " * 200_000
     said = parse('{"to":0,"context":"' + text + '"}')
     assert said == (Envelope(0, "line\n é \\ " * 200_000),)
+
+
+ENVELOPE = '{"to": 1, "context": "x"}'
+
+
+def test_an_answer_has_a_bounded_number_of_envelopes() -> None:
+    assert len(parse(f"[{', '.join([ENVELOPE] * MAX_ENVELOPES)}]")) == MAX_ENVELOPES
+    assert "one too many" in reason(f"[{', '.join([ENVELOPE] * (MAX_ENVELOPES + 1))}]")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (encode_outbound([Envelope(1, "x" * (MAX_CONTEXT + 1))]), "a context of more than"),
+        (json.dumps({"to": " " * 30_000, "context": "x"}), "not the number of anyone"),
+        ('{"to": 1, "context": [' + "1, " * MAX_CHANGES, "too intricate"),
+    ],
+)
+def test_each_member_of_an_envelope_is_bounded(text: str, why: str) -> None:
+    said = parse(text)
+    assert isinstance(said, Malformed)
+    assert why in said.reason
+
+
+def test_prose_with_many_braces_is_still_prose() -> None:
+    program = "while (true) { x = {}; }\n" * MAX_CHANGES
+    said = parse(program)
+    assert isinstance(said, Malformed)
+    assert said.prose == program.strip()

@@ -146,7 +146,7 @@ def _words(said: _Inbound) -> str:
 def _passage(line: str) -> str:
     try:
         passage = msgspec.json.decode(line, type=_Passage)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return line
     return f"[{passage.number}] {passage.source or 'source unknown'}: {passage.text}"
 
@@ -199,7 +199,7 @@ def _recipients(message: ChatMessage) -> list[int]:
     text = "".join(texts(message.get("content")))
     try:
         said = msgspec.json.decode(text, type=_Outbound | list[_Outbound])
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return []
     return [one.to for one in (said if isinstance(said, list) else [said])]
 
@@ -213,7 +213,7 @@ def _inbound(text: str) -> list[_Inbound]:
     """What is in no envelope is the end user's."""
     try:
         said = msgspec.json.decode(text, type=_Inbound | list[_Inbound])
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return [_Inbound(END_USER, text)]
     return said if isinstance(said, list) else [said]
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from gateway.agency.speech.envelope import Envelope, Malformed, recipient
+from gateway.agency.speech.envelope import (
+    MAX_CONTEXT,
+    MAX_ENVELOPES,
+    Envelope,
+    Malformed,
+    recipient,
+)
 
 
 class Slot(Enum):
@@ -94,12 +100,17 @@ class Answer:
 
     def write(self, context: str) -> None:
         """The whole context, of which the pieces have been told."""
+        if len(context) > MAX_CONTEXT:
+            self.fault(f"has a context of more than {MAX_CONTEXT:,} characters")
+            return
         self._draft.context = context
         self.answered |= self._draft.live
 
     def finish(self) -> None:
         draft = self._draft
-        if envelope := draft.envelope():
+        if (envelope := draft.envelope()) and len(self.said) == MAX_ENVELOPES:
+            self.fault(f"is one too many: an answer has at most {MAX_ENVELOPES}")
+        elif envelope:
             self.said.append(envelope)
         elif draft.named:
             self.fault('has no "to"' if draft.to is None else 'has no "context"')

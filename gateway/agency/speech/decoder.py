@@ -17,6 +17,9 @@ from gateway.agency.speech.answer import Answer, Slot
 from gateway.agency.speech.envelope import NUMBER, Malformed, Said, storable
 
 MAX_DEPTH = 64  # deeper is junk; Python's own parser gives up at about 1,000
+MAX_CHANGES = 40_000
+"""Of state, about five for each brace, bracket and member: some 0.2 s. No envelope needs more, and
+what follows in prose that has more is not searched for any."""
 _MAX_SCALAR = 400  # no double needs more digits, and a scalar is held back until it ends
 
 _NOTHING = 'Your answer is not a JSON object with "to" and "context".'
@@ -51,6 +54,7 @@ class Decoder:
     __slots__ = (
         "_answer",
         "_capture",
+        "_changes",
         "_held",
         "_high",
         "_level",
@@ -66,6 +70,7 @@ class Decoder:
     def __init__(self) -> None:
         self._answer = Answer()
         self._raw: list[str] = []
+        self._changes = 0  # of state, so far
         self._held = ""  # what a state waits with
         self._state: _State = Decoder._start
         self._next: _State = Decoder._after  # the state behind a string
@@ -98,7 +103,11 @@ class Decoder:
         while pos < end and not self._answer.malformed:
             state = self._state
             at = state(self, text, pos)
-            if at == pos and self._state is state:
+            if self._state is not state:
+                self._changes += 1
+                if self._changes == MAX_CHANGES:
+                    self._give_up()
+            elif at == pos:
                 break
             if self._capture is not None:
                 self._capture.append(text[pos:at])
@@ -270,6 +279,16 @@ class Decoder:
         self._level, self._wrapped, self._slot = 0, False, Slot.OTHER
         self._state = Decoder._prose
         return pos
+
+    def _give_up(self) -> None:
+        if self._answer.meant:
+            self._answer.fault("is too intricate")
+        self._stack.clear()
+        self._level, self._wrapped, self._slot = 0, False, Slot.OTHER
+        self._capture, self._state = None, Decoder._rest
+
+    def _rest(self, text: str, _: int) -> int:
+        return len(text)
 
     # Strings
 

@@ -31,8 +31,16 @@ class Malformed:
 Said: TypeAlias = "tuple[Envelope, ...] | Malformed"
 
 NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?", re.ASCII)
-_LABEL = re.compile(r"\s*#?\s*(-?\d{1,19})\s*(?:\(.*\))?\s*", re.ASCII | re.DOTALL)
+_LABEL = re.compile(r"\s*+#?\s*+(-?\d{1,19})\s*+(?:\(.*\))?\s*+", re.ASCII | re.DOTALL)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+MAX_TO = 400
+"""Characters of a recipient, with the name that a model may write behind the number."""
+MAX_CONTEXT = 1 << 22
+"""Characters of what one envelope says: several times what the longest answers of models have."""
+MAX_ENVELOPES = 200
+"""In one answer. A team has a hundred agents."""
+MAX_FRAME, LONGEST_ESCAPE = 100, 6
+"""Characters that an envelope has around its context, and that stand for one: `\\u0041`."""
 _MAX_ID = 2**63 - 1  # bigint, the type of agent ids in Postgres
 _MAX_EXACT = 2**53  # from here on a float may stand for its neighbour
 
@@ -56,6 +64,8 @@ def encode_outbound(envelopes: Sequence[Envelope]) -> str:
 
 def tells(said: Sequence[tuple[int, str]], output: str) -> bool:
     """Whether these envelopes, as (to, context), are all that is in a model's output."""
+    if len(output) > sum(MAX_FRAME + LONGEST_ESCAPE * len(context) for _, context in said):
+        return False  # and an output may be long
     try:
         written: object = msgspec.json.decode(output)
     except (msgspec.DecodeError, RecursionError):
@@ -85,6 +95,8 @@ def schema(allowed: Sequence[int]) -> dict[str, Json]:
 
 def recipient(text: str) -> int | None:
     """The id that a `to` means: `143`, `143.0`, `#143 (programmer)`. None if it can't be one."""
+    if len(text) > MAX_TO:
+        return None
     if label := _LABEL.fullmatch(text):
         number = int(label[1])
     elif NUMBER.fullmatch(text) and abs(float(text)) < _MAX_EXACT and float(text).is_integer():
