@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from ipaddress import (
     IPv4Address,
@@ -88,3 +89,20 @@ def origin(url: str) -> str:
     if ":" in host:
         host = f"[{ip_address(host).compressed}]"
     return f"{parts.scheme}://{host}:{parts.port or PORTS[parts.scheme]}"
+
+
+_PAGE = re.compile(r"([a-z][a-z0-9+.-]*)://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
+
+
+def page_origin(text: str) -> str:
+    """An origin as browsers send it: in lower case, without the port that its scheme implies.
+    `chrome-extension://…` and the like are origins, too. Raises ValueError."""
+    found = _PAGE.fullmatch(text.lower())
+    if found is None:
+        raise ValueError("no origin")
+    scheme, host, port = found.groups()
+    if port is None or int(port) == PORTS.get(scheme):
+        return f"{scheme}://{host}"
+    if int(port) > 65535:
+        raise ValueError("no port")
+    return f"{scheme}://{host}:{int(port)}"

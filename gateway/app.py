@@ -7,8 +7,9 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import TypeAlias
 
 from litestar import Litestar
@@ -40,6 +41,7 @@ from gateway.routes import (
     streams,
     turns,
 )
+from gateway.routes.cors import Cors
 from gateway.routes.entrance import Entrance
 from gateway.routes.examples import Exemplified
 
@@ -97,7 +99,8 @@ def create() -> Litestar:
     telemetry.configure()
     if (dsn := configured.database_url) is None:
         raise InvalidRequest("DATABASE_URL is not set; `gateway serve` sets it for its workers.")
-    return create_app(lambda: _opened_by_worker(configured, dsn, os.getppid()))
+    opening = partial(_opened_by_worker, configured, dsn, os.getppid())
+    return create_app(opening, configured.cors_origins)
 
 
 @asynccontextmanager
@@ -132,8 +135,9 @@ async def _end_with(parent: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def create_app(opening: Opening) -> Litestar:
-    """An app over the resources that `opening` gives when the server has started."""
+def create_app(opening: Opening, cors_origins: Collection[str] = ()) -> Litestar:
+    """An app over the resources that `opening` gives when the server has started. Pages of these
+    origins may use it."""
     opened: dict[str, object] = {}
 
     @asynccontextmanager
@@ -157,7 +161,7 @@ def create_app(opening: Opening) -> Litestar:
         plugins=[Exemplified()],
         request_max_body_size=errors.MAX_BODY,
     )
-    app.asgi_handler = Entrance(app.asgi_handler)
+    app.asgi_handler = Entrance(app.asgi_handler, Cors(cors_origins) if cors_origins else None)
     return app
 
 

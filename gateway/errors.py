@@ -5,9 +5,12 @@ GatewayError
 ├── Unauthenticated 401       no key, or one that is not (or no longer) valid
 ├── Forbidden 403             the key lacks a scope
 ├── NotFound 404              not there, or not yours to see
+├── TooSlow 408               the body did not come in time
 ├── Conflict 409              the state of things forbids it
+├── UnsupportedEncoding 415   the body is packed in a way that is not read
 ├── IdempotencyMismatch 422   a key was used before with another body
 ├── LimitReached 429          a turn or a caller is over its limit
+├── HeadersTooLarge 431       more headers than a request needs
 ├── TurnCancelled 409         the turn was cancelled before it had an answer
 ├── TurnFailed 502            the team ended without an answer
 ├── UpstreamError 502/503/504 a model call failed; 400 if what the client sent is refused
@@ -18,6 +21,9 @@ GatewayError
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 
 class GatewayError(Exception):
     """Root of the tree. `message` is a sentence for the caller and must hold no secret."""
@@ -27,6 +33,8 @@ class GatewayError(Exception):
     code: str | None = None
     retryable: bool | None = None
     """Sent as `x-should-retry`, which overrides an SDK's own judgement. None says nothing."""
+    headers: ClassVar[Mapping[str, str]] = {}
+    """What HTTP wants to be sent with this status."""
 
     def __init__(
         self,
@@ -52,6 +60,7 @@ class Unauthenticated(GatewayError):
     status = 401
     type = "invalid_request_error"
     code = "invalid_api_key"
+    headers: ClassVar[Mapping[str, str]] = {"www-authenticate": "Bearer"}
 
 
 class Forbidden(GatewayError):
@@ -66,11 +75,24 @@ class NotFound(GatewayError):
     code = "not_found"
 
 
+class TooSlow(GatewayError):
+    status = 408
+    type = "invalid_request_error"
+    code = "request_timeout"
+
+
 class Conflict(GatewayError):
     status = 409
     type = "invalid_request_error"
     code = "conflict"
     retryable: bool | None = False
+
+
+class UnsupportedEncoding(GatewayError):
+    status = 415
+    type = "invalid_request_error"
+    code = "unsupported_content_encoding"
+    headers: ClassVar[Mapping[str, str]] = {"accept-encoding": "gzip, deflate"}
 
 
 class IdempotencyMismatch(GatewayError):
@@ -85,6 +107,12 @@ class LimitReached(GatewayError):
     type = "rate_limit_error"
     code = "limit_reached"
     retryable: bool | None = False
+
+
+class HeadersTooLarge(GatewayError):
+    status = 431
+    type = "invalid_request_error"
+    code = "headers_too_large"
 
 
 class TurnCancelled(GatewayError):

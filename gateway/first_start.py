@@ -94,7 +94,7 @@ def _write_new(file: Path) -> str:
     from gateway.auth import ROOT, make_token
 
     token = make_token(ROOT)
-    file.parent.mkdir(parents=True, exist_ok=True)
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as opened:
         opened.write(token + "\n")

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from gateway.account import Account, open_way, server_account
+from gateway.account import HERE, runnable, server_account
 from gateway.errors import Unavailable
 
 MAJOR = 18
@@ -48,13 +48,13 @@ OPTIONS: Mapping[str, str] = {
 
 
 class Postmaster:
-    """The server in one directory. Callers hold the lock beside it."""
+    """The server in one directory. Callers hold the lock beside it. `install` has the binaries."""
 
     def __init__(self, directory: Path, options: Mapping[str, str]) -> None:
         self._directory = directory
         self._options = {**OPTIONS, **options}
-        self._install = _find_install()
         self._account = server_account()
+        self.install = runnable(_find_install(), self._account)
 
     @property
     def dsn(self) -> str:
@@ -63,14 +63,12 @@ class Postmaster:
     def beside(self, suffix: str) -> Path:
         """A file next to the directory: `.gateway/postgres.lock`."""
         path = self._directory.with_name(self._directory.name + suffix)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return path
 
     def start(self) -> None:
         if self._answers():
             return self._await_ready()
-        if self._account is not None:
-            open_way(self._directory.parent, self._install)
         if not (self._directory / "PG_VERSION").exists():
             self._initialise()
         self._check_version()
@@ -80,7 +78,15 @@ class Postmaster:
         (self._directory / "postmaster.pid").unlink(missing_ok=True)
         if self._log.exists() and self._log.stat().st_size > MAX_LOG:
             self._log.replace(self._log.with_suffix(".old"))
-        return self._run("pg_ctl", "-w", "-t", str(START_S), "-l", str(self._log), "start")
+        return self._run(
+            "pg_ctl",
+            "-w",
+            "-t",
+            str(START_S),
+            "-l",
+            str(self._seen(self._directory) / "log"),
+            "start",
+        )
 
     def stop(self) -> None:
         if self._postmaster_lives():
@@ -124,7 +130,8 @@ class Postmaster:
     def _write_options(self) -> None:
         if self._sockets != self._directory:
             self._make_socket_directory()
-        options = {**self._options, "unix_socket_directories": f'"{self._sockets}"'}
+        sockets = self._seen(self._sockets)
+        options = {**self._options, "unix_socket_directories": f'"{sockets}"'}
         lines = [f"{name} = '{_quoted(value)}'\n" for name, value in options.items()]
         (self._directory / "gateway.conf").write_text("".join(lines))
         configuration = self._directory / "postgresql.conf"
@@ -158,12 +165,18 @@ class Postmaster:
         except (OSError, ValueError, IndexError):
             return False
         command = _command_of(pid)
+        if self._account is not None:
+            return "postgres" in command and _place_of(pid) == self._directory
         return "postgres" in command and str(self._directory) in command
+
+    def _seen(self, path: Path) -> Path:
+        """Our directory as the server calls it: another account's may not be let through to it."""
+        return HERE if self._account is not None and path == self._directory else path
 
     def _await_ready(self) -> None:
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
-            ready = (str(self._install / "bin" / "pg_isready"), "-q", "-h", str(self._sockets))
+            ready = (str(self.install / "bin" / "pg_isready"), "-q", "-h", str(self._sockets))
             if subprocess.run(ready, check=False).returncode == 0:
                 return None
             if not self._postmaster_lives():
@@ -172,34 +185,23 @@ class Postmaster:
         raise Unavailable(f"The embedded Postgres does not get ready. See {self._log}.")
 
     def _run(self, command: str, *arguments: str, directory: Path | None = None) -> None:
-        line = (
-            str(self._install / "bin" / command),
-            *("-D", str(directory or self._directory)),
-            *arguments,
-        )
+        """In the directory, and as the account if there is one."""
+        place = directory or self._directory
+        known_as = place if self._account is None else HERE
+        line = (str(self.install / "bin" / command), "-D", str(known_as), *arguments)
         # Files, not pipes: Postgres would inherit a pipe and keep it open.
         with tempfile.TemporaryFile("w+") as told:
-            code = _call(line, told.fileno(), self._directory.parent, self._account)
+            if self._account is not None:
+                code = self._account.call(line, told.fileno(), place)
+            else:
+                code = subprocess.run(
+                    line, stdout=told, stderr=told, cwd=place.parent, check=False
+                ).returncode
             told.seek(0)
             if code != 0:
                 raise Unavailable(
                     f"The embedded Postgres failed: {command} said: {told.read().strip()[-800:]}"
                 )
-
-
-def _call(line: tuple[str, ...], out: int, directory: Path, account: Account | None) -> int:
-    if account is None:
-        return subprocess.run(line, stdout=out, stderr=out, cwd=directory, check=False).returncode
-    return subprocess.run(
-        line,
-        stdout=out,
-        stderr=out,
-        cwd="/",
-        user=account.uid,
-        group=account.gid,
-        extra_groups=(),
-        check=False,
-    ).returncode
 
 
 def _command_of(pid: int) -> str:
@@ -211,6 +213,14 @@ def _command_of(pid: int) -> str:
             return ""
     line = ("ps", "-o", "command=", "-p", str(pid))
     return subprocess.run(line, capture_output=True, text=True, check=False).stdout
+
+
+def _place_of(pid: int) -> Path | None:
+    """Where a process is. A Postgres is in its data directory."""
+    try:
+        return Path(f"/proc/{pid}/cwd").readlink()
+    except OSError:
+        return None
 
 
 def _find_install() -> Path:

@@ -17,7 +17,8 @@ from types import FrameType
 
 import click
 from granian import Granian
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
 from gateway import embedded, telemetry
@@ -28,6 +29,10 @@ from gateway.settings import Settings, read
 
 CONNECTIONS = 10_000
 """At once, in each worker. An open stream is one, and Granian's own bound is 1024 for all."""
+HTTP1 = HTTP1Settings(header_read_timeout=10_000, max_buffer_size=64 * 1024)
+"""Milliseconds from a connection's beginning, or the end of an answer, to the end of the next
+request's headers; and about how many bytes these may have. Granian keeps the former in HTTP/1
+alone: where it also takes HTTP/2, a connection that sends nothing stays for ever."""
 KILL_S = 15
 """Seconds that a worker may take to end. Its turns get 5 of them."""
 LOGS = {
@@ -68,6 +73,8 @@ def _serve(settings: Settings, dsn: str) -> None:
         websockets=False,
         workers_kill_timeout=KILL_S,
         backpressure=CONNECTIONS,
+        http=HTTPModes.http1,
+        http1_settings=HTTP1,
         respawn_failed_workers=True,
         log_level=LogLevels.warning,
         log_dictconfig=LOGS,

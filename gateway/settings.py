@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_network
 from pathlib import Path
 
-from gateway.addresses import origin
+from gateway.addresses import origin, page_origin
 from gateway.errors import InvalidRequest
 
 
@@ -39,6 +39,8 @@ class Settings:
     lease: float = 15.0
     ping: float = 10.0
     send_timeout: float = 30.0
+    cors_origins: tuple[str, ...] = ()
+    """`*` alone, or origins as browsers send them."""
     egress_allow: tuple[str, ...] = ()
     remote_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
     """By origin, as `addresses.origin` spells it."""
@@ -76,6 +78,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         send_timeout=float(
             _number(text, "GATEWAY_SEND_TIMEOUT_S", int(default.send_timeout), low=1, high=3600)
         ),
+        cors_origins=_origins(text.get("GATEWAY_CORS_ORIGINS", "")),
         egress_allow=_networks(text.get("GATEWAY_EGRESS_ALLOW", "")),
         remote_keys=_keys(text.get("GATEWAY_REMOTE_KEYS", "")),
     )
@@ -102,6 +105,7 @@ VARIABLES = (
     "GATEWAY_LEASE_S",
     "GATEWAY_PING_S",
     "GATEWAY_SEND_TIMEOUT_S",
+    "GATEWAY_CORS_ORIGINS",
     "GATEWAY_EGRESS_ALLOW",
     "GATEWAY_REMOTE_KEYS",
 )
@@ -146,6 +150,30 @@ def _switch(text: Mapping[str, str], name: str, *, default: bool) -> bool:
     if value not in ("true", "false"):
         raise InvalidRequest(f"{name} must be true or false, not {text[name]!r}.")
     return value == "true"
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    """`https://app.example.com,http://localhost:3000`, or `*` alone."""
+    parts = [part.strip() for part in text.split(",")] if text else []
+    if parts == ["*"]:
+        return ("*",)
+    origins = []
+    for part in parts:
+        try:
+            origins.append(page_origin(part))
+        except ValueError:
+            raise InvalidRequest(_NO_ORIGIN.get(part, _NO_ORIGIN[""]).format(part)) from None
+    return tuple(origins)
+
+
+_NO_ORIGIN = {
+    "*": "GATEWAY_CORS_ORIGINS is either * alone or a list of origins.",
+    "null": "GATEWAY_CORS_ORIGINS can't name null: pages of files and sandboxes of any site "
+    "send it. To let them in, let everybody in with *.",
+    "": "GATEWAY_CORS_ORIGINS holds origins such as https://app.example.com or "
+    "http://localhost:3000, without a path and without wildcards, with commas between, "
+    "or * alone; {!r} is none.",
+}
 
 
 def _networks(text: str) -> tuple[str, ...]:

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server
 from openai import AsyncOpenAI
 
 from gateway.app import create_app
 from gateway.auth import Callers, Scope
 from gateway.resources import Resources, open_resources
-from gateway.serve import CONNECTIONS
+from gateway.serve import CONNECTIONS, HTTP1
 from gateway.settings import Settings
 
 ROOT_KEY = "agw_root_test"
@@ -68,11 +68,13 @@ async def running_gateway(dsn: str, settings: Settings) -> AsyncIterator[Gateway
     with _reserved_port() as holder:
         port = holder.getsockname()[1]
         server = Server(
-            create_app(opening),
+            create_app(opening, settings.cors_origins),
             port=port,
             interface=Interfaces.ASGI,
             log_enabled=False,
             backpressure=CONNECTIONS,
+            http=HTTPModes.http1,
+            http1_settings=HTTP1,
         )
         serving = asyncio.create_task(server.serve())
         try:

@@ -210,7 +210,10 @@ class Index:
 
     def _hold(self, directory: Path) -> None:
         if self._lock is None:
-            directory.mkdir(parents=True, exist_ok=True)
+            directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            directory.mkdir(mode=0o700, exist_ok=True)
+            if directory.stat().st_mode & 0o077:  # made by an earlier version
+                directory.chmod(0o700)
             self._lock = _lock(directory)
 
     def _release(self) -> None:

@@ -6,21 +6,21 @@ import asyncio
 import logging
 import re
 import time
-from contextlib import suppress
-from http import HTTPStatus
+from collections.abc import Iterable
 
 import uuid_utils
 from litestar import Litestar
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from gateway import telemetry
 from gateway.auth import Callers
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, HeadersTooLarge
+from gateway.routes.arrival import Body
+from gateway.routes.cors import Cors, Headers
 from gateway.routes.errors import (
     CLIENT_GONE,
     JSON,
-    MAX_BODY,
     Problem,
     Unrouted,
     describe,
@@ -33,28 +33,29 @@ log = logging.getLogger("gateway.access")
 
 _ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
-DISCARDED = 4 * MAX_BODY
-"""Bytes of a body too large that are taken in and thrown away: a client that is still sending when
-the answer comes sees a broken connection instead of it."""
-DISCARD_S = 10
+MAX_HEADERS = 64 * 1024
+"""Bytes of names and values. The server's own bound is about as large and not exact."""
+_EXPECT = b"100-continue"
 
 
 class Entrance:
     """Stands before Litestar's router: a middleware of Litestar never sees what has no route."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, cors: Cors | None = None) -> None:
         self._app = app
+        self._cors = cors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.WEBSOCKET:
             return await self._app(scope, receive, send)
-        passage = _Passage(receive, send, _request_id(scope))
+        passage = _Passage(Body(receive), send)
+        passage.read(scope["headers"])
         token = telemetry.request_id.set(passage.request_id.decode())
         method = scope["method"]
         if method == "HEAD":  # the server leaves the body out
             scope["method"] = "GET"
         try:
-            await self._app(scope, receive, passage.answer)
+            await self._enter(scope, passage)
         except Unrouted as unrouted:
             problem = await _without_route(scope, unrouted.problem)
             await _send(passage.answer, problem, scope["path"])
@@ -67,47 +68,68 @@ class Entrance:
         finally:
             _log(scope, method, passage)
             telemetry.request_id.reset(token)
+        if passage.sending and not passage.body.arrived:
+            await passage.body.discard()
         return None
+
+    async def _enter(self, scope: HTTPScope, passage: _Passage) -> None:
+        if self._cors is not None:
+            if scope["method"] == "OPTIONS":
+                answer = self._cors.preflight(scope["headers"])
+                if answer is not None:
+                    return await _send_empty(passage.answer, answer)
+            passage.added += self._cors.granted(scope["headers"])
+        if passage.weight > MAX_HEADERS:
+            return await _send(passage.answer, describe(_TOO_MANY), scope["path"])
+        return await self._app(scope, passage.body.receive, passage.answer)
+
+
+_TOO_MANY = HeadersTooLarge(f"The headers are larger than {MAX_HEADERS // 1024} KiB.")
 
 
 class _Passage:
-    """One request on its way out: the answer gets the request's id, and its status is noted."""
+    """One request on its way out: the answer gets the request's id, and its status is noted.
 
-    __slots__ = ("_receive", "_send", "began", "request_id", "status")
+    `added` is what every answer to it carries, `weight` the bytes of its headers; `sending` is True
+    if its sender begins with the body before it has heard anything.
+    """
 
-    def __init__(self, receive: Receive, send: Send, request_id: bytes) -> None:
-        self._receive = receive
+    __slots__ = ("_send", "added", "began", "body", "request_id", "sending", "status", "weight")
+
+    def __init__(self, body: Body, send: Send) -> None:
         self._send = send
-        self.request_id = request_id
+        self.body = body
+        self.request_id = b""
         self.began = time.perf_counter()
+        self.added: Headers = []
+        self.sending = False
         self.status = 0
+        self.weight = 0
+
+    def read(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        expects = False
+        for name, value in headers:
+            self.weight += len(name) + len(value)
+            if name == b"x-request-id":
+                if not self.request_id and _ID.fullmatch(value):
+                    self.request_id = value
+            elif name == b"content-encoding":
+                self.body.packed(value)
+            elif name == b"content-length":
+                self.sending = value != b"0"
+            elif name == b"transfer-encoding":
+                self.sending = True
+            elif name == b"expect":
+                expects = value.lower() == _EXPECT
+        self.sending = self.sending and not expects
+        self.request_id = self.request_id or b"req_" + uuid_utils.uuid7().hex.encode()
+        self.added.append((b"x-request-id", self.request_id))
 
     async def answer(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message["headers"], (b"x-request-id", self.request_id)]
-            if self.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-                await self._discard()
+            message["headers"] = [*message["headers"], *self.added]
         await self._send(message)
-
-    async def _discard(self) -> None:
-        taken = 0
-        with suppress(TimeoutError):
-            async with asyncio.timeout(DISCARD_S):
-                while taken < DISCARDED:
-                    message = await self._receive()
-                    if message["type"] != "http.request" or not message["more_body"]:
-                        return
-                    taken += len(message["body"])
-
-
-def _request_id(scope: Scope) -> bytes:
-    for name, value in scope["headers"]:
-        if name == b"x-request-id":
-            if _ID.fullmatch(value):
-                return value
-            break
-    return b"req_" + uuid_utils.uuid7().hex.encode()
 
 
 async def _without_route(scope: Scope, problem: Problem) -> Problem:
@@ -121,6 +143,11 @@ async def _without_route(scope: Scope, problem: Problem) -> Problem:
     except GatewayError as error:
         return describe(error)
     return problem
+
+
+async def _send_empty(answer: Send, headers: Headers) -> None:
+    await answer({"type": "http.response.start", "status": 204, "headers": headers})
+    await answer({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def _send(answer: Send, problem: Problem, path: str) -> None:

@@ -106,7 +106,7 @@ def describe(error: Exception) -> Problem:
         return Problem(
             500, "The gateway failed. Quote the x-request-id to report it.", "server_error"
         )
-    headers = {}
+    headers = dict(known.headers)
     if known.retryable is not None:
         headers["x-should-retry"] = "true" if known.retryable else "false"
     if known.retry_after is not None:

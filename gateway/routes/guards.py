@@ -27,14 +27,14 @@ def is_public(path: str) -> bool:
 
 
 def token_of(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """The key, from `Authorization: Bearer <key>` or else `x-api-key: <key>`."""
+    """The key, from `Authorization: Bearer <key>`, else `x-api-key: <key>` or Azure's `api-key`."""
     key: str | None = None
     for name, value in headers:
         if name == b"authorization":
             scheme, _, credentials = value.decode("latin-1").partition(" ")
             if scheme.lower() == "bearer" and credentials:
                 return credentials.strip()
-        elif name == b"x-api-key":
+        elif name in (b"x-api-key", b"api-key"):
             key = value.decode("latin-1").strip()
     return key
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,14 +12,16 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from gateway.account import runnable, server_account
 from gateway.embedded import running
 from gateway.errors import Unavailable
-from gateway.postmaster import SOCKET
+from gateway.postmaster import SOCKET, Postmaster
 
 FAST = {"fsync": "off"}
 HOLD = """
 import sys
 from pathlib import Path
+from gateway.account import runnable, server_account
 from gateway.embedded import running
 with running(Path(sys.argv[1]), {"fsync": "off"}) as dsn:
     print(dsn, flush=True)
@@ -107,3 +110,62 @@ def test_data_of_another_version_is_left_alone(data_dir: Path) -> None:
         running(directory, FAST),
     ):
         pass
+
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="Postgres has an account of its own as root")
+
+
+def modes(*paths: Path) -> list[int]:
+    return [path.stat().st_mode & 0o777 for path in paths]
+
+
+@as_root
+async def test_as_root_it_runs_in_a_place_that_is_closed_to_its_account(data_dir: Path) -> None:
+    home = data_dir / "home"
+    home.mkdir(mode=0o700)
+    inside = home / "project" / ".gateway"
+    with running(inside / "postgres", FAST) as dsn:
+        await asked(dsn, "CREATE TABLE kept AS SELECT 42 AS answer")
+        await asked(dsn, "CHECKPOINT")
+        with running(inside / "postgres", FAST) as again:
+            assert await asked(again, "SELECT answer FROM kept") == 42
+    assert modes(data_dir, home, inside, inside / "postgres") == [0o700] * 4
+    assert not answers(inside / "postgres")
+    with running(inside / "postgres", FAST) as dsn:
+        assert await asked(dsn, "SELECT answer FROM kept") == 42
+
+
+@as_root
+async def test_as_root_a_crash_leaves_nothing_that_stops_the_next_start(data_dir: Path) -> None:
+    directory = data_dir / "postgres"
+    with running(directory, FAST) as dsn:
+        assert await asked(dsn, "SELECT 1") == 1
+        pid = int((directory / "postmaster.pid").read_text().splitlines()[0])
+        os.kill(pid, signal.SIGQUIT)
+        while Path(f"/proc/{pid}").exists():
+            pass
+        with running(directory, FAST) as again:
+            assert await asked(again, "SELECT 1") == 1
+
+
+@as_root
+def test_as_root_binaries_in_a_closed_place_are_copied_and_stay_as_they_are(
+    data_dir: Path,
+) -> None:
+    account = server_account()
+    package = Postmaster(data_dir / "postgres", {}).install.parent
+    closed, copies = data_dir / "closed", data_dir / "copies"
+    closed.mkdir(mode=0o700)
+    for part in (package, package.with_name(f"{package.name}.libs")):
+        shutil.copytree(part, closed / part.name, symlinks=True)
+    data_dir.chmod(0o755)
+    installed = closed / package.name / "pginstall18"
+    copy = runnable(installed, account, copies)
+    assert copy.is_relative_to(copies)
+    assert runnable(installed, account, copies) == copy
+    assert runnable(copy, account, copies) == copy
+    assert modes(closed) == [0o700]
+    for program in ("initdb", "postgres", "pg_ctl"):
+        line = (copy / "bin" / program, "--version")
+        subprocess.run(line, user="pgserver", cwd="/", check=True)
+    assert len(list(copies.iterdir())) == 1

@@ -63,6 +63,7 @@ async def test_nobody_gets_past_any_address_without_a_live_key(gateway: Gateway,
         else:
             told = refusal if path.startswith("/rpc/") else is_openai_error
             error = told(answer, 401)
+            assert answer.headers["www-authenticate"] == "Bearer"
             assert error["code"] == ("missing_api_key" if kind == "no" else "invalid_api_key")
 
 

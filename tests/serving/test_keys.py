@@ -81,3 +81,9 @@ async def test_a_key_that_makes_no_sense_is_400(
 ) -> None:
     answer = await gateway.http.post("/api/keys", json=body)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+
+
+async def test_azures_api_key_is_as_good_as_bearer(gateway: Gateway) -> None:
+    key = await gateway.key("ann")
+    answer = await gateway.anonymous.get("/api/me", headers={"api-key": key})
+    assert answer.json()["user"] == "ann"
