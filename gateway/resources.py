@@ -41,6 +41,7 @@ from gateway.streams.feed import Feed, open_feed
 from gateway.streams.memory import MemoryBroker
 from gateway.streams.source import Source
 from gateway.streams.tokens import Tokens
+from gateway.watchdog import Standstills, open_watchdog
 
 UPSTREAM_KEEP = 10.0
 """Seconds. Probes come every few seconds, from several places, and upstreams count requests."""
@@ -66,6 +67,7 @@ class Resources:
     library: Library
     shelves: Shelves
     watch: Watch
+    standstills: Standstills
 
 
 @asynccontextmanager
@@ -73,6 +75,7 @@ async def open_resources(settings: Settings, dsn: str) -> AsyncIterator[Resource
     """Raises Unavailable if Postgres does not answer."""
     drain = Drain()
     async with (
+        open_watchdog() as standstills,
         open_database(dsn) as database,
         open_model(settings) as model,
         open_plain(_upstream(model), settings.models, database, drain) as plain,
@@ -111,6 +114,7 @@ async def open_resources(settings: Settings, dsn: str) -> AsyncIterator[Resource
                 library=library,
                 shelves=Shelves(database, embedders, ingest.wake),
                 watch=watch,
+                standstills=standstills,
             )
 
 
