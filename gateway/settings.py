@@ -33,6 +33,7 @@ class Settings:
     models: tuple[str, ...] = ()
     """Plain models by name, or `*` alone for all that the upstream lists."""
     embedding_model: str | None = None
+    embedding_aliases: tuple[str, ...] = ()
     root_key: str | None = field(default=None, repr=False)
     root_key_file: Path | None = None
     """Where `root_key` was read, if GATEWAY_ROOT_KEY_FILE named it."""
@@ -71,6 +72,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         default_model=text.get("GATEWAY_DEFAULT_MODEL", default.default_model),
         models=_models(text.get("GATEWAY_MODELS", "")),
         embedding_model=text.get("GATEWAY_EMBEDDING_MODEL"),
+        embedding_aliases=_aliases(text.get("GATEWAY_EMBEDDING_ALIASES", "")),
         root_key=text.get("GATEWAY_ROOT_KEY"),
         root_key_file=files.get("GATEWAY_ROOT_KEY"),
         lease=float(_number(text, "GATEWAY_LEASE_S", int(default.lease), low=1, high=3600)),
@@ -101,6 +103,7 @@ VARIABLES = (
     "GATEWAY_DEFAULT_MODEL",
     "GATEWAY_MODELS",
     "GATEWAY_EMBEDDING_MODEL",
+    "GATEWAY_EMBEDDING_ALIASES",
     "GATEWAY_ROOT_KEY",
     "GATEWAY_LEASE_S",
     "GATEWAY_PING_S",
@@ -210,12 +213,24 @@ def _keys(text: str) -> dict[str, str]:
 
 def _models(text: str) -> tuple[str, ...]:
     """`gpt-4o-mini,gpt-4o`, each once; or `*`."""
-    names = tuple(dict.fromkeys(filter(None, map(str.strip, text.split(",")))))
+    names = _names(text)
     if "*" in names and len(names) > 1:
         raise InvalidRequest("GATEWAY_MODELS is a list of names, or * alone for all models.")
     if any(name.startswith("agency/") for name in names):
         raise InvalidRequest("GATEWAY_MODELS names models of the upstream: agencies need no entry.")
     return names
+
+
+def _aliases(text: str) -> tuple[str, ...]:
+    names = _names(text)
+    if "wordllama" in names:
+        raise InvalidRequest("GATEWAY_EMBEDDING_ALIASES can't hold wordllama, which is a model.")
+    return names
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """`a, b`, each once."""
+    return tuple(dict.fromkeys(filter(None, map(str.strip, text.split(",")))))
 
 
 def _refuse_models_of_no_upstream(settings: Settings) -> None:

