@@ -123,6 +123,14 @@ async def client(proxy: Proxy) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
+async def test_gateways_that_begin_at_once_make_one_example(stack: Stack) -> None:
+    for name in GATEWAYS:
+        base = f"http://127.0.0.1:{stack.ports[name]}"
+        async with httpx.AsyncClient(headers={"x-api-key": KEY}) as direct:
+            listed = (await direct.get(f"{base}/api/agencies")).json()["data"]
+        assert [one["name"] for one in listed].count("Studio") == 1
+
+
 def asking(agency: int, content: str, *, stream: bool = False) -> dict[str, object]:
     messages = [{"role": "user", "content": content}]
     return {"model": f"agency/{agency}", "messages": messages, "stream": stream}
