@@ -24,7 +24,7 @@ INSTALL = python=$$(for name in python3.11 python3.12 python3.13 python3.14 pyth
 		$$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' \
 			2>/dev/null && echo $$name && break; done); \
 	test -n "$$python" || { echo "Python 3.11 to 3.14 is needed and was not found." >&2; exit 1; }; \
-	$$python requirements/install.py
+	$$python -X utf8 requirements/install.py
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve test check conformance bench lock clean

@@ -145,7 +145,12 @@ def _mirror(pip: Sequence[str]) -> dict[str, str]:
 
 def _run(command: Sequence[str], settings: dict[str, str] | None = None) -> str:
     """What `command` prints. Variables of the caller's override `settings`. Raises Failed."""
-    ours = {"PIP_USER": "0", "PIP_CONSTRAINT": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    ours = {
+        "PIP_CONSTRAINT": os.devnull,
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_USER": "0",
+        "PYTHONUTF8": "1",  # a path may hold any letter, whatever the locale
+    }
     theirs = {
         name: value
         for name, value in os.environ.items()
