@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import time
 
 import click
@@ -52,12 +53,10 @@ def told(settings: Settings, start: Start) -> str:
         "",
         f"  base URL  {base_url}",
         f"  key       {where}",
+        *_model(settings),
     ]
-    if settings.rehearses:
-        lines.append("  model     REHEARSAL: a built-in stand-in answers, no language model.")
-        lines.append("            Set OPENAI_API_KEY or OPENAI_BASE_URL to have one.")
-    else:
-        lines.append(f"  model     {settings.default_model}")
+    if _is_proxied():
+        lines.append(f"  proxy     HTTP_PROXY is set: clients need NO_PROXY={host}.")
     if start.agency_id is None:
         return "\n".join([*lines, "", NO_AGENCY, ""])
     call = EXAMPLE.format(start.agency_id)
@@ -82,6 +81,15 @@ NO_AGENCY = (
 )
 
 
+def _model(settings: Settings) -> list[str]:
+    if settings.rehearses:
+        return [
+            "  model     REHEARSAL: a built-in stand-in answers, no language model.",
+            "            Set OPENAI_API_KEY or OPENAI_BASE_URL to have one.",
+        ]
+    return [f"  model     {settings.default_model}"]
+
+
 def _key(settings: Settings, key: RootKey) -> tuple[str, str, str]:
     """Where the key is, the example's import line, and the key as an expression."""
     plain = "from openai import OpenAI"
@@ -94,6 +102,11 @@ def _key(settings: Settings, key: RootKey) -> tuple[str, str, str]:
         return "the value of GATEWAY_ROOT_KEY", from_environment, 'environ["GATEWAY_ROOT_KEY"]'
     made = "made by another machine of this database; set GATEWAY_ROOT_KEY to replace it"
     return made, from_environment, 'environ["GATEWAY_KEY"]'
+
+
+def _is_proxied() -> bool:
+    """True if a client that is started like this process asks a proxy for the way to it."""
+    return any(os.environ.get(name) for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"))
 
 
 def _reachable(host: str) -> str:

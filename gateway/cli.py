@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 import click
@@ -43,9 +44,21 @@ def gateway() -> None:
     """
 
 
+LOOPBACK = "127.0.0.1,localhost,::1"
+
+
 def main() -> None:
+    _spare_loopback()
     try:
         gateway()
     except GatewayError as error:
         click.echo(f"gateway: {error.message}", err=True)
         sys.exit(1)
+
+
+def _spare_loopback() -> None:
+    """No proxy stands between this machine and itself, though some libraries would use the one that
+    HTTP_PROXY names unless NO_PROXY says otherwise."""
+    named = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    spared = ",".join(filter(None, (named, LOOPBACK)))
+    os.environ.update(no_proxy=spared, NO_PROXY=spared)

@@ -33,13 +33,8 @@ BENT = ("PIP_REQUIRE_HASHES", "PIP_TARGET", "UV_CONSTRAINT", "UV_OVERRIDE", "UV_
 """Variables that would bend an installation that is exact already."""
 
 
-FROM_PIP = {
-    "index-url": "UV_DEFAULT_INDEX",
-    "extra-index-url": "UV_INDEX",
-    "no-index": "UV_NO_INDEX",
-    "find-links": "UV_FIND_LINKS",
-    "cert": "SSL_CERT_FILE",
-}
+FROM_PIP = {"index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX", "cert": "SSL_CERT_FILE"}
+"""Options of pip as variables of uv: an address may hold a password, and arguments are public."""
 
 
 class Failed(Exception):
@@ -107,7 +102,8 @@ def _install(lock: str) -> None:
                 _run([*pip, "install", "--quiet", *LOCKED, "requirements/installers.txt"])
         into = [str(uv), "pip", "install", "--quiet", "--python", PYTHON]
         with _step(f"Installing what {file} names"):
-            _run([*into, *LOCKED, file], _mirror(pip))
+            arguments, settings = _mirror(pip)
+            _run([*into, *arguments, *LOCKED, file], settings)
             _run([*into, *PACKAGE])
     except Failed as error:
         reason = " ".join(str(error).split())[:200]
@@ -131,16 +127,22 @@ def _find_pip() -> list[str]:
     return pip
 
 
-def _mirror(pip: Sequence[str]) -> dict[str, str]:
-    """The mirror that pip is configured for, if it is, as uv's variables. uv does not read that."""
+def _mirror(pip: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """The mirror that pip is configured for, if it is, as uv's arguments and variables: uv does
+    not read pip's configuration. Which index a file comes from does not matter; its hash does."""
     lines = _run([*pip, "config", "list"]).splitlines()
     options: dict[str, str] = {}
     for line in sorted(lines, key=lambda line: (line[0] == ":", not line.startswith("global."))):
         name, _, value = line.partition("=")  # global.index-url='https://…', then the environment
-        options[name.rpartition(".")[2]] = " ".join(str(ast.literal_eval(value)).split())
+        options[name.rpartition(".")[2]] = str(ast.literal_eval(value))
     if not options.keys() & {"index-url", "no-index"}:
-        return {}
-    return {variable: options[name] for name, variable in FROM_PIP.items() if name in options}
+        return [], {}
+    arguments = ["--index-strategy", "unsafe-best-match"]
+    arguments += ["--no-index"] if "no-index" in options else []
+    for place in options.get("find-links", "").split():
+        arguments += ["--find-links", place]
+    found = {FROM_PIP[name]: value for name, value in options.items() if name in FROM_PIP}
+    return arguments, {name: " ".join(value.split()) for name, value in found.items()}
 
 
 def _run(command: Sequence[str], settings: dict[str, str] | None = None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Iterator
@@ -16,6 +17,10 @@ from gateway.database import Database, open_database
 from tests import integrity, postgres
 from tests.running import Gateway, running_gateway, settings_for
 from tests.scripted import ScriptedUpstream
+
+# Clients in tests call servers on this machine, and nothing else.
+for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+    del os.environ[name]
 
 # A busy machine is no fault of what is tested.
 hypothesis.settings.register_profile(

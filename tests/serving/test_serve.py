@@ -50,16 +50,20 @@ def gateway(environment: Mapping[str, str], *arguments: str) -> subprocess.Compl
 class Served:
     """A running `gateway serve`: how long it took to be ready, and what it printed."""
 
-    def __init__(self, environment: Mapping[str, str], out: Path) -> None:
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        out: Path,
+        *,
+        command: tuple[str, ...] = (sys.executable, "-m", "gateway", "serve"),
+        directory: Path | None = None,
+    ) -> None:
         self.port = int(environment["GATEWAY_PORT"])
         self.out = out
         self._began = time.monotonic()
         with out.open("w") as stdout, out.with_suffix(".log").open("w") as stderr:
             self.process = subprocess.Popen(
-                (sys.executable, "-m", "gateway", "serve"),
-                env=environment,
-                stdout=stdout,
-                stderr=stderr,
+                command, cwd=directory, env=environment, stdout=stdout, stderr=stderr
             )
 
     def await_ready(self) -> float:
@@ -171,7 +175,19 @@ def test_a_port_that_is_taken_is_said_in_a_sentence(environment: dict[str, str])
     assert ended.returncode == 1
     assert ended.stdout == ""
     assert "can't be used" in ended.stderr
+    assert "GATEWAY_PORT" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_proxy_in_the_environment_is_no_way_to_this_machine(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    nobody = f"http://127.0.0.1:{free_port()}"
+    proxied = {"HTTP_PROXY": nobody, "HTTPS_PROXY": nobody, "ALL_PROXY": nobody}
+    with serving({**environment, **proxied}, tmp_path / "out") as served:
+        served.await_ready()
+        assert "NO_PROXY=127.0.0.1" in served.printed()
+        assert run_example(served.printed()).strip()
 
 
 def test_commands_work_beside_a_gateway_and_alone(
