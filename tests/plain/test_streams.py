@@ -265,10 +265,13 @@ async def test_a_process_that_ends_says_so_on_its_streams(
 ) -> None:
     gateway.resources.plain.last = 0.1
     upstream.script("*", text("one two", chunk=4, hold=asyncio.Event(), hold_after=1))
-    stream = (await ask(gateway, stream=True)).parse()
-    await anext(stream)
+    said: list[str] = []
+    reading = asyncio.create_task(heard(await ask(gateway, stream=True), said))
+    async with asyncio.timeout(10):
+        while "one " not in said:
+            await asyncio.sleep(0.01)
     gateway.resources.drain.begin()
     with pytest.raises(APIError) as raised:
-        await anext(stream)
-    assert raised.value.code == "unavailable"
+        await reading
+    assert ("".join(said), raised.value.code) == ("one ", "unavailable")
     assert (await row(database))["status"] == 503
