@@ -4,6 +4,10 @@ A conversation of another door has no rows: whoever owns it and its default resp
 participants, until this door is used to change something in it. Only what has rows has statuses.
 """
 
+import json
+
+from gateway.conversation.rights import Right
+
 # Of `p`: what turns call a bot.
 RESPONDER = "CASE p.kind WHEN 'model' THEN p.identifier ELSE p.kind || '/' || p.identifier END"
 
@@ -24,8 +28,7 @@ SHOWN = f"""(SELECT p.status FROM participant p
             WHERE p.conversation_id = t.conversation_id AND p.kind <> 'user'
               AND {RESPONDER} = t.responder)"""  # noqa: S608
 
-ALL_RIGHTS = """'["add_message", "delete_conversation", "delete_others_messages",
-                  "edit_others_messages"]'::jsonb"""
+ALL_RIGHTS = f"'{json.dumps(sorted(Right))}'::jsonb"
 
 # Of `p`, in the conversation `c`. Its owner may do everything.
 PARTICIPANT = f"""

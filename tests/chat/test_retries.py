@@ -332,3 +332,17 @@ async def test_a_timeout_of_the_client_ends_the_model_call(
         await ann.stream("Hi", timeout=0.2)
     await asyncio.wait_for(upstream.calls[0].disconnected.wait(), 1)
     await until(database, "suspended")
+
+
+async def test_a_key_has_at_most_255_characters(
+    gateway: Gateway, upstream: ScriptedUpstream
+) -> None:
+    ann = Chat(gateway, await make_team(gateway))
+    upstream.script("manager", say(0, "Once."))
+    longest = {"extra_headers": {"idempotency-key": "k" * 255}}
+    assert await ann.branch(0).say("Hi", **longest) == "Once."
+    assert await ann.branch(0).say("Hi", **longest) == "Once."
+    with pytest.raises(APIStatusError) as refused:
+        await ann.say("Hi", extra_headers={"idempotency-key": "k" * 256})
+    assert refused.value.status_code == 400
+    assert "255" in refused.value.message

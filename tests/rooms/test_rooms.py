@@ -2,18 +2,14 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.conversation.rights import Right
 from tests.rooms.asking import Caller, calling, names
 from tests.running import Gateway
 from tests.scripted import ScriptedUpstream, text
 from tests.streams.reading import following
 from tests.team import make_team
 
-ALL_RIGHTS = [
-    "add_message",
-    "delete_conversation",
-    "delete_others_messages",
-    "edit_others_messages",
-]
+ALL_RIGHTS = sorted(Right)
 
 
 async def test_a_conversation_is_created_with_its_participants(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import timedelta
+
 from gateway.conversation.participants import Participants
 from gateway.database import Database
 from tests.rooms.asking import Caller
@@ -59,3 +61,18 @@ async def test_a_conversation_of_another_door_becomes_a_room(gateway: Gateway, a
     owner, model = (await ann.read(conversation))["participants"]
     assert owner == before[0] | {"status": "offline", "version": owner["version"]}
     assert model == before[1] | {"version": model["version"]}
+
+
+async def test_what_somebody_does_lasts_for_a_minute(ann: Caller, database: Database) -> None:
+    made = await ann.create()
+    before = await database.fetch("SELECT now() AS at")
+    await ann.call("PUT", f"/{made['id']}/status", json={"status": "writing"})
+    after = await database.fetch("SELECT now() AS at")
+    (until,) = await database.fetch(
+        "SELECT status_until AS at FROM participant WHERE kind = 'user'"
+    )
+    minute = timedelta(seconds=60)
+    assert before[0]["at"] + minute <= until["at"] <= after[0]["at"] + minute
+    await ann.call("PUT", f"/{made['id']}/status", json={"status": "offline"})
+    (until,) = await database.fetch("SELECT status_until AS at FROM participant")
+    assert until["at"] is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from gateway.conversation.idempotency import Idempotency
 from gateway.database import Database
 from tests.rpc.asking import Rpc, answering, calling, prompts, refusal
 from tests.running import Gateway
@@ -107,3 +108,32 @@ async def test_a_streamed_message_is_answered_again_as_it_was(
     again = await ann.send("create_conversation_message", body)
     assert again.content == first.content
     assert await ann.said(conversation) == ["Hi", "Hello."]
+
+
+async def grow_older(database: Database, by: str) -> None:
+    await database.execute(
+        f"UPDATE idempotency_key SET created_at = created_at - interval '{by}'"  # noqa: S608
+    )
+
+
+async def test_a_key_is_remembered_for_a_day(ann: Rpc, database: Database) -> None:
+    body = ann.creation()
+    first = await ann.send("create_conversation", body)
+    await grow_older(database, "23 hours 50 minutes")
+    await Idempotency(database).forget_old()
+    assert (await ann.send("create_conversation", body)).content == first.content
+    other = {**body, "ai_relay_options": {"provider_id": "open_ai", "model_id": "another"}}
+    await ann.refused("create_conversation", 422, "idempotency_key_reused", **other)
+    await grow_older(database, "20 minutes")
+    assert (await ann.send("create_conversation", body)).content != first.content
+    assert await count(database, "conversation") == 2
+
+
+async def test_a_key_that_is_older_than_a_day_is_forgotten(ann: Rpc, database: Database) -> None:
+    await ann.create(idempotency_key="old")
+    await grow_older(database, "24 hours 10 minutes")
+    await ann.create(idempotency_key="new")
+    await grow_older(database, "23 hours 50 minutes")
+    await Idempotency(database).forget_old()
+    kept = await database.fetch("SELECT key FROM idempotency_key")
+    assert [row["key"] for row in kept] == ["new"]
