@@ -137,8 +137,8 @@ class Feed:
         fresh = not channel.followers
         if wish.only and wish.only not in changes.speaking:
             follower.end(Ending.OVER)
-            if not moments:
-                return False
+            if not any(moment.notices for moment in moments):
+                return False  # versions in which nothing was about this reply are nothing to tell
         channel.join(follower, moments, changes)
         if self._drain.begun:
             follower.end(Ending.DRAIN)

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 RETRY_MS = 1000, 3000
 """When a reader should come back. They are spread, or all would come back at once."""
+WELCOME = b": welcome\n\n"
+"""The first bytes, so that a reader that is told nothing yet knows that it is connected."""
 CHUNK = 64 * 1024
 """Bytes. Versions that are told one after the other share a chunk up to this size."""
 HEADERS = [
@@ -63,9 +65,9 @@ async def respond(
     line = _Line(send, reader, pace)
     try:
         await line.open()
-        await line.say(b"retry: %d\n\n" % random.randint(*RETRY_MS))  # noqa: S311  no secret
+        await line.say(WELCOME)
         try:
-            while await line.say(await anext(pieces, b"")):
+            while await line.tell(await anext(pieces, b"")):
                 pass
         finally:
             await pieces.aclose()
@@ -88,12 +90,13 @@ class _Line:
     """The way to one reader. It is pinged, so that neither a proxy on the way nor the reader takes
     it for dead, and so that a reader that is gone is noticed. Raises TimeoutError."""
 
-    __slots__ = ("_pace", "_pinging", "_reader", "_send", "_timer")
+    __slots__ = ("_invited", "_pace", "_pinging", "_reader", "_send", "_timer")
 
     def __init__(self, send: Send, reader: Audience, pace: Pace) -> None:
         self._send = send
         self._reader = reader
         self._pace = pace
+        self._invited = False
         self._pinging: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -108,6 +111,15 @@ class _Line:
             async with asyncio.timeout(self._pace.send):
                 await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
         return bool(chunk)
+
+    async def tell(self, events: bytes) -> bool:
+        """Say events, the first one with when to come back. That alone would be an event without
+        data to some readers."""
+        if not self._invited and events:
+            retry = random.randint(*RETRY_MS)  # noqa: S311  no secret
+            told = inviting(events, retry)
+            self._invited, events = told != events, told
+        return await self.say(events)
 
     async def close(self) -> None:
         async with asyncio.timeout(self._pace.send):
@@ -157,6 +169,16 @@ def frame(moment: Moment) -> bytes:
 def event(name: str, data: bytes) -> bytes:
     """JSON holds no line breaks, so nothing that was said can end its event."""
     return b"event: %b\ndata: %b\n\n" % (name.encode(), data)
+
+
+def inviting(events: bytes, retry: int) -> bytes:
+    """Events with `retry` in the block of the first that has data; unchanged if none has."""
+    data = events.find(b"data: ")
+    if data < 0:
+        return events
+    start = events.rfind(b"\n\n", 0, data)
+    place = 0 if start < 0 else start + 2
+    return b"%bretry: %d\n%b" % (events[:place], retry, events[place:])
 
 
 def _lines(moment: Moment) -> Iterator[bytes]:

@@ -94,6 +94,7 @@ class Subscription:
     def _take(self, fields: dict[str, str]) -> None:
         if "retry" in fields:
             self.retry = int(fields.pop("retry"))
+            assert "data" in fields, "to some readers this is an event without data"
         if not fields:
             return
         place = int(fields["id"]) if "id" in fields else None

@@ -415,6 +415,9 @@ async def test_the_channel_of_a_reply_ends_with_it(gateway: Gateway) -> None:
         position = told.position
     done = await gateway.http.get(f"/streams/{channel}", headers={"last-event-id": str(position)})
     assert (done.status_code, done.content) == (204, b"")
+    await writer.say("Another thing, when the reply has long been given")
+    done = await gateway.http.get(f"/streams/{channel}", headers={"last-event-id": str(position)})
+    assert (done.status_code, done.content) == (204, b"")
     async with following(gateway.http, channel, last=2) as told:
         await told.until(lambda one: one.ended)
         assert told.of("interaction.updated")[-1]["interaction"]["content"] == "Apples."
