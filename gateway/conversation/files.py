@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -128,14 +128,14 @@ class Files:
     async def delete(self, file_id: UUID, user: str) -> None:
         _found(await self._database.fetchrow(sql.DELETE, user, file_id), file_id)
 
-    async def check(self, wanted: Sequence[UUID], user: str) -> int:
-        """How many characters these hold together; one named twice counts once. Raises NotFound,
-        which names all that are missing."""
+    async def check(self, wanted: Sequence[UUID], user: str) -> Mapping[UUID, int]:
+        """How many characters each of these holds. Raises NotFound, which names all that are
+        missing."""
         rows = await self._database.fetch(sql.LENGTHS, user, list(wanted)) if wanted else []
         found = {row["id"]: int(row["characters"]) for row in rows}
         if missing := dict.fromkeys(one for one in wanted if one not in found):
             raise absent(ids.FILE, missing)
-        return sum(found.values())
+        return found
 
 
 def _shown(filename: str) -> str:

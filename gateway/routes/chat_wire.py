@@ -7,17 +7,18 @@ team of agents is ignored, and named in `x-gateway-ignored`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Literal, cast
+from collections.abc import Mapping, Sequence
+from typing import Annotated, cast
 
 import msgspec
 from msgspec import Meta
 
 from gateway.agency.model import Json
 from gateway.agency.turns import lineage
-from gateway.agency.turns.request import Ask, ChatRequest, Dialogue, Public
+from gateway.agency.turns.request import Ask, ChatRequest
 from gateway.agency.turns.wanted import outsize
 from gateway.errors import InvalidRequest
+from gateway.routes.dialogue import ChatMessageIn, dialogue
 
 PASSED_ON = (
     "temperature",
@@ -65,15 +66,6 @@ Penalty = Annotated[float, Meta(ge=-2, le=2)]
 
 class StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
-
-
-class ChatMessageIn(msgspec.Struct):
-    """`content` is a text, null, or a list of parts (`{"type": "text", "text": …}`,
-    `{"type": "image_url", …}`)."""
-
-    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | list[dict[str, object]] | None = None
-    refusal: str | None = None
 
 
 class ChatCompletionRequest(msgspec.Struct, kw_only=True):
@@ -161,6 +153,14 @@ def read_request(
 
 
 def _refuse(body: ChatCompletionRequest, raw: bytes) -> None:
+    for name in ("tool_choice", "function_call"):
+        if _demands_a_call(getattr(body, name)):
+            raise InvalidRequest(
+                f"A team calls no tools of yours, so {name!r} can't demand a call: leave it out, "
+                "or say 'auto' or 'none'.",
+                param=name,
+                code="unsupported_parameter",
+            )
     if body.n is not None and body.n != 1:
         raise InvalidRequest("A team gives one answer: 'n' can only be 1.", param="n")
     if not body.messages:
@@ -172,6 +172,17 @@ def _refuse(body: ChatCompletionRequest, raw: bytes) -> None:
         for name, value in msgspec.to_builtins(body).items():
             if _holds_nul(value):
                 raise InvalidRequest("Text must not hold NUL characters.", param=name)
+
+
+def _demands_a_call(choice: object) -> bool:
+    """True for a `tool_choice` or `function_call` that no answer in words can meet."""
+    match choice:
+        case None | "auto" | "none":
+            return False
+        case {"type": "allowed_tools", "allowed_tools": {"mode": "auto"}}:
+            return False
+        case _:
+            return True
 
 
 def _holds_nul(value: object) -> bool:
@@ -211,40 +222,3 @@ def _wanted(response_format: Mapping[str, object] | None) -> dict[str, object] |
                 "'response_format' is of type text, json_object, or json_schema with a schema.",
                 param="response_format",
             )
-
-
-def dialogue(messages: Iterable[ChatMessageIn]) -> Dialogue:
-    """Take a client's messages apart: its system messages, its history, and what is new."""
-    system: list[str] = []
-    public: list[Public] = []
-    for message in messages:
-        said = _public(message)
-        if message.role in ("system", "developer"):
-            system.append(said.content)
-        else:
-            public.append(said)
-    answers = [place for place, said in enumerate(public, 1) if said.role == "assistant"]
-    known = answers[-1] if answers else 0
-    return Dialogue(
-        history=tuple(public[:known]),
-        inputs=tuple(public[known:]),
-        system="\n\n".join(system) if system else None,
-    )
-
-
-def _public(message: ChatMessageIn) -> Public:
-    if message.content is None:
-        return Public(message.role, message.refusal or "")
-    if isinstance(message.content, str):
-        return Public(message.role, message.content)
-    parts = cast("list[Mapping[str, Json]]", message.content)
-    text = "\n".join(_text(part) for part in parts if part.get("type") in ("text", "refusal"))
-    plain = all(part.get("type") in ("text", "refusal") for part in parts)
-    return Public(message.role, text, None if plain else parts)
-
-
-def _text(part: Mapping[str, Json]) -> str:
-    text = part.get("text", part.get("refusal"))
-    if not isinstance(text, str):
-        raise InvalidRequest("A text part holds its text under 'text'.", param="messages")
-    return text

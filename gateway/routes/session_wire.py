@@ -16,7 +16,7 @@ from gateway.agency.turns.library import PASSAGES
 from gateway.agency.turns.session import Given, Session, State
 from gateway.errors import InvalidRequest
 from gateway.routes.agency_wire import Problem
-from gateway.routes.chat_wire import ChatMessageIn
+from gateway.routes.dialogue import ChatMessageIn
 from gateway.routes.turn_wire import Failure
 
 MOST_PASSAGES = 100

@@ -21,7 +21,7 @@ from gateway.auth import Principal
 from gateway.database import Database
 from gateway.errors import Conflict, InvalidRequest
 from gateway.routes.agency_wire import Problem
-from gateway.routes.chat_wire import dialogue
+from gateway.routes.dialogue import dialogue
 from gateway.routes.errors import JSON
 from gateway.routes.pages import BAD, MISSING, Cursor, Limit
 from gateway.routes.rpc_calls import may_converse

@@ -39,8 +39,19 @@ class CompletionList(msgspec.Struct):
     has_more: bool
 
 
+class CalledFunction(msgspec.Struct):
+    name: str
+    arguments: str
+
+
+class ToolCall(msgspec.Struct):
+    function: CalledFunction
+    type: str = "function"
+
+
 class Message(msgspec.Struct, kw_only=True):
-    """`content_parts` are those of a message that was more than text."""
+    """`content_parts` are those of a message that was more than text. Ids of tool calls are not
+    kept."""
 
     id: str
     role: str
@@ -48,6 +59,7 @@ class Message(msgspec.Struct, kw_only=True):
     name: None = None
     refusal: None = None
     content_parts: list[Mapping[str, object]] | None
+    tool_calls: list[ToolCall] | None
 
 
 class MessageList(msgspec.Struct):
@@ -115,4 +127,5 @@ def _message(message: StoredMessage, completion_id: str) -> Message:
         role=message.role,
         content=message.content,
         content_parts=None if message.parts is None else [*message.parts],
+        tool_calls=[ToolCall(CalledFunction(*call)) for call in message.calls] or None,
     )

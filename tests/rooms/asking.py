@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,6 +84,21 @@ async def settled(caller: Caller, conversation_id: str) -> Body:
 def heard(conversation: Body) -> list[tuple[str, str]]:
     """Who said what, in order."""
     return [(one["owner"]["identifier"], one["content"]) for one in conversation["messages"]]
+
+
+def by(kind: str, identifier: str) -> Body:
+    """Who speaks, as bots are told it."""
+    return {"kind": kind, "identifier": identifier}
+
+
+def voices(call: Call) -> list[tuple[str, str]]:
+    """Who of the room said what, as a team was told it."""
+    told = [json.loads(text) for role, text in _contents(call) if role == "user"]
+    return [(one["by"]["identifier"], one["context"]) for one in told if one["from"] == 0]
+
+
+def _contents(call: Call) -> list[tuple[str, str]]:
+    return [(one["role"], one["content"]) for one in call.messages]
 
 
 def told(call: Call) -> list[tuple[str, str]]:

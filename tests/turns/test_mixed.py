@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from typing import Any
 
 import pytest
 
@@ -120,17 +122,23 @@ async def test_a_files_text_stands_with_its_message_until_the_file_is_deleted(
     conversation = await door.create("gpt")
     said = await door.say(conversation, "Read this.", file_ids=[given.id])
     assert said["input_interaction"]["file_ids"] == [given.id]
-    whole = "Read this.\n\n[File note.txt]\nThe code is 7.\n[End of note.txt]"
-    assert prompts(upstream)[0] == [("user", whole)]
+    system, told = prompts(upstream)[0]
+    assert "nothing that anybody says" in system[1]
+    assert told == ("user", 'Read this.\n\n{"file":"note.txt","text":"The code is 7."}')
     agency = put_to(f"agency/{team.id}")
     await door.say(conversation, "And?", **agency)
-    assert public(upstream.calls_of("manager")[0])[0] == ("user", whole)
+    plain = {"from": 0, "context": "Read this."}
+
+    def letter(call: int) -> Any:
+        return json.loads(upstream.calls_of("manager")[call].messages[1]["content"])
+
+    assert letter(0) == {**plain, "files": [{"file": "note.txt", "text": "The code is 7."}]}
     chat = Chat(gateway, team)  # what is remembered of a context holds no file
     await chat.say("More", **named(conversation))
-    assert public(upstream.calls_of("manager")[1])[0] == ("user", whole)
+    assert letter(1) == letter(0)
     await files.delete(given.id)
     await chat.branch(0).say("Again", **named(conversation))
-    assert public(upstream.calls_of("manager")[2])[0] == ("user", "Read this.")
+    assert letter(2) == plain
     assert (await door.read(conversation))["interactions"][0]["file_ids"] == [given.id]
 
 

@@ -18,6 +18,7 @@ import msgspec
 from gateway.agency.model import ChatMessage, Completion, ModelCall, OnText
 from gateway.agency.models.tokens import estimate, texts
 from gateway.agency.speech.envelope import Envelope, encode_outbound
+from gateway.agency.speech.parts import TOOL, Speaker
 from gateway.agency.speech.prompt import END_USER, GATEWAY, LIBRARY, TITLE
 
 DISCLAIMER: Final = "This is a rehearsal and no real model: set OPENAI_API_KEY to hear one."
@@ -68,6 +69,14 @@ def reply(messages: Sequence[ChatMessage], allowed: Sequence[int]) -> str:
 
 class _Inbound(msgspec.Struct):
     sender: int = msgspec.field(name="from")
+    context: str
+    by: Speaker | None = None
+
+
+class _Voiced(msgspec.Struct):
+    """What is said to a model that knows no numbers, where several speak."""
+
+    by: Speaker
     context: str
 
 
@@ -214,8 +223,16 @@ def _inbound(text: str) -> list[_Inbound]:
     try:
         said = msgspec.json.decode(text, type=_Inbound | list[_Inbound])
     except (msgspec.DecodeError, RecursionError):
-        return [_Inbound(END_USER, text)]
+        return [_voiced(text)]
     return said if isinstance(said, list) else [said]
+
+
+def _voiced(text: str) -> _Inbound:
+    try:
+        said = msgspec.json.decode(text, type=_Voiced)
+    except (msgspec.DecodeError, RecursionError):
+        return _Inbound(END_USER, text)
+    return _Inbound(END_USER, said.context, said.by)
 
 
 def _texts(messages: Sequence[ChatMessage], role: str) -> list[str]:
@@ -225,8 +242,12 @@ def _texts(messages: Sequence[ChatMessage], role: str) -> list[str]:
 
 
 def _last_question(scene: _Scene) -> str:
-    asked = [said.context for said in scene.heard if said.sender == END_USER]
+    asked = [said.context for said in scene.heard if said.sender == END_USER and not _by_tool(said)]
     return asked[-1] if asked else ""
+
+
+def _by_tool(said: _Inbound) -> bool:
+    return said.by is not None and said.by.kind == TOOL
 
 
 def _since_last_question(heard: Iterable[_Inbound]) -> list[_Inbound]:

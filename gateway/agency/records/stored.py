@@ -13,6 +13,8 @@ import msgspec
 from gateway.agency.model import Json, Usage
 from gateway.agency.records import sql_stored as sql
 from gateway.agency.records.records import LAST
+from gateway.agency.speech.parts import Parts, called, shown
+from gateway.agency.speech.parts import role as role_of_result
 from gateway.agency.teams.register import BIGINT
 from gateway.agency.turns.request import Ask
 from gateway.auth import Principal
@@ -45,6 +47,8 @@ class StoredMessage:
     role: str
     content: str
     parts: Sequence[Mapping[str, Json]] | None
+    calls: Sequence[tuple[str, str]] = ()
+    """Names and arguments of the tools that were called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,5 +165,6 @@ def _completion(row: Row) -> StoredCompletion:
 
 
 def _message(row: Row) -> StoredMessage:
-    parts = None if row["parts"] is None else msgspec.json.decode(row["parts"])
-    return StoredMessage(row["ordinal"], row["role"], row["content"], parts)
+    parts: Parts = None if row["parts"] is None else msgspec.json.decode(row["parts"])
+    role = role_of_result(parts) or row["role"]
+    return StoredMessage(row["ordinal"], role, row["content"], shown(parts), called(parts))

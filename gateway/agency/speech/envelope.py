@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -45,21 +45,42 @@ _MAX_ID = 2**63 - 1  # bigint, the type of agent ids in Postgres
 _MAX_EXACT = 2**53  # from here on a float may stand for its neighbour
 
 
-def encode_inbound(sender: int, text: str) -> str:
-    """The server alone writes `from`; `text` can't break out of its string."""
-    return _compact({"from": sender, "context": text})
+def encode_inbound(
+    sender: int,
+    text: str,
+    by: Mapping[str, Json] | None = None,
+    files: Sequence[Mapping[str, Json]] = (),
+) -> str:
+    """The server alone writes `from`, `by` (who of several speaks) and `files`; neither a text nor
+    a file can break out of its string."""
+    told: dict[str, Json] = {"from": sender}
+    if by is not None:
+        told["by"] = by
+    told["context"] = text
+    if files:
+        told["files"] = files
+    return compact(told)
 
 
 def encode_passage(number: int, source: str | None, text: str) -> str:
     """One line, out of which neither can break: no document can pass for two."""
     told = None if source is None else storable(source)
-    return _compact({"number": number, "source": told, "text": storable(text)})
+    return compact({"number": number, "source": told, "text": storable(text)})
 
 
 def encode_outbound(envelopes: Sequence[Envelope]) -> str:
     """One object, or an array if there are several: what the model is shown that it said."""
     said: list[Json] = [{"to": envelope.to, "context": envelope.context} for envelope in envelopes]
-    return _compact(said[0] if len(said) == 1 else said)
+    return compact(said[0] if len(said) == 1 else said)
+
+
+def encode_calling(said: Sequence[tuple[Envelope, Sequence[Json]]]) -> str:
+    """The same, with the calls of the client's tools that stood in what it said."""
+    told: list[Json] = []
+    for envelope, calls in said:
+        shown: dict[str, Json] = {"to": envelope.to, "context": envelope.context}
+        told.append({**shown, "calls": calls} if calls else shown)
+    return compact(told[0] if len(told) == 1 else told)
 
 
 def tells(said: Sequence[tuple[int, str]], output: str) -> bool:
@@ -123,5 +144,6 @@ def _closed_object(properties: dict[str, Json]) -> dict[str, Json]:
     }
 
 
-def _compact(value: Json) -> str:
+def compact(value: Json) -> str:
+    """JSON on one line."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

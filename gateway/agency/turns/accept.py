@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from gateway import ids
+from gateway.agency.speech.parts import speaker
 from gateway.agency.speech.prompt import END_USER, Entry
 from gateway.agency.teams.team import AgencySpec
 from gateway.agency.turns.intake import NewInteraction, NewMessage, NewTurn
@@ -109,6 +110,7 @@ def entries(turn: NewTurn, version: int) -> list[Entry]:
             version=version,
             turn_id=None if message.imported else turn.turn_id,
             parts=said[message.interaction_id].parts,
+            by=speaker(said[message.interaction_id].parts),
         )
         for message in turn.messages
         if message.interaction_id is not None
@@ -117,7 +119,9 @@ def entries(turn: NewTurn, version: int) -> list[Entry]:
 
 def _interaction(pair: Public, responder: str, principal: Principal) -> NewInteraction:
     owner = ("bot", responder) if pair.role == "assistant" else ("user", principal.user)
-    return NewInteraction(ids.new(), owner, pair.content, responder, pair.parts)
+    return NewInteraction(
+        ids.new(), owner, pair.content, responder, pair.parts, file_ids=pair.file_ids
+    )
 
 
 def _reply(responder: str) -> NewInteraction:

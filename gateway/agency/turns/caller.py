@@ -14,7 +14,7 @@ from gateway.agency.speech.envelope import (
     encode_outbound,
     storable,
 )
-from gateway.agency.speech.prompt import CONTEXT_TOKENS, END_USER, compose, system_message
+from gateway.agency.speech.prompt import CONTEXT_TOKENS, END_USER, compose, forms, system_message
 from gateway.agency.teams.team import AgentSpec
 from gateway.agency.turns import remote
 from gateway.agency.turns.call import Call, Spoken, broken
@@ -113,15 +113,17 @@ class Caller:
     # ---- what it is told -------------------------------------------------------------------------
 
     async def _messages(self, agent: AgentSpec) -> list[ChatMessage]:
+        context = await self._contexts.of(agent.id)
         system = system_message(
             agent,
             [other for other in self._agency.agents if other.id != agent.id],
             entry=agent.id == self._work.entry,
             library=agent.id in self._work.readers,
+            forms=forms(context),
             custom=self._custom(),
             wanted=self._plan.ask.wanted,
         )
-        return compose(system, await self._contexts.of(agent.id), _budget(agent))
+        return compose(system, context, _budget(agent))
 
     def _custom(self) -> str | None:
         """What the one who answers is told beside its own instructions."""

@@ -98,11 +98,12 @@ class Engine(Runner):
         """Accept a chat completion. Raises `Stale` if it must be asked again with fresh knowledge.
 
         A `retry` gets the turn that the same request began, also if it is still running; so does
-        whoever makes a `claim` that was made before.
+        whoever makes a `claim` that was made before. Raises NotFound for a file that is not there.
         """
         if conversation_id is not None:
             digest = lineage.within(request.digest, conversation_id)
             request = replace(request, digest=digest)
+        await self.inbox.attachments.check_said(request.dialogue.said, principal)
         asked = Asked(request, agency, principal)
         # The queue is for a retry that overtakes its own first try.
         async with self._requests.of(request.digest):
@@ -161,7 +162,9 @@ class Engine(Runner):
         work = begin(agency, turn.ask.within(agency.limits), manual=begun.manual)
         work.apply(Event(lease.version, inbound(turn)))
         contexts = dict(accepted.contexts)
-        contexts[turn.entry] = [*contexts.get(turn.entry, ()), *entries(turn, lease.version)]
+        heard = [*contexts.pop(turn.entry, ()), *entries(turn, lease.version)]
+        if not turn.has_files:  # else it is read from the rows, with what the files say
+            contexts[turn.entry] = heard
         plan = Plan(
             lease=lease,
             agency=agency,
@@ -170,7 +173,7 @@ class Engine(Runner):
             system=accepted.asked.request.dialogue.system,
             chain=turn.history_hash,
             contexts=contexts,
-            fresh=accepted.fresh,
+            fresh=accepted.fresh and not turn.has_files,
         )
         reply = Reply(lease.turn_id, lease.conversation_id, int(begun.created_at.timestamp()))
         return self._run(plan, reply, attended=accepted.attended)
@@ -181,6 +184,7 @@ class Engine(Runner):
         """Begin a session: who answers in it is said by `drive`. Raises `Stale`."""
         if self.draining:
             raise Unavailable("The gateway ends; ask again.", retry_after=1)
+        await self.inbox.attachments.check_said(asked.request.dialogue.said, asked.principal)
         accepted = await self._reception.open(asked, drive, source)
         if accepted is None:
             raise Stale

@@ -6,36 +6,34 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from uuid import UUID
 
 import msgspec
 
 from gateway import ids
-from gateway.agency.speech.prompt import CHARACTERS_PER_TOKEN, CONTEXT_TOKENS
+from gateway.agency.speech.parts import Parts
+from gateway.agency.speech.parts import role as role_of_result
 from gateway.agency.teams.catalog import Catalog
 from gateway.agency.teams.team import AgencySpec
 from gateway.agency.turns import lineage
 from gateway.agency.turns import sql_inbox as sql
+from gateway.agency.turns.attachments import Attachments
 from gateway.agency.turns.intake import NewInteraction
 from gateway.agency.turns.ledger import Ledger
 from gateway.agency.turns.members import member_of, responder_of
 from gateway.agency.turns.replay import describe
 from gateway.agency.turns.request import Ask, Posted, Public, Said
 from gateway.agency.turns.responder import check, team_of
-from gateway.agency.turns.rows import Taken, encoded
+from gateway.agency.turns.rows import Taken, encoded, uuids
 from gateway.auth import Principal
-from gateway.conversation.files import Files
 from gateway.conversation.participants import Member, Participants
 from gateway.conversation.skill_sets import SkillSet, SkillSets
 from gateway.database import Database, Row
-from gateway.errors import InvalidRequest, NotFound, TurnCancelled
+from gateway.errors import NotFound, TurnCancelled
 from gateway.ids import TurnId
 from gateway.streams.announcer import Announcer
-
-MOST_TEXT = CONTEXT_TOKENS * CHARACTERS_PER_TOKEN
-"""Characters of all files of one message: what is beyond would fit into no prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +91,7 @@ class Inbox:
         node: str,
         lease: float,
     ) -> None:
-        self._files = Files(database)
+        self.attachments = Attachments(database)
         self._skill_sets = SkillSets(database)
         self._participants = Participants(database, announcer)
         self._database = database
@@ -114,7 +112,7 @@ class Inbox:
     async def post(self, message: Posted, principal: Principal) -> Posting:
         """Accept a message that nobody needs to wait for. Raises NotFound, InvalidRequest."""
         await check(message.responder, self._catalog, principal)
-        await self._check_files(message.file_ids, principal)
+        await self.attachments.check(message.file_ids, principal)
         skills = await self._skill_sets.get(message.skill_set_ids, principal.user)
         letter = Letter(
             conversation_id=message.conversation_id,
@@ -145,7 +143,7 @@ class Inbox:
     async def say(self, message: Said, principal: Principal) -> UUID:
         """Accept a message that all bots of a conversation answer. Its id. Raises NotFound,
         InvalidRequest."""
-        await self._check_files(message.file_ids, principal)
+        await self.attachments.check(message.file_ids, principal)
         async with self.transaction():
             found = await self._locked(message.conversation_id, principal)
             letter = Letter(
@@ -181,14 +179,6 @@ class Inbox:
             raise NotFound("There is no such conversation.", code="conversation_not_found")
         return found
 
-    async def _check_files(self, file_ids: Sequence[UUID], principal: Principal) -> None:
-        if await self._files.check(file_ids, principal.user) > MOST_TEXT:
-            raise InvalidRequest(
-                f"The files hold more than {MOST_TEXT} characters.",
-                param="file_ids",
-                code="files_too_large",
-            )
-
     async def _stands(self, letter: Letter) -> bool:
         """Whether what is believed of the key and the agency is still so."""
         if letter.agency is None:
@@ -199,6 +189,7 @@ class Inbox:
 
     async def _queue(self, letter: Letter, found: Row) -> _Queued:
         inputs = [_interaction(letter, one) for one in letter.inputs]
+        inputs[-1] = replace(inputs[-1], file_ids=[*inputs[-1].file_ids, *letter.file_ids])
         replies = [_reply(responder, letter) for responder in letter.asked]
         said = [*inputs, *replies]
         turns = [TurnId(ids.new()) for _ in replies]
@@ -212,7 +203,7 @@ class Inbox:
             [None if i.parts is None else encoded(i.parts) for i in said],
             [i.model_id for i in said],
             [i.done for i in said],
-            list(letter.file_ids) or None,
+            [uuids(i.file_ids) for i in said],
             list(letter.skill_set_ids) or None,
             turns,
             list(letter.asked),
@@ -320,7 +311,9 @@ def _interaction(letter: Letter, said: Public) -> NewInteraction:
         return NewInteraction(ids.new(), _user(letter), said.content, None, said.parts)
     (responder,) = letter.asked
     owner = ("bot", responder) if said.role == "assistant" else _user(letter)
-    return NewInteraction(ids.new(), owner, said.content, responder, said.parts)
+    return NewInteraction(
+        ids.new(), owner, said.content, responder, said.parts, file_ids=said.file_ids
+    )
 
 
 def _user(letter: Letter) -> tuple[str, str]:
@@ -344,6 +337,6 @@ def _system(letter: Letter, found: Row) -> tuple[UUID | None, str | None, int | 
 
 
 def _public(row: Row) -> Public:
+    parts: Parts = None if row["parts"] is None else msgspec.json.decode(row["parts"])
     role = "user" if row["owner_type"] == "user" else "assistant"
-    parts = None if row["parts"] is None else msgspec.json.decode(row["parts"])
-    return Public(role, row["content"], parts)
+    return Public(role_of_result(parts) or role, row["content"], parts)

@@ -16,7 +16,7 @@ from gateway.agency.turns import sql_accept as sql
 from gateway.agency.turns.ledger import CONTEXT_ROWS, Ledger
 from gateway.agency.turns.lineage import BUSY, Fork, Match
 from gateway.agency.turns.request import Ask
-from gateway.agency.turns.rows import MANUAL, Lease, Taken, encoded, entries_of
+from gateway.agency.turns.rows import MANUAL, Lease, Taken, encoded, entries_of, uuids
 from gateway.auth import Principal
 from gateway.database import Database, Row
 from gateway.errors import Unavailable
@@ -37,6 +37,7 @@ class NewInteraction:
     model_id: str | None
     parts: Sequence[Mapping[str, Json]] | None = None
     done: bool = True
+    file_ids: Sequence[UUID] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,11 @@ class NewTurn:
     request_hash: bytes
     ask: Ask
     metadata: Mapping[str, str]
+
+    @property
+    def has_files(self) -> bool:
+        """True if the texts of files must be read from the rows."""
+        return any(said.file_ids for said in self.interactions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +183,7 @@ class Intake:
         return Begun(lease, row["begun_at"], context, row["drive"] == MANUAL)
 
     def _accepted(self, turn: NewTurn) -> tuple[object, ...]:
-        """The parameters $3 to $32 of an accepting statement."""
+        """The parameters $3 to $33 of an accepting statement."""
         said = turn.interactions
         return (
             turn.key_id,
@@ -190,6 +196,7 @@ class Intake:
             [None if i.parts is None else encoded(i.parts) for i in said],
             [i.model_id for i in said],
             [i.done for i in said],
+            [uuids(i.file_ids) for i in said],
             turn.turn_id,
             turn.responder,
             said[-2].id,

@@ -2,8 +2,9 @@
 
 Clients of the OpenAI API send the whole history and no id. A turn keeps a chained hash over the
 public (role, content) pairs up to and including its answer; the same chain over a client's history
-finds the turns that it has behind it. The chain starts with the scope (caller, responder and the
-request's `user`), so two of them never share a hash.
+finds the turns that it has behind it. Calls of tools are part of it, by name and arguments; their
+results are not, since clients shorten and drop them. The chain starts with the scope (caller,
+responder and the request's `user`), so two of them never share a hash.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from uuid import UUID
 
 import msgspec
 
+from gateway.agency.speech import parts
 from gateway.agency.turns.request import Public
 
 PROBED_FIRST = 4
@@ -33,11 +35,18 @@ def extend(digest: bytes, pairs: Iterable[Public]) -> bytes:
     """The chain after `pairs`. Clients trim what they echo: white space at the ends is no
     difference."""
     for pair in pairs:
-        digest = _link(digest, f"{pair.role}\x00{pair.content.strip()}")
-        if pair.parts is not None:
-            parts = msgspec.json.encode(pair.parts, order="sorted")
-            digest = hashlib.sha256(digest + parts).digest()
+        if pair.parts is None:
+            digest = _link(digest, f"{pair.role}\x00{pair.content.strip()}")
+        elif not parts.answers(pair.parts):
+            digest = _link(digest, f"{pair.role}\x00{pair.content.strip()}")
+            digest = _beside(digest, parts.hashed(pair.parts))
     return digest
+
+
+def _beside(digest: bytes, more: parts.Parts) -> bytes:
+    if more is None:
+        return digest
+    return hashlib.sha256(digest + msgspec.json.encode(more, order="sorted")).digest()
 
 
 def within(digest: bytes, conversation_id: UUID) -> bytes:

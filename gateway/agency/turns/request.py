@@ -9,7 +9,9 @@ from uuid import UUID
 
 import msgspec
 
+from gateway import ids
 from gateway.agency.model import Json
+from gateway.agency.speech.parts import file_ids
 from gateway.agency.teams.team import Limits
 
 
@@ -17,12 +19,18 @@ from gateway.agency.teams.team import Limits
 class Public:
     """One message that the end user sees: the unit of a client's history.
 
-    `parts` are the OpenAI content parts where a message is more than text; `content` is their text.
+    `parts` are those of `speech.parts` where a message is more than text; `content` is their text.
     """
 
     role: str
     content: str
     parts: Sequence[Mapping[str, Json]] | None = None
+
+    @property
+    def file_ids(self) -> tuple[UUID, ...]:
+        """The files of this gateway that it names. Raises NotFound for what is no id of a file."""
+        named = () if self.parts is None else file_ids(self.parts)
+        return tuple(ids.read(ids.FILE, one) for one in named)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +44,10 @@ class Dialogue:
     history: tuple[Public, ...] = ()
     inputs: tuple[Public, ...] = ()
     system: str | None = None
+
+    @property
+    def said(self) -> tuple[Public, ...]:
+        return (*self.history, *self.inputs)
 
 
 class Ask(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -11,6 +11,7 @@ import msgspec
 
 from gateway import ids
 from gateway.agency.model import Json, Usage
+from gateway.agency.speech.parts import Parts, Speaker, speaker
 from gateway.agency.speech.prompt import GATEWAY, LIBRARY, Entry, FileText
 from gateway.agency.turns.request import Ask
 from gateway.agency.turns.step import Delivery, Event
@@ -130,6 +131,11 @@ def encoded(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
+def uuids(of: Sequence[UUID]) -> str | None:
+    """A value of `uuid[]` as text, since a column of arrays can't be a parameter; null if empty."""
+    return f"{{{','.join(map(str, of))}}}" if of else None
+
+
 def step_columns(lease: Lease, step: StepRecord | None) -> tuple[object, ...]:
     """The parameters $1 to $12 of a statement that may write a step."""
     head = (lease.conversation_id, lease.turn_id, lease.fence)
@@ -181,20 +187,26 @@ _files = msgspec.json.Decoder(tuple[FileText, ...])
 
 def entries_of(rows: Sequence[Row]) -> list[Entry]:
     """From newest first to oldest first."""
-    return [
-        Entry(
-            role=row["role"],
-            from_id=row["from_id"],
-            to_id=row["to_id"],
-            text=row["text"],
-            version=row["version"],
-            turn_id=row["turn_id"],
-            step_id=row["step_id"],
-            parts=None if row["parts"] is None else msgspec.json.decode(row["parts"]),
-            files=() if row["files"] is None else _files.decode(row["files"]),
-        )
-        for row in reversed(rows)
-    ]
+    return [_entry(row) for row in reversed(rows)]
+
+
+def _entry(row: Row) -> Entry:
+    parts: Parts = None if row["parts"] is None else msgspec.json.decode(row["parts"])
+    by = speaker(parts)
+    if by is None and row["speaker"] is not None and row["role"] == "user":
+        by = Speaker(row["speaker"], row["speaker_identifier"])
+    return Entry(
+        role=row["role"],
+        from_id=row["from_id"],
+        to_id=row["to_id"],
+        text=row["text"],
+        version=row["version"],
+        turn_id=row["turn_id"],
+        step_id=row["step_id"],
+        parts=parts,
+        files=() if row["files"] is None else _files.decode(row["files"]),
+        by=by,
+    )
 
 
 def stored(row: Row) -> StoredTurn:

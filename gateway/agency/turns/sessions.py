@@ -12,7 +12,8 @@ from uuid import UUID
 
 import msgspec
 
-from gateway.agency.speech.prompt import LIBRARY
+from gateway.agency.speech.parts import kept
+from gateway.agency.speech.prompt import LIBRARY, Entry
 from gateway.agency.teams.catalog import AgencySpec, Catalog, Page
 from gateway.agency.teams.register import BIGINT
 from gateway.agency.turns import sql_sessions as sql
@@ -139,7 +140,7 @@ class Sessions:
         if not rows:
             raise NotFound("There is no such conversation.", code="conversation_not_found")
         said = entries_of([row for row in rows if row["version"] is not None])
-        public = [Public(entry.role, entry.told, entry.parts) for entry in said]
+        public = [_public(entry) for entry in said]
         answers = [place for place, one in enumerate(public, 1) if one.role == "assistant"]
         known = answers[-1] if answers else 0
         return Dialogue(tuple(public[:known]), tuple(public[known:]))
@@ -253,6 +254,12 @@ class Sessions:
         await self._one(place, session_id)
         await self._engine.cancel(TurnId(session_id))
         return await self._one(place, session_id)
+
+
+def _public(entry: Entry) -> Public:
+    """A message as a session begins with it. Its files stand in its text, since a session outlives
+    them; who speaks stays apart from that."""
+    return Public(entry.role, entry.told, kept(entry.parts, entry.by))
 
 
 def _work(place: _Place, turn: StoredTurn) -> Work:

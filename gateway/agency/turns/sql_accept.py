@@ -51,57 +51,59 @@ SEEN = f"""
 
 _INTERACTIONS = """
     INSERT INTO interaction (id, conversation_id, ordinal, owner_type, owner_identifier, content,
-                             parts, model_id, completed_at, version)
+                             parts, model_id, completed_at, file_ids, version)
     SELECT n.id, c.id, c.base + n.ordinal, n.owner_type, n.owner_identifier, n.content,
-           n.parts::jsonb, n.model_id, CASE WHEN n.completed THEN now() END, c.version
+           n.parts::jsonb, n.model_id, CASE WHEN n.completed THEN now() END, n.file_ids::uuid[],
+           c.version
     FROM c, unnest($6::uuid[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[],
-                   $12::bool[]) WITH ORDINALITY
-         AS n (id, owner_type, owner_identifier, content, parts, model_id, completed, ordinal)
+                   $12::bool[], $13::text[]) WITH ORDINALITY
+         AS n (id, owner_type, owner_identifier, content, parts, model_id, completed, file_ids,
+               ordinal)
 """
 _TURN = """
     INSERT INTO turn (id, conversation_id, responder, seq, input_interaction_id,
                       reply_interaction_id, system_message_id, state, owner_node, lease_until,
                       history_hash, request_hash, request, metadata, principal, key_id, version,
                       attended)
-    SELECT $13, c.id, $14, c.base + cardinality($6::uuid[]), $15, $16, $17, 'running', $18,
-           now() + make_interval(secs => $19), $20, $21, $22::jsonb, $23::jsonb, $24, $3, c.version,
+    SELECT $14, c.id, $15, c.base + cardinality($6::uuid[]), $16, $17, $18, 'running', $19,
+           now() + make_interval(secs => $20), $21, $22, $23::jsonb, $24::jsonb, $25, $3, c.version,
            c.attended
     FROM c
 """
 _INBOUND = """
     INSERT INTO message (id, conversation_id, turn_id, interaction_id, agent_id, role, from_id,
                          to_id, text, ordinal, version)
-    SELECT n.id, c.id, n.turn_id, n.interaction_id, $25, n.role, n.from_id, n.to_id, n.text,
+    SELECT n.id, c.id, n.turn_id, n.interaction_id, $26, n.role, n.from_id, n.to_id, n.text,
            n.ordinal, c.version
-    FROM c, unnest($26::uuid[], $27::uuid[], $28::uuid[], $29::text[], $30::bigint[],
-                   $31::bigint[], $32::text[]) WITH ORDINALITY
+    FROM c, unnest($27::uuid[], $28::uuid[], $29::uuid[], $30::text[], $31::bigint[],
+                   $32::bigint[], $33::text[]) WITH ORDINALITY
          AS n (id, turn_id, interaction_id, role, from_id, to_id, text, ordinal)
 """
 # A suspended turn of the same request must be taken up instead.
 _STILL_TRUE = f"""
     {BELIEVED}
-      AND NOT EXISTS (SELECT FROM turn WHERE request_hash = $21 AND state = 'suspended')
+      AND NOT EXISTS (SELECT FROM turn WHERE request_hash = $22 AND state = 'suspended')
 """
 
-# $1 conversation, $2 its title, $33 owner. The first turn of a new conversation.
+# $1 conversation, $2 its title, $34 owner. The first turn of a new conversation.
 BEGIN = f"""
     WITH c AS (
         INSERT INTO conversation (id, owner_type, owner_identifier, title, provider_id, model_id,
                                   version, length, root_id)
-        SELECT $1, 'user', $33, $2, 'open_ai', $14, 1, cardinality($6::uuid[]), $1
+        SELECT $1, 'user', $34, $2, 'open_ai', $15, 1, cardinality($6::uuid[]), $1
         WHERE EXISTS ({_STILL_TRUE})
         RETURNING id, version, 0 AS base, true AS attended, drive
     ), i AS ({_INTERACTIONS}), t AS ({_TURN}), m AS ({_INBOUND})
     SELECT version AS begun_at_version, now() AS begun_at, drive FROM c
 """  # noqa: S608
 
-# The same for a session; $34 the conversation that it answers, or null, $35 its drive. Nobody waits
+# The same for a session; $35 the conversation that it answers, or null, $36 its drive. Nobody waits
 # for its turn.
 OPEN = f"""
     WITH c AS (
         INSERT INTO conversation (id, owner_type, owner_identifier, title, provider_id, model_id,
                                   drive, version, length, root_id, parent_id)
-        SELECT $1, 'session', $33, $2, 'open_ai', $14, $35, 1, cardinality($6::uuid[]), $1, $34
+        SELECT $1, 'session', $34, $2, 'open_ai', $15, $36, 1, cardinality($6::uuid[]), $1, $35
         WHERE EXISTS ({_STILL_TRUE})
         RETURNING id, version, 0 AS base, false AS attended, drive
     ), i AS ({_INTERACTIONS}), t AS ({_TURN}), m AS ({_INBOUND})
@@ -121,9 +123,9 @@ _CONTINUED = f"""
 """  # noqa: S608
 CONTINUE = f"{_CONTINUED} FROM c"
 
-# The same with the context of the one who answers, $33 rows of it.
+# The same with the context of the one who answers, $34 rows of it.
 CONTINUE_READING = f"""{_CONTINUED}, x.*
-    FROM c LEFT JOIN LATERAL ({CONTEXT.replace("$2", "$25").replace("$3", "$33")}) x ON true
+    FROM c LEFT JOIN LATERAL ({CONTEXT.replace("$2", "$26").replace("$3", "$34")}) x ON true
 """
 
 

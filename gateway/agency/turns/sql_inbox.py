@@ -27,10 +27,10 @@ STANDS = f"""
       AND NOT EXISTS (SELECT FROM turn WHERE request_hash = $1 AND state = 'suspended')
 """  # noqa: S608
 
-# $1 conversation, $2 to $8 its new interactions, those that will be replies last, $9 files and $10
-# skill sets of the message before them. $11 turns, $12 who replies in each, $13 their requests, $14
-# whether their client waits, $15 node, $16 request hash, $17 metadata, $18 caller, $19 key. $20 the
-# client's system message or null, $21 its text or null if it is there, $22 the agent that it is
+# $1 conversation, $2 to $9 its new interactions, those that will be replies last, $9 their files,
+# $10 skill sets of the message before them. $11 turns, $12 who replies in each, $13 their requests,
+# $14 whether their client waits, $15 node, $16 request hash, $17 metadata, $18 caller, $19 key. $20
+# the client's system message or null, $21 its text or null if it is there, $22 the agent that it is
 # for. $23 whether replies are shown only when they begin to speak.
 QUEUE = """
     WITH c AS (
@@ -45,13 +45,14 @@ QUEUE = """
                                  completed_at, silent, version)
         SELECT n.id, c.id, c.base + n.ordinal, n.owner_type, n.owner_identifier, n.content,
                n.parts::jsonb,
-               CASE WHEN n.ordinal = c.said THEN $9::uuid[] END,
+               n.file_ids::uuid[],
                CASE WHEN n.ordinal >= c.said THEN $10::uuid[] END,
                CASE WHEN n.model_id IS NOT NULL THEN 'open_ai' END, n.model_id,
                CASE WHEN n.completed THEN now() END, $23 AND NOT n.completed, c.version
         FROM c, unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
-                       $8::bool[]) WITH ORDINALITY
-             AS n (id, owner_type, owner_identifier, content, parts, model_id, completed, ordinal)
+                       $8::bool[], $9::text[]) WITH ORDINALITY
+             AS n (id, owner_type, owner_identifier, content, parts, model_id, completed, file_ids,
+                   ordinal)
     ), m AS (
         INSERT INTO message (id, conversation_id, agent_id, role, to_id, text, ordinal, version)
         SELECT $20, c.id, $22, 'system', $22, $21, 0, c.version FROM c WHERE $21::text IS NOT NULL

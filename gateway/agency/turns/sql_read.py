@@ -18,10 +18,10 @@ def files(interaction: str) -> str:
                ) END"""  # noqa: S608
 
 
-# What an interaction says to whoever else is in the conversation: a bot is named, a person is not.
-# At the other doors whoever replies is a `bot`, and there is but one.
-_TOLD = """CASE WHEN i.owner_type IN ('user', 'bot') THEN i.content
-                ELSE i.owner_type || ' ' || i.owner_identifier || ': ' || i.content END"""
+# Who said an interaction, where several may speak: in a room a message is put to nobody, and its
+# replies are of their kind. At the other doors whoever replies is a `bot`, and there is but one.
+_SPEAKER = """CASE WHEN i.owner_type NOT IN ('user', 'bot')
+                     OR (i.owner_type = 'user' AND i.model_id IS NULL) THEN i.owner_type END"""
 
 # $1 conversation, $2 agent, $3 rows. Newest first. What failed, was excluded or deleted is not
 # shown to an agent; excluding an input hides its whole turn. What was imported has no turn of its
@@ -29,8 +29,8 @@ _TOLD = """CASE WHEN i.owner_type IN ('user', 'bot') THEN i.content
 # Of a turn that failed while nobody needed to wait for it, what was asked stays.
 CONTEXT = f"""
     SELECT m.role, m.from_id, m.to_id,
-           coalesce(CASE m.role WHEN 'user' THEN {_TOLD} ELSE i.content END, m.text) AS text,
-           i.parts,
+           coalesce(i.content, m.text) AS text, i.parts,
+           {_SPEAKER} AS speaker, i.owner_identifier AS speaker_identifier,
            {files("i")} AS files, m.version, m.ordinal, m.turn_id, m.step_id
     FROM message m
     LEFT JOIN interaction i ON i.id = m.interaction_id
@@ -63,7 +63,8 @@ CONTEXT = f"""
 # said itself is the assistant's.
 CHAIN = f"""
     SELECT CASE WHEN own THEN 'assistant' ELSE 'user' END AS role, NULL AS from_id,
-           NULL AS to_id, CASE WHEN own THEN i.content ELSE {_TOLD} END AS text, i.parts,
+           NULL AS to_id, i.content AS text, i.parts,
+           {_SPEAKER} AS speaker, i.owner_identifier AS speaker_identifier,
            {files("i")} AS files,
            i.ordinal AS version, NULL AS turn_id, NULL AS step_id
     FROM interaction i
