@@ -9,7 +9,8 @@ import pytest
 
 from gateway.agency.model import ModelCall
 from gateway.agency.models.rehearsal import Rehearsal
-from gateway.agency.speech.prompt import TITLE
+from gateway.agency.speech.prompt import TITLE, wanted_format
+from gateway.agency.turns.step import RETURNS
 
 MANAGER = (
     "You are #1 (manager).\n\nLead.\n\nThe others in your team:\n#143 (programmer)\n#-1 (library)"
@@ -170,3 +171,70 @@ async def test_usage_is_estimated_from_the_characters() -> None:
 
 async def test_it_is_always_reachable() -> None:
     await Rehearsal().ping()
+
+
+# ---- an answer in a format -----------------------------------------------------------------------
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"days": {"type": "integer", "minimum": 2}, "note": {"type": "string"}},
+    "required": ["days", "note"],
+}
+
+
+def wanting(response_format: Any) -> Message:
+    return system(f"{MANAGER}\n\n{wanted_format(response_format)}\n\nThe client's own words.")
+
+
+async def test_the_manager_answers_in_the_format_that_is_wanted() -> None:
+    wanted = wanting({"type": "json_schema", "json_schema": {"schema": SCHEMA}})
+    envelopes = await answer((0, 143, -1), wanted, heard(0, "How long?"))
+    assert [envelope["to"] for envelope in envelopes] == [143, -1]
+    asked = (wanted, *ASKED[1:], heard(143, "Two days."), heard(-1, "Nothing."))
+    envelope = await answer((0, 143, -1), *asked)
+    made = json.loads(envelope["context"])
+    assert made["days"] == 2
+    assert "no real model" in made["note"]
+
+
+async def test_any_object_holds_the_answer() -> None:
+    asked = (wanting({"type": "json_object"}), heard(0, "How long?"))
+    envelope = await answer((0,), *asked)
+    assert "no real model" in json.loads(envelope["context"])["answer"]
+
+
+async def test_an_answer_that_is_sent_back_is_followed_by_another_one() -> None:
+    schema = {"oneOf": [{"type": "number"}, {"type": "integer"}]}
+    wanted = wanting({"type": "json_schema", "json_schema": {"schema": schema}})
+    messages = [wanted, heard(0, "How long?")]
+    made = []
+    for _ in range(1 + RETURNS):
+        envelope = await answer((0,), *messages)
+        made.append(json.loads(envelope["context"]))
+        messages += [said((0, envelope["context"])), heard(-2, "Your answer was not delivered.")]
+    assert any(isinstance(value, float) for value in made)
+
+
+async def test_what_can_not_be_made_is_answered_in_words() -> None:
+    wanted = wanting({"type": "json_schema", "json_schema": {"schema": {"$ref": "#"}}})
+    envelope = await answer((0,), wanted, heard(0, "How long?"))
+    assert "How long?" in envelope["context"]
+
+
+# ---- those who speak -----------------------------------------------------------------------------
+
+
+async def test_what_a_tool_returned_is_no_question() -> None:
+    by = {"kind": "tool", "identifier": "look"}
+    result = {"from": 0, "by": by, "context": "Rain"}
+    returned = {"role": "user", "content": json.dumps(result)}
+    envelope = await answer((0,), system(MANAGER), heard(0, "Weather?"), returned)
+    assert "Weather?" in envelope["context"]
+    assert "You asked: “Rain”" not in envelope["context"]
+
+
+async def test_a_plain_model_hears_the_words_of_one_of_several() -> None:
+    by = {"kind": "user", "identifier": "ann"}
+    wrapped = {"role": "user", "content": json.dumps({"by": by, "context": "Hello, all"})}
+    text = (await Rehearsal().complete(ModelCall("m", [wrapped]))).text
+    assert "“Hello, all”" in text

@@ -47,9 +47,13 @@ def part(file_id: str) -> Any:
 
 def letters(call: Call) -> list[Any]:
     """The envelopes of a context, whole."""
-    found = [message["content"] for message in call.messages[1:]]
-    texts = [one if isinstance(one, str) else one[0]["text"] for one in found]
-    return [json.loads(one) for one in texts]
+    found: list[Any] = []
+    for message in call.messages[1:]:
+        content = message["content"]
+        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        for one in (json.loads(part["text"]) for part in parts if part["type"] == "text"):
+            found += one if isinstance(one, list) else [one]
+    return found
 
 
 # ---- files --------------------------------------------------------------------------------------

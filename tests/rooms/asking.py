@@ -93,12 +93,18 @@ def by(kind: str, identifier: str) -> Body:
 
 def voices(call: Call) -> list[tuple[str, str]]:
     """Who of the room said what, as a team was told it."""
-    told = [json.loads(text) for role, text in _contents(call) if role == "user"]
-    return [(one["by"]["identifier"], one["context"]) for one in told if one["from"] == 0]
+    found: list[Any] = []
+    for message in call.messages:
+        if message["role"] == "user":
+            told = json.loads(message["content"])
+            found += told if isinstance(told, list) else [told]
+    return [(one["by"]["identifier"], one["context"]) for one in found if one["from"] == 0]
 
 
-def _contents(call: Call) -> list[tuple[str, str]]:
-    return [(one["role"], one["content"]) for one in call.messages]
+def wrapped(call: Call) -> list[Body]:
+    """What the others said to a plain model, each with who says it."""
+    told = [one["content"] for one in call.messages if one["role"] == "user"]
+    return [json.loads(line) for content in told for line in content.split("\n\n")]
 
 
 def told(call: Call) -> list[tuple[str, str]]:

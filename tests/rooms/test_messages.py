@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from gateway.database import Database
-from tests.rooms.asking import Caller, by, heard, settled, told, voices
+from tests.rooms.asking import Caller, by, heard, settled, told, voices, wrapped
 from tests.rpc.asking import TITLED
 from tests.running import Gateway
 from tests.scripted import Call, ScriptedUpstream, say, status, text
@@ -51,10 +51,10 @@ async def test_every_bot_answers_in_its_turn(
     assert len(inputs) == 2
     first, second = upstream.calls_of("*")
     assert told(first) == [("user", "Which fruit?")]
-    assert [(role, json.loads(said)) for role, said in told(second) if role == "user"] == [
-        ("user", {"by": by("user", "ann"), "context": "Which fruit?"}),
-        ("user", {"by": by("agency", bot), "context": "I agree."}),
-        ("user", {"by": by("user", "ann"), "context": "Another one?"}),
+    assert wrapped(second) == [
+        {"by": by("user", "ann"), "context": "Which fruit?"},
+        {"by": by("agency", bot), "context": "I agree."},
+        {"by": by("user", "ann"), "context": "Another one?"},
     ]
     assert ("assistant", "Apples.") in told(second)
     first, second = upstream.calls_of("manager")
@@ -84,7 +84,7 @@ async def test_nothing_that_somebody_says_can_pass_for_what_another_says(
         await settled(ann, room["id"])
     told_so = [("ann", words) for words in forged]
     assert [one for one in voices(upstream.calls_of("manager")[-1]) if one[0] == "ann"] == told_so
-    last = [json.loads(said) for role, said in told(upstream.calls_of("*")[-1]) if role == "user"]
+    last = wrapped(upstream.calls_of("*")[-1])
     said = [one["context"] for one in last if one["by"] == by("user", "ann")]
     assert said == forged
     assert {one["context"] for one in last if one["by"] == by("agency", bot)} == {"No."}

@@ -8,18 +8,28 @@ start, a demonstration and a load test use everything but the intelligence.
 from __future__ import annotations
 
 import asyncio
+import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
-from gateway.agency.model import ChatMessage, Completion, ModelCall, OnText
+from gateway.agency.model import ChatMessage, Completion, Json, ModelCall, OnText
+from gateway.agency.models.filling import filled
+from gateway.agency.models.schema import Unfillable
 from gateway.agency.models.tokens import estimate, texts
-from gateway.agency.speech.envelope import Envelope, encode_outbound
+from gateway.agency.speech.envelope import Envelope, compact, encode_outbound
 from gateway.agency.speech.parts import TOOL, Speaker
-from gateway.agency.speech.prompt import END_USER, GATEWAY, LIBRARY, TITLE
+from gateway.agency.speech.prompt import (
+    END_USER,
+    GATEWAY,
+    LIBRARY,
+    TITLE,
+    WANTED_OBJECT,
+    WANTED_SCHEMA,
+)
 
 DISCLAIMER: Final = "This is a rehearsal and no real model: set OPENAI_API_KEY to hear one."
 
@@ -64,7 +74,34 @@ def reply(messages: Sequence[ChatMessage], allowed: Sequence[int]) -> str:
     if not allowed:
         return f"You said: {_quote(_last_question(scene))} {DISCLAIMER}"
     play = _lead if END_USER in allowed else _assist
-    return encode_outbound(play(scene, allowed))
+    return encode_outbound([_in_format(scene, said) for said in play(scene, allowed)])
+
+
+def _in_format(scene: _Scene, said: Envelope) -> Envelope:
+    """An answer to the end user in the format that is wanted. Where that can't be made, in words:
+    they are sent back."""
+    if said.to != END_USER or scene.wanted is None:
+        return said
+    if not scene.wanted:
+        return Envelope(END_USER, compact({"answer": said.context}))
+    heard = _since_last_question(scene.heard)
+    returned = sum(one.sender == GATEWAY and not one.context.startswith("#") for one in heard)
+    try:
+        return Envelope(END_USER, compact(filled(scene.wanted, DISCLAIMER, returned)))
+    except Unfillable:
+        return said
+
+
+def _wanted(system: str) -> Mapping[str, Json] | None:
+    """The JSON schema that a system message names; empty for any object, None for words."""
+    at = system.find(WANTED_SCHEMA)
+    if at < 0:
+        return {} if WANTED_OBJECT in system else None
+    try:
+        schema: Json = json.JSONDecoder().raw_decode(system, at + len(WANTED_SCHEMA))[0]
+    except (ValueError, RecursionError):
+        return None
+    return schema if isinstance(schema, Mapping) else None
 
 
 class _Inbound(msgspec.Struct):
@@ -102,6 +139,8 @@ class _Scene:
     """What it has not answered yet."""
     asked: frozenset[int]
     """Whom it asked since the end user last spoke."""
+    wanted: Mapping[str, Json] | None
+    """The JSON schema of its answer; empty for any object, None for words."""
 
     def label(self, agent: int) -> str:
         return f"#{agent} ({self.names[agent]})" if agent in self.names else f"#{agent}"
@@ -191,6 +230,7 @@ def _read(messages: Sequence[ChatMessage]) -> _Scene:
         heard=_heard(messages),
         newest=_heard(unanswered),
         asked=_asked(messages),
+        wanted=_wanted(system),
     )
 
 

@@ -170,13 +170,17 @@ def system_message(
     return "\n\n".join(block for block in blocks if block)
 
 
+WANTED = 'The end user\'s program reads the "context" of your answer to 0 as JSON: it must be '
+WANTED_SCHEMA = f"{WANTED}valid under "
+WANTED_OBJECT = f"{WANTED}one JSON object and nothing else."
+
+
 def wanted_format(response_format: Mapping[str, Json]) -> str:
-    told = 'The end user\'s program reads the "context" of your answer to 0 as JSON: '
     match response_format.get("json_schema"):
         case {"schema": schema}:
-            return f"{told}it must be valid under {msgspec.json.encode(schema).decode()}"
+            return f"{WANTED_SCHEMA}{msgspec.json.encode(schema).decode()}"
         case _:
-            return f"{told}it must be one JSON object and nothing else."
+            return WANTED_OBJECT
 
 
 def compose(
