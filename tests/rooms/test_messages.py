@@ -110,7 +110,8 @@ async def test_messages_that_come_meanwhile_wait_for_all_answers(
 
     def answer(call: Call) -> Any:
         names.append(call.body["model"])
-        return text(f"{call.body['model']} after {len(told(call))}", hold=hold)
+        utterances = sum(len(said.split("\n\n")) for _, said in told(call))
+        return text(f"{call.body['model']} after {utterances}", hold=hold)
 
     upstream.always("*", answer)
     await ann.say(room["id"], "First")
@@ -214,7 +215,7 @@ async def test_files_stand_with_a_message(
     assert said["file_ids"] == [made.json()["id"]]
     await settled(ann, room["id"])
     assert "Four words of text" in told(upstream.calls_of("*")[0])[0][1]
-    letter = json.loads(upstream.calls_of("manager")[0].messages[1]["content"])
+    letter, _ = json.loads(upstream.calls_of("manager")[0].messages[1]["content"])
     assert letter["files"] == [{"file": "a.txt", "text": "Four words of text"}]
     assert letter["context"] == ""
 
