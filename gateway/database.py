@@ -7,6 +7,7 @@ The hot path hands SQL to `fetch` and `fetchrow`; Piccolo's queries run on the s
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from types import TracebackType
@@ -16,8 +17,9 @@ import asyncpg
 from piccolo.engine.postgres import PostgresEngine, PostgresTransaction
 from piccolo.querystring import QueryString
 
-from gateway.connection import LIMIT, SESSION, SHARED, options, prepares, reasons
+from gateway.connection import LIMIT, SESSION, options, prepares, reasons
 from gateway.errors import Unavailable
+from gateway.outages import FAILED, READ_ONLY, TROUBLED, TROUBLED_S, unavailable
 
 Row: TypeAlias = asyncpg.Record
 Connection: TypeAlias = asyncpg.pool.PoolConnectionProxy
@@ -34,37 +36,12 @@ class Query(Protocol):
     def querystrings(self) -> Sequence[QueryString]: ...
 
 
-_SHARED = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
-"""What comes of prepared statements where a pooler lends a session to each transaction."""
-_AWAY = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.QueryCanceledError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # what asyncpg makes of a connection that ends at a bad moment
-    OSError,
-    TimeoutError,
-)
-
-
-_SHARED = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
-
-
-def _away(error: BaseException) -> Unavailable:
-    if isinstance(error, _SHARED):
-        return Unavailable(SHARED)
-    return Unavailable("The database can't be reached; try again.")
-
-
-@contextmanager
-def _unavailable() -> Iterator[None]:
-    try:
-        yield
-    except _AWAY as error:
-        raise _away(error) from error
+PROBED_S = 60.0
+"""Seconds after such an error in which `ping` also writes."""
+_PROBE = """
+    CREATE TEMPORARY TABLE probe ON COMMIT DROP AS
+    SELECT repeat('x', 1000) AS told FROM generate_series(1, 100)
+"""
 
 
 class Transaction(PostgresTransaction):
@@ -75,7 +52,7 @@ class Transaction(PostgresTransaction):
     async def __aenter__(self) -> Transaction:
         self.then: list[Callable[[], None]] = []
         self.doubts: list[Callable[[], None]] = []
-        with _unavailable():
+        with self.engine.unavailable():
             await super().__aenter__()
         return self
 
@@ -99,7 +76,7 @@ class Transaction(PostgresTransaction):
     ) -> Literal[False]:
         """In Piccolo's stead, which gives the connection back only if nothing fails on the way."""
         self.engine.current_transaction.reset(self.context)
-        with _unavailable():
+        with self.engine.unavailable():
             try:
                 if error is None:
                     await self.transaction.commit()
@@ -137,6 +114,7 @@ class Database(PostgresEngine):
         self.lent = 0
         """How many connections are in use."""
         self._places = asyncio.Semaphore(size)
+        self._probed_until = 0.0
 
     async def check_version(self) -> None:
         """Nothing: `open_database` connects, and says so if it can't."""
@@ -238,7 +216,27 @@ class Database(PostgresEngine):
         return await self.fetch(sql, *arguments)
 
     async def ping(self) -> None:
-        await self.fetchrow("SELECT 1")
+        """Raises Unavailable unless it answers and can write. After a failover it may be read-only
+        for a while; whether its disk is full is tried once something has failed so."""
+        row = await self.fetchrow("SHOW transaction_read_only")
+        if row is not None and row[0] == "on":
+            raise Unavailable(READ_ONLY, retry_after=TROUBLED_S)
+        if time.monotonic() < self._probed_until:
+            await self.execute(_PROBE)
+            self._probed_until = 0.0
+
+    def failure(self, error: BaseException) -> Unavailable:
+        """What a driver's error of `FAILED` is to those outside."""
+        if isinstance(error, TROUBLED):
+            self._probed_until = time.monotonic() + PROBED_S
+        return unavailable(error)
+
+    @contextmanager
+    def unavailable(self) -> Iterator[None]:
+        try:
+            yield
+        except FAILED as error:
+            raise self.failure(error) from error
 
 
 class _Use:
@@ -256,8 +254,8 @@ class _Use:
             return self._transaction.connection
         try:
             self._connection = await self._database.lend()
-        except _AWAY as error:
-            raise _away(error) from error
+        except FAILED as error:
+            raise self._database.failure(error) from error
         return self._connection
 
     async def __aexit__(
@@ -273,8 +271,8 @@ class _Use:
                 if isinstance(error, asyncpg.InternalClientError):
                     self._connection.terminate()
                 await self._database.mend(self._connection)
-        if isinstance(error, _AWAY):
-            raise _away(error) from error
+        if isinstance(error, FAILED):
+            raise self._database.failure(error) from error
 
 
 def _do(acts: Sequence[Callable[[], None]]) -> None:
