@@ -44,9 +44,11 @@ def reason(text: str) -> str:
 
 
 def released(text: str) -> str:
-    _, decoder = stream(text)
-    assert "".join(stream([text])[0]) == decoder.released
-    return decoder.released
+    """What the end user is told in the end; of that, a beginning while it comes."""
+    out, decoder = stream(text)
+    assert decoder.answer.startswith("".join(out))
+    assert stream([text])[1].answer == decoder.answer
+    return decoder.answer
 
 
 # What is let out, and when
@@ -56,7 +58,7 @@ def test_the_answer_to_the_end_user_is_let_out_as_it_comes() -> None:
     out, decoder = stream(['{"to": 0, "con', 'text": "Hel', "lo, ", 'world"', "}"])
     assert out == ["", "Hel", "lo, ", "world", ""]
     assert decoder.close() == (Envelope(0, "Hello, world"),)
-    assert decoder.released == "Hello, world"
+    assert decoder.answer == "Hello, world"
     assert decoder.raw == '{"to": 0, "context": "Hello, world"}'
 
 
@@ -188,7 +190,7 @@ def test_raw_line_breaks_in_a_string_are_kept() -> None:
         'As {"envelopes":[...]}: {"to":0,"context":"hi"}',
         '<think>{"to":143,"context":"x"}</think>\n{"to":0,"context":"hi"}',
         '\n<think></think><think>no</think>{"to":0,"context":"hi"}',
-        '<thinking>{"to":0,"context":"hi"}',
+        '<thinker>{"to":0,"context":"hi"}',
         '{"envelopes":[{"to":0,"context":"hi"}]}',
         '{"why":[1,{"a":[]}], "envelopes" : [ {"context":"hi","to":0} ], "z":null}',
         '{"envelopes":[{"envelopes":[1],"to":0,"context":"hi"}]}',
@@ -329,7 +331,7 @@ def test_an_answer_that_ends_too_early_was_cut_off(text: str) -> None:
 def test_what_was_let_out_before_the_cut_is_known() -> None:
     _, decoder = stream(['{"to":0,"context":"The answer is \\u00'])
     assert isinstance(decoder.close(), Malformed)
-    assert decoder.released == "The answer is "
+    assert decoder.answer == "The answer is "
     assert not decoder.answered
 
 
@@ -544,7 +546,8 @@ def test_it_reads_what_json_loads_reads_at_every_split(case: Case) -> None:
     for chunks in [*splits(case.text), tuple(case.text)]:
         out, decoder = stream(chunks)
         assert decoder.close() == case.said
-        assert "".join(out) == decoder.released == case.answer
+        assert decoder.answer == case.answer
+        assert "".join(out) == (case.answer if decoder.sure else "")
         assert decoder.raw == case.text
 
 
@@ -555,7 +558,8 @@ def test_it_reads_what_json_loads_reads_in_any_chunks(case: Case, cuts: list[int
     chunks = [case.text[a:b] for a, b in pairwise(bounds)]
     out, decoder = stream(chunks)
     assert decoder.close() == case.said
-    assert "".join(out) == case.answer
+    assert decoder.answer == case.answer
+    assert "".join(out) == (case.answer if decoder.sure else "")
 
 
 @relaxed
@@ -565,14 +569,14 @@ def test_cut_at_any_point_it_has_let_out_a_beginning_of_the_answer(case: Case) -
     has_answer = any(envelope.to == 0 for envelope in case.said)
     for character in case.text:
         decoder.feed(character)
-        assert case.answer.startswith(decoder.released)
+        assert case.answer.startswith(decoder.answer)
         said = decoder.close()
         if isinstance(said, tuple):
             assert said == case.said[: len(said)]
-            assert decoder.released == answer_in(said)
+            assert decoder.answer == answer_in(said)
         if decoder.answered:
             assert has_answer
-            assert decoder.released == case.answer
+            assert decoder.answer == case.answer
 
 
 @relaxed
@@ -584,7 +588,7 @@ def test_no_character_waits_that_could_be_let_out(text: str) -> None:
         decoder.feed(json.dumps(character, ensure_ascii=False)[1:-1])
         so_far = text[: at + 1]
         waits = "\ud800" <= so_far[-1] <= "\udbff"
-        assert decoder.released == as_stored(so_far[:-1] if waits else so_far)
+        assert decoder.answer == as_stored(so_far[:-1] if waits else so_far)
 
 
 SOUP = st.lists(
@@ -616,10 +620,10 @@ def test_whatever_comes_the_chunks_make_no_difference(pieces: list[str]) -> None
     for chunks in (pieces, text, *splits(text)):
         _, decoder = stream(chunks)
         assert decoder.close() == said
-        assert decoder.released == whole.released
+        assert decoder.answer == whole.answer
         assert decoder.answered == whole.answered
     if isinstance(said, tuple):
-        assert whole.released == answer_in(said)
+        assert whole.answer == answer_in(said)
 
 
 # Cost

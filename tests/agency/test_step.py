@@ -13,6 +13,7 @@ from gateway.agency.speech.envelope import Envelope, Malformed, Said
 from gateway.agency.teams.team import Limits
 from gateway.agency.turns.step import (
     ANSWER_NOW,
+    EMPTY,
     NOBODY,
     RETURNS,
     Answer,
@@ -102,6 +103,45 @@ def scene(*agents: int, readers: Sequence[int] = (), **limits: int) -> Scene:
 
 def team(**limits: int) -> Scene:
     return scene(PROGRAMMER, TESTER, DESIGNER, **limits)
+
+
+# An answer without words
+
+
+def test_an_empty_answer_is_sent_back_once() -> None:
+    played = team()
+    assert played.says(MANAGER, (0, " \n")) == Deliver((Delivery(-2, MANAGER, EMPTY),))
+    assert played.ready == [MANAGER]
+    assert played.says(MANAGER, (0, "")) == Answer("")
+
+
+def test_a_manager_that_is_sent_back_may_go_on_working() -> None:
+    played = team()
+    played.says(MANAGER, (0, ""))
+    played.says(MANAGER, (PROGRAMMER, "Code?"))
+    played.says(PROGRAMMER, (MANAGER, "Coded."))
+    assert played.says(MANAGER, (0, "Done.")) == Answer("Done.")
+
+
+def test_whoever_takes_the_turn_up_knows_that_it_was_sent_back() -> None:
+    played = team()
+    played.says(MANAGER, (0, ""))
+    other = team()
+    for event in played.events[1:]:
+        other.write(event)
+    assert other.says(MANAGER, (0, "")) == Answer("")
+
+
+def test_an_empty_last_answer_is_taken() -> None:
+    played = team()
+    played.close()
+    assert played.says(MANAGER, (0, "")) == Answer("")
+
+
+def test_where_silence_means_something_an_empty_answer_is_one() -> None:
+    played = team()
+    played.work.silence = True
+    assert played.says(MANAGER, (0, "")) == Answer("")
 
 
 # Who is called

@@ -135,8 +135,8 @@ async def test_empty_content_is_a_message_too(
     gateway: Gateway, upstream: ScriptedUpstream, content: Any
 ) -> None:
     ann = Chat(gateway, await make_team(gateway))
-    upstream.script("manager", say(0, ""), say(0, "Now there is something."))
-    assert await ann.say(content) == ""
+    upstream.script("manager", say(0, "Yes?"), say(0, "Now there is something."))
+    assert await ann.say(content) == "Yes?"
     first = ann.conversation
     await ann.say("Something")
     assert ann.conversation == first

@@ -483,18 +483,22 @@ async def test_who_asks_in_a_circle_gets_out_of_it(
 # Answers of odd sizes
 
 
+NULL = prose('{"to": 0, "context": null}')
+
+
 @pytest.mark.parametrize("streamed", [False, True])
-async def test_an_empty_answer_is_an_answer(
-    gateway: Gateway,
-    upstream: ScriptedUpstream,
-    streamed: bool,
+@pytest.mark.parametrize("empty", [say(0, ""), NULL], ids=["empty", "null"])
+@pytest.mark.parametrize("then", ["Hello.", ""])
+async def test_an_empty_answer_is_sent_back_once(
+    gateway: Gateway, upstream: ScriptedUpstream, streamed: bool, empty: Step, then: str
 ) -> None:
     team = await studio(gateway)
-    upstream.script("manager", say(0, ""))
+    upstream.script("manager", empty, say(0, then))
     if streamed:
-        assert words(await stream(gateway, team, HI)) == ""
+        assert words(await stream(gateway, team, HI)) == then
     else:
-        assert text(await ask(gateway, team, HI)) == ""
+        assert text(await ask(gateway, team, HI)) == then
+    assert upstream.calls[1].inbound[-1][0] == -2
 
 
 async def test_a_model_that_says_nothing_at_all_ends_in_a_clear_error(

@@ -52,6 +52,18 @@ async def test_an_agency_answers_as_a_model_does(
     assert await root.said(conversation) == ["Please", "So."]
 
 
+async def test_an_agencys_empty_answer_is_sent_back_once(
+    gateway: Gateway, upstream: ScriptedUpstream
+) -> None:
+    root = Rpc(gateway.http)
+    team = await make_team(gateway)
+    upstream.script("manager", text('{"to": 0, "context": null}'), say(0, "So."))
+    answering(upstream)
+    conversation = await root.create(f"agency/{team.id}")
+    answered = await root.say(conversation, "Please")
+    assert answered["response_interaction"]["message_content"] == "So."
+
+
 async def test_options_of_a_message_are_for_that_message(
     ann: Rpc, upstream: ScriptedUpstream
 ) -> None:

@@ -11,6 +11,7 @@ from gateway.agency.model import OnText
 from gateway.agency.models import faults
 from gateway.agency.models.sse import EventReader, EventTooLong
 from gateway.agency.models.wire import MAX_BODY, Answer
+from gateway.agency.speech.thoughts import Thoughts
 
 AFTER_FINISH_S: Final = 5.0
 """The wait for the usage, which comes after the finish reason. The answer is complete without."""
@@ -28,13 +29,25 @@ class Listener:
 
     def __init__(self, on_text: OnText) -> None:
         self._on_text = on_text
+        self._thoughts: Thoughts | None = None
         self.heard = False
+        self.enough = False
+        """Whether no more is wanted."""
+
+    def begin(self, thoughts: Thoughts | None) -> None:
+        """An answer comes, out of which these are kept."""
+        self._thoughts = thoughts
 
     def wants_more(self, deltas: list[str]) -> bool:
-        if not deltas:
-            return True
-        self.heard = True
-        return self._on_text(deltas)
+        if self._thoughts is not None:
+            deltas = [said for delta in deltas if (said := self._thoughts.feed(delta))]
+        return self.tell(deltas)
+
+    def tell(self, deltas: list[str]) -> bool:
+        if deltas:
+            self.heard = True
+            self.enough = not self._on_text(deltas)
+        return not self.enough
 
 
 async def read(response: aiohttp.ClientResponse, idle: float) -> Answer:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from gateway.agency.models.adaptation import AS_ASKED, Adaptation
+from gateway.agency.speech.thoughts import Thoughts
 
 log = logging.getLogger(__name__)
 
@@ -18,11 +19,13 @@ MAX_DROPPED = 64
 
 @dataclass(slots=True)
 class Habits:
-    """How one model is served. `odd` are the paths of what was odd in its answers."""
+    """How one model is served. `odd` are the paths of what was odd in its answers; `clear` says
+    whether it marks where its thoughts begin, None if no answer has shown it."""
 
     model: str
     adaptation: Adaptation = AS_ASKED
     odd: set[str] = field(default_factory=set)
+    clear: bool | None = None
 
     def adapt(self, adaptation: Adaptation) -> None:
         """Requests that were changed so were taken."""
@@ -33,6 +36,15 @@ class Habits:
         log.warning("requests are adapted to a model", extra={"model": self.model, **fields})
         if len(learned.dropped) <= MAX_DROPPED:
             self.adaptation = learned
+
+    def answered(self, thoughts: Thoughts) -> None:
+        """It answered in plain words. Words that sound like thoughts, and are none, show that it
+        marks those."""
+        if thoughts.unmarked and self.clear is not False:
+            self.clear = False
+            log.warning("a model does not mark where it thinks", extra={"model": self.model})
+        elif thoughts.aloud and self.clear is None:
+            self.clear = True
 
     def note(self, paths: Iterable[str]) -> None:
         """Log what does not keep to the API, once."""

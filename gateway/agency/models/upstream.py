@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import io
 import random
+from dataclasses import replace
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit
@@ -18,9 +19,10 @@ from gateway.agency.model import Completion, ModelCall, OnText
 from gateway.agency.models import exchange, faults, wire
 from gateway.agency.models.adaptation import TWINS, Adaptation, adapted, sent
 from gateway.agency.models.exchange import Listener
-from gateway.agency.models.habits import Memory
+from gateway.agency.models.habits import Habits, Memory
 from gateway.agency.models.passage import Listed, Passage, read_list
 from gateway.agency.models.wire import Answer
+from gateway.agency.speech.thoughts import Thoughts
 from gateway.errors import InvalidRequest, UpstreamError
 
 OPENAI: Final = "https://api.openai.com/v1"
@@ -173,6 +175,9 @@ class Upstream:
         habits = self._memory.of(call.model)
         adaptation = habits.adaptation
         while True:
+            thoughts = None if call.allowed else Thoughts(clear=habits.clear)
+            if listener is not None:
+                listener.begin(thoughts)
             try:
                 answer = await self._ask(call, adaptation, listener)
                 break
@@ -182,7 +187,10 @@ class Upstream:
             habits.adapt(adaptation)
         if answer.odd:
             habits.note(answer.odd)
-        return answer.completion(call)
+        completion = answer.completion(call)
+        if thoughts is None:
+            return completion
+        return _spoken(completion, thoughts, listener, habits)
 
     def _give_way(
         self, call: ModelCall, current: Adaptation, rejected: faults.Rejected, stream: bool
@@ -220,6 +228,20 @@ class Upstream:
             raise faults.timed_out(self._idle, idle=True) from None
         except OSError:
             raise faults.unreachable() from None
+
+
+def _spoken(
+    completion: Completion, thoughts: Thoughts, listener: Listener | None, habits: Habits
+) -> Completion:
+    """The completion without its thoughts, the last of which is told to the listener."""
+    if listener is None:
+        thoughts.feed(completion.text)
+    if listener is None or not listener.enough:
+        rest = thoughts.close(cut=completion.finish_reason != "stop")
+        habits.answered(thoughts)
+        if listener is not None and rest:
+            listener.tell([rest])
+    return replace(completion, text=thoughts.text)
 
 
 def _base(text: str) -> str:

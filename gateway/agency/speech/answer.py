@@ -58,6 +58,11 @@ class Answer:
         return "".join(self._released)
 
     @property
+    def text(self) -> str:
+        """All that was said to 0 so far, be it released or not."""
+        return "".join((*self._released, *self._out))
+
+    @property
     def meant(self) -> bool:
         """The object names `to` or `context`, so it is an envelope or a failed one."""
         return self._draft.named

@@ -4,38 +4,35 @@ Models are sloppy, so an object is looked for in whatever surrounds it. An objec
 `to` nor `context` is prose, whether or not it is JSON. One that names either is meant as an
 envelope: if it is broken the whole answer is, and nothing behind that point is read. Else text
 that an agent quotes without escaping could pass for an envelope of its own.
+
+What stands in `marks` is no part of it. An answer that begins with JSON is let out as it comes; in
+one that begins with words these may be thoughts, whose end has yet to come, and an envelope in them
+a draft: it is held until the answer has ended, or such thoughts have (`docs/decisions/0014`).
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from typing import TypeAlias
 
+from gateway.agency.speech import lexemes, marks
 from gateway.agency.speech.answer import Answer, Slot
 from gateway.agency.speech.envelope import NUMBER, Malformed, Said, storable
+from gateway.agency.speech.marks import Kind, Mark
+from gateway.agency.speech.thoughts import spoken
 
 MAX_DEPTH = 64  # deeper is junk; Python's own parser gives up at about 1,000
 MAX_CHANGES = 40_000
 """Of state, about five for each brace, bracket and member: some 0.2 s. No envelope needs more, and
 what follows in prose that has more is not searched for any."""
-_MAX_SCALAR = 400  # no double needs more digits, and a scalar is held back until it ends
 
 _NOTHING = 'Your answer is not a JSON object with "to" and "context".'
-_CUT_OFF = "Your answer was cut off before it was complete."
+CUT_OFF = "Your answer was cut off before it was complete."
 _NOT_JSON = 'is not valid JSON (a quote inside a string is written \\")'
 
-_SPACE = re.compile(r"\s*+")
-# All of a string but its closing quote and an escape that may go on in the next chunk.
-_BODY = re.compile(r'[^"\\]*+(?:\\(?:[^u]|u(?![0-9a-fA-F]{0,3}\Z))[^"\\]*+)*+')
-# An escape that JSON doesn't know (LaTeX, regular expressions) stands for itself.
-_ESCAPE = re.compile(r'\\(?:(["\\/bfnrt])|u([0-9a-fA-F]{4}))')
-_SCALAR = re.compile(r"[-+.\w]*+")
-_BARE_NAME = re.compile(r"[\w\s'`‘’“”]*+")  # noqa: RUF001
-_TRAILING_COMMA = re.compile(r"\}\s*,\s*\Z")
-_CHARACTERS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
-_THINK, _THOUGHT = "<think>", "</think>"
+_OUTSIDE = re.compile(rf"[{{{re.escape(marks.FIRST)}]")
+_FENCE = re.compile(r"`{1,3}\w{0,20}\s{0,20}")
 
 
 def parse(text: str) -> Said:
@@ -51,34 +48,30 @@ class Decoder:
     one stopped, never back, so the whole is linear.
     """
 
-    __slots__ = (
-        "_answer",
-        "_capture",
-        "_changes",
-        "_held",
-        "_high",
-        "_level",
-        "_next",
-        "_parts",
-        "_raw",
-        "_slot",
-        "_stack",
-        "_state",
-        "_wrapped",
-    )
-
     def __init__(self) -> None:
-        self._answer = Answer()
+        self.sure = False
+        """Whether what is said is the answer, and no thoughts with drafts of it."""
+        self.recanted = False
+        """Whether something was let out that turned out to be a thought."""
         self._raw: list[str] = []
         self._changes = 0  # of state, so far
         self._held = ""  # what a state waits with
+        self._before = ""  # the character before what is held
+        self._stack: list[str] = []  # the brackets that will close what is open
+        self._parts: list[str] = []  # of the string that is being read
+        self._begin()
+
+    def _begin(self) -> None:
+        """Nothing was said so far."""
+        self._answer = Answer()
+        self._closer: re.Pattern[str] | None = None  # of the thoughts that are being read
         self._state: _State = Decoder._start
         self._next: _State = Decoder._after  # the state behind a string
-        self._stack: list[str] = []  # the brackets that will close what is open
+        self._stack.clear()
         self._level = 0  # depth of the object whose members the answer is told, 0 if none
         self._wrapped = False  # inside the array of {"envelopes": […]}
         self._slot = Slot.OTHER
-        self._parts: list[str] = []  # of the string that is being read
+        self._parts.clear()
         self._high = ""  # a high surrogate that awaits its low one
         self._capture: list[str] | None = None  # a context that is no string, as it was written
 
@@ -87,12 +80,13 @@ class Decoder:
         return "".join(self._raw)
 
     @property
-    def released(self) -> str:
-        return self._answer.released
+    def answer(self) -> str:
+        """All that was said to 0 so far, be it let out or not."""
+        return self._answer.text
 
     @property
     def answered(self) -> bool:
-        """The first envelope to 0 has been read: what was released is all of it."""
+        """The first envelope to 0 has been read: the answer is all of it."""
         return self._answer.answered
 
     def feed(self, chunk: str) -> str:
@@ -100,8 +94,8 @@ class Decoder:
         self._raw.append(chunk)
         text = self._held + chunk
         pos, end = 0, len(text)
-        while pos < end and not self._answer.malformed:
-            state = self._state
+        while pos < end and not (self.sure and self._answer.malformed):
+            state = self._reading()
             at = state(self, text, pos)
             if self._state is not state:
                 self._changes += 1
@@ -112,8 +106,15 @@ class Decoder:
             if self._capture is not None:
                 self._capture.append(text[pos:at])
             pos = at
-        self._held = text[pos:] if not self._answer.malformed else ""
-        return self._answer.release()
+        self._held = "" if self.sure and self._answer.malformed else text[pos:]
+        self._before = text[pos - 1] if pos else self._before
+        return self._answer.release() if self.sure and not self.recanted else ""
+
+    def _reading(self) -> _State:
+        if self._answer.malformed and self._state is not Decoder._thought:
+            self._capture = None
+            self._state = Decoder._prose
+        return self._state
 
     def close(self) -> Said:
         """Everything that was said, or why it can't be told.
@@ -122,16 +123,23 @@ class Decoder:
         """
         if self._answer.malformed:
             return self._answer.malformed
+        if self._ends_thoughts():
+            return Malformed(_NOTHING)
         if self._is_cut_off() and not self.answered:
-            return Malformed(_CUT_OFF)
+            return Malformed(CUT_OFF)
         unfinished = self._answer.unfinished
         said = (*self._answer.said, unfinished) if unfinished else tuple(self._answer.said)
         return said or Malformed(_NOTHING, self._prose_alone())
 
+    def _ends_thoughts(self) -> bool:
+        """A closing mark is the last that came, and behind a quote: it was not believed so far."""
+        if self._state is not Decoder._prose or not self._held:
+            return False
+        mark = marks.read(self._held, 0, self._before, ended=True)
+        return mark is not None and mark.kind is Kind.CLOSE
+
     def _prose_alone(self) -> str:
-        """What was said, without what was thought before."""
-        text = storable(self.raw).strip()
-        return text.partition(_THOUGHT)[2].strip() if text.startswith(_THINK) else text
+        return storable(spoken(self.raw)).strip()
 
     def _is_cut_off(self) -> bool:
         if self._state is Decoder._thought:
@@ -141,35 +149,59 @@ class Decoder:
         if self._stack:
             only_a_brace_is_missing = self._level == 1 and self._answer.unfinished
             return not only_a_brace_is_missing
-        return bool(self._answer.said and _TRAILING_COMMA.search(self.raw))
+        return bool(self._answer.said and lexemes.TRAILING_COMMA.search(self.raw))
 
     # Around the objects
 
     def _start(self, text: str, pos: int) -> int:
-        pos = _skip(text, pos)
-        if text.startswith(_THINK, pos):
-            self._state = Decoder._thought
-            return pos + len(_THINK)
-        if not _THINK.startswith(text[pos:]):
-            self._state = Decoder._prose
+        pos = lexemes.skip(text, pos)
+        if pos == len(text):
+            return pos
+        mark = marks.read(text, pos, self._before, leads=True)
+        if mark is marks.WAIT:
+            return pos
+        if mark is not None:
+            return self._heed(mark)
+        at = lexemes.end_of(_FENCE, text, pos)
+        if at == len(text) and at - pos < marks.LONGEST:
+            return pos
+        self.sure = text[at : at + 1] in ("{", "[")
+        self._state = Decoder._prose
         return pos
 
+    def _heed(self, mark: Mark) -> int:
+        if mark.kind is Kind.OPEN:
+            self._closer, self._state = mark.closer, Decoder._thought
+        elif mark.kind is Kind.CLOSE:
+            self.recanted |= bool(self._answer.released)
+            self.sure = False
+            self._begin()
+        return mark.end
+
     def _thought(self, text: str, pos: int) -> int:
-        at = text.find(_THOUGHT, pos)
-        if at < 0:
-            return max(pos, len(text) - len(_THOUGHT) + 1)
-        self._state = Decoder._start
-        return at + len(_THOUGHT)
+        at = marks.close(self._closer, text, pos) if self._closer else pos
+        if at is None:
+            return max(pos, len(text) - marks.LONGEST_CLOSER)
+        self._state = Decoder._prose if self._answer.said else Decoder._start
+        return at
 
     def _prose(self, text: str, pos: int) -> int:
-        """Arrays are prose too: whether `[1]` or `[{…}, {…}]`, the objects are what counts."""
-        at = text.find("{", pos)
-        return len(text) if at < 0 else self._open("{", at)
+        """Arrays are prose too: whether `[1]` or `[{…}, {…}]`, the objects are what counts. What is
+        broken may be a thought: then only a mark is looked for."""
+        while found := _OUTSIDE.search(text, pos):
+            at, pos = found.span()
+            if text[at] != "{":
+                mark = marks.read(text, at, self._before)
+                if mark is not None:
+                    return at if mark is marks.WAIT else self._heed(mark)
+            elif not self._answer.malformed:
+                return self._open("{", at)
+        return len(text)
 
     # Inside of them
 
     def _name(self, text: str, pos: int) -> int:
-        pos = _skip(text, pos)
+        pos = lexemes.skip(text, pos)
         if text.startswith('"', pos):
             ours = len(self._stack) == self._level
             self._begin_string(Slot.NAME if ours else Slot.OTHER, Decoder._colon)
@@ -182,7 +214,7 @@ class Decoder:
 
     def _bare_name(self, text: str, pos: int) -> int:
         """A name without double quotes: prose, unless it is one of an envelope's."""
-        at = _end(_BARE_NAME, text, pos)
+        at = lexemes.end_of(lexemes.BARE_NAME, text, pos)
         self._parts.append(text[pos:at])
         if at == len(text):
             return at
@@ -193,7 +225,7 @@ class Decoder:
         return self._fail(at)
 
     def _colon(self, text: str, pos: int) -> int:
-        pos = _skip(text, pos)
+        pos = lexemes.skip(text, pos)
         if pos == len(text):
             return pos
         if text[pos] != ":":
@@ -202,7 +234,7 @@ class Decoder:
         return pos + 1
 
     def _value(self, text: str, pos: int) -> int:
-        pos = _skip(text, pos)
+        pos = lexemes.skip(text, pos)
         if pos == len(text):
             return pos
         char = text[pos]
@@ -218,12 +250,12 @@ class Decoder:
         return self._scalar(text, pos)
 
     def _scalar(self, text: str, pos: int) -> int:
-        at = _end(_SCALAR, text, pos)
-        if at == len(text) and at - pos < _MAX_SCALAR:
+        at = lexemes.end_of(lexemes.SCALAR, text, pos)
+        if at == len(text) and at - pos < lexemes.MAX_SCALAR:
             return pos
         token = text[pos:at]
         literal = token in ("true", "false", "null")
-        if not literal and (len(token) >= _MAX_SCALAR or not NUMBER.fullmatch(token)):
+        if not literal and (len(token) >= lexemes.MAX_SCALAR or not NUMBER.fullmatch(token)):
             return self._fail(pos)
         if self._slot is Slot.TO:
             self._answer.address(token)
@@ -232,11 +264,11 @@ class Decoder:
 
     def _after(self, text: str, pos: int) -> int:
         if self._capture is not None and len(self._stack) == self._level:
-            context = _as_text("".join(self._capture))
+            context = lexemes.as_text("".join(self._capture))
             self._capture = None
             self._answer.piece(context)
             self._answer.write(context)
-        pos = _skip(text, pos)
+        pos = lexemes.skip(text, pos)
         if pos == len(text):
             return pos
         if text[pos] == self._stack[-1]:
@@ -296,7 +328,7 @@ class Decoder:
         self._state, self._slot, self._next = Decoder._string, slot, then
 
     def _string(self, text: str, pos: int) -> int:
-        at = _end(_BODY, text, pos)
+        at = lexemes.end_of(lexemes.BODY, text, pos)
         closed = text.startswith('"', at)
         if self._slot is not Slot.OTHER:
             self._take(text[pos:at], closed=closed)
@@ -307,7 +339,7 @@ class Decoder:
         return at + 1
 
     def _take(self, body: str, *, closed: bool) -> None:
-        piece = self._high + (_ESCAPE.sub(_unescape, body) if "\\" in body else body)
+        piece = self._high + lexemes.unescape(body)
         self._high = ""
         if not closed and "\ud800" <= piece[-1:] <= "\udbff":
             piece, self._high = piece[:-1], piece[-1]
@@ -332,29 +364,3 @@ class Decoder:
 
 
 _State: TypeAlias = Callable[[Decoder, str, int], int]
-
-
-def _end(pattern: re.Pattern[str], text: str, pos: int) -> int:
-    found = pattern.match(text, pos)
-    return found.end() if found else pos
-
-
-def _skip(text: str, pos: int) -> int:
-    return _end(_SPACE, text, pos)
-
-
-def _unescape(escape: re.Match[str]) -> str:
-    if escape[2]:
-        return chr(int(escape[2], 16))
-    return _CHARACTERS.get(escape[1], escape[1])
-
-
-def _as_text(written: str) -> str:
-    """A context that is no string: its compact JSON, null as nothing."""
-    try:
-        value: object = json.loads(written, strict=False)
-    except ValueError:  # a trailing comma or an unknown escape, which only we let pass
-        return storable(written.strip())
-    if value is None:
-        return ""
-    return storable(json.dumps(value, ensure_ascii=False, separators=(",", ":")))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from gateway.agency.model import ChatMessage, Completion, Json, Model, ModelCall, OnText, Usage
 from gateway.agency.models.remote import RemoteCall, Remotes
+from gateway.agency.speech.decoder import CUT_OFF
 from gateway.agency.speech.envelope import (
     Envelope,
     Malformed,
@@ -15,12 +16,14 @@ from gateway.agency.speech.envelope import (
     storable,
 )
 from gateway.agency.speech.prompt import CONTEXT_TOKENS, END_USER, compose, forms, system_message
+from gateway.agency.speech.thoughts import thinks_aloud
 from gateway.agency.teams.team import AgentSpec
 from gateway.agency.turns import remote
 from gateway.agency.turns.call import Call, Spoken, broken
 from gateway.agency.turns.contexts import Contexts
 from gateway.agency.turns.plan import Plan
 from gateway.agency.turns.release import Release
+from gateway.agency.turns.replay import describe
 from gateway.agency.turns.reply import Reply
 from gateway.errors import UpstreamError
 
@@ -73,14 +76,18 @@ class Caller:
         self._reply.calling()
         try:
             completion = await self._model.complete(asked, listen)
-        except UpstreamError as error:
-            return broken(call, error)
+        except UpstreamError as failure:
+            return broken(call, failure)
         finally:
             self._reply.called()
         if listen is None:
             call.decoder.feed(completion.text)
-        step, output = call.step(completion.usage), storable(completion.text)
-        said = self._heard(call, completion)
+        output = storable(completion.text)
+        if call.decoder.recanted:
+            error = _recanted()
+            step = call.step(completion.usage, describe(error))
+            return Spoken(call.agent, step, output, error=error)
+        step, said = call.step(completion.usage), self._heard(call, completion)
         return Spoken(call.agent, step, output, said, completion.finish_reason)
 
     def _heard(self, call: Call, completion: Completion) -> Said:
@@ -88,11 +95,13 @@ class Caller:
         will be, counts also if what surrounds it is broken."""
         decoder = call.decoder
         said = decoder.close()
+        cut = call.enough or completion.finish_reason != "stop"
+        if cut and not decoder.sure:
+            return _cut_off(said)
         if not isinstance(said, Malformed) or call.agent != self._work.entry:
             return said
-        cut = call.enough or completion.finish_reason != "stop"
-        if decoder.answered or self._reply.spoken or (cut and decoder.released):
-            return (Envelope(END_USER, decoder.released),)
+        if decoder.answered or self._reply.spoken or (cut and decoder.answer):
+            return (Envelope(END_USER, decoder.answer),)
         return said
 
     def _listener(self, call: Call) -> OnText:
@@ -164,6 +173,19 @@ class Caller:
             self._reply.called()
         said = tuple(Envelope(asker, text) for asker in askers)
         return Spoken(call.agent, call.step(Usage()), encode_outbound(said), said)
+
+
+def _recanted() -> UpstreamError:
+    sentence = "The model's thoughts, which it did not mark, were taken for its answer."
+    return UpstreamError(sentence, code="upstream_thoughts")
+
+
+def _cut_off(said: Said) -> Said:
+    """An answer that began with words and was cut short: an envelope in it may be a draft, in
+    thoughts that were not marked. Plain words count, unless somebody thinks aloud in them."""
+    if isinstance(said, Malformed) and said.prose and not thinks_aloud(said.prose):
+        return said
+    return Malformed(CUT_OFF)
 
 
 def _budget(agent: AgentSpec) -> int:

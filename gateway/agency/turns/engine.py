@@ -159,7 +159,8 @@ class Engine(Runner):
     def _begin(self, accepted: Accepted) -> Reply:
         turn, begun, agency = accepted.turn, accepted.begun, accepted.asked.agency
         lease = begun.lease
-        work = begin(agency, turn.ask.within(agency.limits), manual=begun.manual)
+        limits, silence = turn.ask.within(agency.limits), turn.ask.silence
+        work = begin(agency, limits, manual=begun.manual, silence=silence)
         work.apply(Event(lease.version, inbound(turn)))
         contexts = dict(accepted.contexts)
         heard = [*contexts.pop(turn.entry, ()), *entries(turn, lease.version)]

@@ -149,7 +149,7 @@ class Inbox:
             letter = Letter(
                 conversation_id=message.conversation_id,
                 asked={
-                    responder: Ask(responder)
+                    responder: Ask(responder, silence=True)
                     for member in await self._participants.bots(message.conversation_id)
                     if (responder := await self._answering(member, principal))
                 },

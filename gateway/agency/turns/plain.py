@@ -79,7 +79,9 @@ class PlainTurn:
         reason = release.finish_reason or completion.finish_reason
         step = self._step(call, completion.usage, seconds)
         self.ended = await self.ledger.complete(self.stored.lease, step, text, reason, None)
-        if rest := text[len(self.reply.said) :]:
+        said = self.reply.said
+        # What was told of it may have turned out to be a thought: then the row alone is right.
+        if text.startswith(said) and (rest := text[len(said) :]):
             self.reply.publish(rest)
         self.reply.end(Outcome(text, reason, completion.usage))
 

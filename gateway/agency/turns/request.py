@@ -55,7 +55,8 @@ class Ask(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `max_tokens` and `stop` bound the final answer, not the envelopes; `seconds` and `model_calls`
     lower the agency's limits. `skills` are prompts that the one who answers is given for this turn.
-    `hops` is how many gateways have handed the question on.
+    `hops` is how many gateways have handed the question on. `silence` is set where an empty answer
+    means that there is nothing to say: in rooms and sessions.
     """
 
     model: str
@@ -68,6 +69,7 @@ class Ask(msgspec.Struct, frozen=True, omit_defaults=True):
     store: bool = True
     skills: tuple[str, ...] = ()
     hops: int = 0
+    silence: bool = False
 
     @property
     def sampling(self) -> Mapping[str, Json]:

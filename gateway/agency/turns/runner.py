@@ -135,7 +135,8 @@ class Runner:
         agency = await team_of(stored.responder, self._catalog)
         if agency is None:
             return await self._fail(stored, reply)
-        work = begin(agency, stored.ask.within(agency.limits), manual=stored.manual)
+        limits, silence = stored.ask.within(agency.limits), stored.ask.silence
+        work = begin(agency, limits, manual=stored.manual, silence=silence)
         past = await self.ledger.past(stored.id)
         for event in past.events:
             work.apply(event)

@@ -119,7 +119,7 @@ class Sessions:
                 code="too_many_hops",
             )
         name = f"{AGENT}{agent_id}"
-        ask = Ask(model=name, store=False, hops=hops)
+        ask = Ask(model=name, store=False, hops=hops, silence=True)
         request = ChatRequest(name, b"", dialogue, ask, secrets.token_bytes(32))
         for _ in range(TRIES):
             place = await self._place(agent_id, principal)

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from gateway.agency.speech.envelope import Envelope, Malformed, Said
 from gateway.agency.speech.prompt import END_USER, GATEWAY, LIBRARY
+from gateway.agency.speech.thoughts import spoken
 from gateway.agency.teams.catalog import AgencySpec, Limits
 from gateway.conversation.participants import Status
 
@@ -23,6 +24,7 @@ ANSWER_NOW = "Answer the end user now, from what you know: send your answer to 0
 NOBODY = "Nobody answered. Go on without, or ask again."
 UNDELIVERABLE = "Too many of your messages could not be delivered."
 SPEECHLESS = "The manager gave no answer."
+EMPTY = 'Your message to 0 has an empty "context". Say something to the end user.'
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,8 @@ class Work:
     """Who may search the library."""
     manual: bool = False
     """Whether somebody outside answers in the place of the library and of all but `entry`."""
+    silence: bool = False
+    """Whether an empty answer says that there is nothing to say, as it does in rooms."""
     steps: int = 0
     searches: int = 0
     """How many have been answered."""
@@ -107,6 +111,8 @@ class Work:
     """Oldest first."""
     _returned: Counter[int] = field(default_factory=Counter)
     _said: Counter[Delivery] = field(default_factory=Counter)
+    _asked_to_speak: bool = False
+    """An empty answer has been sent back: the next one is taken."""
 
     def apply(self, event: Event) -> None:
         """Take in what was written."""
@@ -141,6 +147,8 @@ class Work:
                 self.closing = version
             elif delivery.text == NOBODY:
                 self._questions.clear()
+            elif delivery.text == EMPTY:
+                self._asked_to_speak = True
             return
         if delivery.sender == END_USER:
             return
@@ -211,7 +219,7 @@ class Work:
         last = self.closed_for(agent, read)
         match said:
             case Malformed():
-                return self._malformed(agent, said, raw.strip(), last=last)
+                return self._malformed(agent, said, spoken(raw).strip(), last=last)
             case _:
                 return self._spoken(agent, said, last=last)
 
@@ -241,12 +249,18 @@ class Work:
         if agent == self.entry:
             for envelope in envelopes:
                 if envelope.to == END_USER:
-                    return Answer(envelope.context)
+                    return self._answered(envelope.context, last=last)
             if last:
                 return GiveUp("The team reached a limit, and the manager still gave no answer.")
         if self.closing is not None:
             return Deliver(())
         return Deliver(tuple(self._unrepeated(self._addressed(agent, envelopes))))
+
+    def _answered(self, context: str, *, last: bool) -> Verdict:
+        taken = context.strip() or self.silence or self._asked_to_speak
+        if taken or not self._may_return(self.entry, last=last):
+            return Answer(context)
+        return Deliver((Delivery(GATEWAY, self.entry, EMPTY),))
 
     def _unrepeated(self, deliveries: Iterable[Delivery]) -> Iterable[Delivery]:
         repeated = False
@@ -325,8 +339,10 @@ def _returned(agent: int, reason: str) -> Delivery:
     return Delivery(GATEWAY, agent, f"Your answer was not delivered. {reason}")
 
 
-def begin(agency: AgencySpec, limits: Limits, *, manual: bool = False) -> Work:
+def begin(
+    agency: AgencySpec, limits: Limits, *, manual: bool = False, silence: bool = False
+) -> Work:
     """The work of a fresh turn of an agency."""
     names = {int(agent.id): agent.label for agent in agency.agents}
     readers = frozenset(int(agent.id) for agent in agency.agents if agent.collections)
-    return Work(int(agency.manager_id), names, limits, readers, manual)
+    return Work(int(agency.manager_id), names, limits, readers, manual, silence)
