@@ -32,7 +32,9 @@ class EventReader:
         if self._after_cr and piece:
             self._after_cr = False
             piece = piece.removeprefix(b"\n")
-        end = max(piece.rfind(b"\n"), piece.rfind(b"\r")) + 1
+        end = piece.rfind(b"\n") + 1
+        if end < len(piece):
+            end = max(end, piece.rfind(b"\r") + 1)
         if not end:
             self._keep(piece)
             return []

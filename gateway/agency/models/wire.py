@@ -94,8 +94,6 @@ class Answer:
             if payload.startswith(b"[DONE]"):
                 self.done = True
                 break
-            if payload.isspace() or not payload:  # a heartbeat
-                continue
             try:
                 self._add(self._read(payload))
             except (ValueError, RecursionError):
@@ -108,6 +106,8 @@ class Answer:
         try:
             return chunks.decode(payload)
         except (msgspec.MsgspecError, ValueError, RecursionError):
+            if not payload.strip():  # a heartbeat
+                return chunks.Chunk()
             chunk, odd = chunks.tolerate(payload)
         self._loose = True
         self.odd.update(dict.fromkeys(odd or ["text"]))

@@ -94,8 +94,12 @@ class Decoder:
         self._raw.append(chunk)
         text = self._held + chunk
         pos, end = 0, len(text)
-        while pos < end and not (self.sure and self._answer.malformed):
-            state = self._reading()
+        while pos < end:
+            if self._answer.malformed:
+                if self.sure:
+                    break
+                self._look_for_marks()
+            state = self._state
             at = state(self, text, pos)
             if self._state is not state:
                 self._changes += 1
@@ -110,11 +114,11 @@ class Decoder:
         self._before = text[pos - 1] if pos else self._before
         return self._answer.release() if self.sure and not self.recanted else ""
 
-    def _reading(self) -> _State:
-        if self._answer.malformed and self._state is not Decoder._thought:
-            self._capture = None
+    def _look_for_marks(self) -> None:
+        """What is broken may be a thought, whose end has yet to come."""
+        self._capture = None
+        if self._state is not Decoder._thought:
             self._state = Decoder._prose
-        return self._state
 
     def close(self) -> Said:
         """Everything that was said, or why it can't be told.
@@ -129,17 +133,12 @@ class Decoder:
             return Malformed(CUT_OFF)
         unfinished = self._answer.unfinished
         said = (*self._answer.said, unfinished) if unfinished else tuple(self._answer.said)
-        return said or Malformed(_NOTHING, self._prose_alone())
+        return said or Malformed(_NOTHING, storable(spoken(self.raw)).strip())
 
     def _ends_thoughts(self) -> bool:
         """A closing mark is the last that came, and behind a quote: it was not believed so far."""
-        if self._state is not Decoder._prose or not self._held:
-            return False
-        mark = marks.read(self._held, 0, self._before, ended=True)
-        return mark is not None and mark.kind is Kind.CLOSE
-
-    def _prose_alone(self) -> str:
-        return storable(spoken(self.raw)).strip()
+        mark = marks.read(self._held, 0, self._before, ended=True) if self._held else None
+        return mark is not None and mark.kind is Kind.CLOSE and self._state is Decoder._prose
 
     def _is_cut_off(self) -> bool:
         if self._state is Decoder._thought:
@@ -156,6 +155,9 @@ class Decoder:
     def _start(self, text: str, pos: int) -> int:
         pos = lexemes.skip(text, pos)
         if pos == len(text):
+            return pos
+        if text[pos] == "{":
+            self.sure, self._state = True, Decoder._prose
             return pos
         mark = marks.read(text, pos, self._before, leads=True)
         if mark is marks.WAIT:
