@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
+from gateway.agency.models.refusal import read
 from gateway.agency.models.rehearsal import reply
 from gateway.agency.models.sse import EventReader
 from gateway.agency.models.wire import MAX_BODY
 from gateway.agency.speech.decoder import Decoder, parse
 from gateway.agency.speech.envelope import recipient, storable, tells
+from gateway.agency.speech.thoughts import Thoughts, spoken
 from gateway.agency.turns.release import Release
 from gateway.agency.turns.request import Ask
 from gateway.agency.turns.wanted import misfit
@@ -48,6 +50,9 @@ SHAPES = {
     "bare": "{to",
     "thoughts": "<think>",
     "thought": "</think>",
+    "tag without end": "<think ",
+    "quoted marks": '"</think>"',
+    "harmony": "<|start|>a<|channel|>b",
     "digits": "9",
     "sentences": ".'",
     "words": "a b ",
@@ -92,6 +97,13 @@ def in_pieces(text: str) -> None:
     decoder.close()
 
 
+def said_in_pieces(text: str) -> None:
+    thoughts = Thoughts()
+    for at in range(0, len(text), 3):
+        thoughts.feed(text[at : at + 3])
+    thoughts.close()
+
+
 def released(text: str) -> None:
     release = Release(Ask(model="m", stop=("a b a b c", "  x", "\n\n\n"), max_tokens=10**6))
     for at in range(0, len(text), 3):
@@ -120,6 +132,11 @@ READERS: dict[str, Callable[[str], object]] = {
     "an answer's structure": lambda text: parse('{"to": 0, "context": ' + text),
     "an answer's rest": lambda text: parse('{"to": 0, "context": "x"}' + text),
     "an answer after thoughts": lambda text: parse("<think>" + text),
+    "an answer that begins with words": lambda text: parse("So: " + text),
+    "plain words": spoken,
+    "plain words in pieces": said_in_pieces,
+    "plain JSON": lambda text: spoken("{" + text),
+    "a refusal": lambda text: read(storable(text).encode()),
     "a recipient": recipient,
     "a labelled recipient": lambda text: recipient("#1 (" + text),
     "a recipient's end": lambda text: recipient("1" + text + "x"),
@@ -143,7 +160,20 @@ def test_a_reader_takes_linear_time(reader: str, shape: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "shape", ["{", "{}", '{"a": 1} ', "[{", '{"to": 0, "x": [', '{"to":1,"context":""}']
+    "shape",
+    [
+        "[",
+        "<",
+        "</think>",
+        "<think></think>",
+        '"</think>"',
+        "{",
+        "{}",
+        '{"a": 1} ',
+        "[{",
+        '{"to": 0, "x": [',
+        '{"to":1,"context":""}',
+    ],
 )
 @pytest.mark.parametrize("begins", ["", '{"to": 1, "context": [', '{"envelopes": ['])
 def test_an_answer_as_long_as_an_upstream_may_send_is_read_in_a_moment(
@@ -153,5 +183,7 @@ def test_an_answer_as_long_as_an_upstream_may_send_is_read_in_a_moment(
     text = begins + fill(shape, MAX_BODY)
     began = process_time()
     parse(text)
+    parse("So: {to:" + text)
+    spoken(text)
     tells([(1, "x")], text)
     assert process_time() - began < 3

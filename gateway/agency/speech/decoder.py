@@ -7,7 +7,7 @@ that an agent quotes without escaping could pass for an envelope of its own.
 
 What stands in `marks` is no part of it. An answer that begins with JSON is let out as it comes; in
 one that begins with words these may be thoughts, whose end has yet to come, and an envelope in them
-a draft: it is held until the answer has ended, or such thoughts have (`docs/decisions/0014`).
+a draft: it is held until the answer has ended, or such thoughts have (`docs/decisions/0015`).
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ from gateway.agency.speech.thoughts import spoken
 
 MAX_DEPTH = 64  # deeper is junk; Python's own parser gives up at about 1,000
 MAX_CHANGES = 40_000
-"""Of state, about five for each brace, bracket and member: some 0.2 s. No envelope needs more, and
-what follows in prose that has more is not searched for any."""
+"""Of state, about five for each brace, bracket and member, and looks for a mark: some 0.2 s. No
+envelope needs more, and what follows in prose that has more is not searched for any."""
 
 _NOTHING = 'Your answer is not a JSON object with "to" and "context".'
 CUT_OFF = "Your answer was cut off before it was complete."
 _NOT_JSON = 'is not valid JSON (a quote inside a string is written \\")'
 
 _OUTSIDE = re.compile(rf"[{{{re.escape(marks.FIRST)}]")
+_MARKS = re.compile(rf"[{re.escape(marks.FIRST)}]")
 _FENCE = re.compile(r"`{1,3}\w{0,20}\s{0,20}")
 
 
@@ -103,13 +104,13 @@ class Decoder:
             at = state(self, text, pos)
             if self._state is not state:
                 self._changes += 1
-                if self._changes == MAX_CHANGES:
-                    self._give_up()
             elif at == pos:
                 break
             if self._capture is not None:
                 self._capture.append(text[pos:at])
             pos = at
+            if self._changes >= MAX_CHANGES and self._state is not Decoder._rest:
+                self._give_up()
         self._held = "" if self.sure and self._answer.malformed else text[pos:]
         self._before = text[pos - 1] if pos else self._before
         return self._answer.release() if self.sure and not self.recanted else ""
@@ -117,7 +118,7 @@ class Decoder:
     def _look_for_marks(self) -> None:
         """What is broken may be a thought, whose end has yet to come."""
         self._capture = None
-        if self._state is not Decoder._thought:
+        if self._state not in (Decoder._thought, Decoder._rest):
             self._state = Decoder._prose
 
     def close(self) -> Said:
@@ -159,6 +160,7 @@ class Decoder:
         if text[pos] == "{":
             self.sure, self._state = True, Decoder._prose
             return pos
+        self._changes += 1
         mark = marks.read(text, pos, self._before, leads=True)
         if mark is marks.WAIT:
             return pos
@@ -190,14 +192,15 @@ class Decoder:
     def _prose(self, text: str, pos: int) -> int:
         """Arrays are prose too: whether `[1]` or `[{…}, {…}]`, the objects are what counts. What is
         broken may be a thought: then only a mark is looked for."""
-        while found := _OUTSIDE.search(text, pos):
+        outside = _MARKS if self._answer.malformed else _OUTSIDE
+        while self._changes < MAX_CHANGES and (found := outside.search(text, pos)):
             at, pos = found.span()
-            if text[at] != "{":
-                mark = marks.read(text, at, self._before)
-                if mark is not None:
-                    return at if mark is marks.WAIT else self._heed(mark)
-            elif not self._answer.malformed:
+            if text[at] == "{":
                 return self._open("{", at)
+            self._changes += 1
+            mark = marks.read(text, at, self._before)
+            if mark is not None:
+                return at if mark is marks.WAIT else self._heed(mark)
         return len(text)
 
     # Inside of them

@@ -15,6 +15,9 @@ _SPACE = re.compile(r"\s*+")
 _MOST_SPACE = 64
 """Characters of space that are waited with: if a thought follows they are dropped."""
 
+MAX_LOOKS = 100_000
+"""For marks, in one answer: some 0.2 s. What follows is taken as it is."""
+
 _ALOUD = (
     *("okay", "ok,", "ok ", "alright", "hmm", "hm,", "first,", "let me", "let's", "let us"),
     *("we need", "we have to", "we are asked", "i need", "i should", "i have to", "the user"),
@@ -52,6 +55,7 @@ class Thoughts:
         self._held = ""  # what may be a mark, or space around one
         self._before = ""  # the character before that
         self._closer: re.Pattern[str] | None = None  # set within thoughts
+        self._looks = 0
         self._leads = True  # nothing was said since the beginning, or since a thought
         self._thought = False
         self._json = False  # what is said is JSON: nothing in its strings is a mark
@@ -123,7 +127,7 @@ class Thoughts:
                 self._say(text[pos:at])
                 return at
             return pos
-        mark = marks.read(text, at, self._before, leads=True, ended=ended)
+        mark = self._look(text, at, leads=True, ended=ended)
         if mark is marks.WAIT:
             return pos
         if mark is not None:
@@ -135,8 +139,9 @@ class Thoughts:
     def _speak(self, text: str, start: int, pos: int, ended: bool) -> int:
         """Read what is said, from `start` on, of which all up to `pos` was looked at."""
         pattern = _IN_JSON if self._json else _CANDIDATE
-        while found := pattern.search(text, pos):
+        while self._looks < MAX_LOOKS and (found := pattern.search(text, pos)):
             at, pos = found.span()
+            self._looks += 1
             if text[at] == "\\" and self._in_string:
                 if pos == len(text) and not ended:
                     return self._say(text[start:at], at)
@@ -144,11 +149,17 @@ class Thoughts:
             elif text[at] == '"' and self._json:
                 self._in_string = not self._in_string
             elif not self._in_string and text[at] in marks.FIRST:
-                mark = marks.read(text, at, self._before, ended=ended)
+                mark = self._look(text, at, leads=False, ended=ended)
                 if mark is not None:
                     self._say(text[start:at])
                     return at if mark is marks.WAIT else self._take(mark)
         return self._say(text[start:], len(text))
+
+    def _look(self, text: str, at: int, *, leads: bool, ended: bool) -> marks.Mark | None:
+        self._looks += 1
+        if self._looks > MAX_LOOKS:
+            return None
+        return marks.read(text, at, self._before, leads=leads, ended=ended)
 
     def _say(self, text: str, at: int = 0) -> int:
         if text:
