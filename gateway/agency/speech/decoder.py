@@ -20,12 +20,12 @@ from gateway.agency.speech import lexemes, marks
 from gateway.agency.speech.answer import Answer, Slot
 from gateway.agency.speech.envelope import NUMBER, Malformed, Said, storable
 from gateway.agency.speech.marks import Kind, Mark
-from gateway.agency.speech.thoughts import spoken
+from gateway.agency.speech.thoughts import MAX_LOOKS, spoken
 
 MAX_DEPTH = 64  # deeper is junk; Python's own parser gives up at about 1,000
 MAX_CHANGES = 40_000
-"""Of state, about five for each brace, bracket and member, and looks for a mark: some 0.2 s. No
-envelope needs more, and what follows in prose that has more is not searched for any."""
+"""Of state, about five for each brace, bracket and member: some 0.2 s. No envelope needs more, and
+what follows in prose that has more is not searched for any."""
 
 _NOTHING = 'Your answer is not a JSON object with "to" and "context".'
 CUT_OFF = "Your answer was cut off before it was complete."
@@ -56,6 +56,7 @@ class Decoder:
         """Whether something was let out that turned out to be a thought."""
         self._raw: list[str] = []
         self._changes = 0  # of state, so far
+        self._looks = 0  # for marks, so far
         self._held = ""  # what a state waits with
         self._before = ""  # the character before what is held
         self._stack: list[str] = []  # the brackets that will close what is open
@@ -160,8 +161,9 @@ class Decoder:
         if text[pos] == "{":
             self.sure, self._state = True, Decoder._prose
             return pos
-        self._changes += 1
-        mark = marks.read(text, pos, self._before, leads=True)
+        self._looks += 1
+        looks = self._looks < MAX_LOOKS
+        mark = marks.read(text, pos, self._before, leads=True) if looks else None
         if mark is marks.WAIT:
             return pos
         if mark is not None:
@@ -193,11 +195,11 @@ class Decoder:
         """Arrays are prose too: whether `[1]` or `[{…}, {…}]`, the objects are what counts. What is
         broken may be a thought: then only a mark is looked for."""
         outside = _MARKS if self._answer.malformed else _OUTSIDE
-        while self._changes < MAX_CHANGES and (found := outside.search(text, pos)):
+        while self._looks < MAX_LOOKS and (found := outside.search(text, pos)):
             at, pos = found.span()
             if text[at] == "{":
                 return self._open("{", at)
-            self._changes += 1
+            self._looks += 1
             mark = marks.read(text, at, self._before)
             if mark is not None:
                 return at if mark is marks.WAIT else self._heed(mark)
