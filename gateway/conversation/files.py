@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +13,7 @@ from gateway.conversation import sql_files as sql
 from gateway.conversation.absence import absent
 from gateway.database import Database, Row
 from gateway.errors import InvalidRequest
+from gateway.names import visible
 
 MIB = 1024 * 1024
 MOST = 8 * MIB
@@ -29,10 +29,6 @@ TAKEN = "Files are taken if they are text in UTF-8 without NUL characters."
 _FIRST = UUID(int=0)
 _LAST = UUID(int=2**128 - 1)
 _PURPOSE = re.compile(r"[a-z_-]{1,64}")
-_UNSEEN = {"Cc", "Cs", "Zl", "Zp"}
-"""Unicode's controls, halves of characters, and separators of lines and paragraphs."""
-_TURNING = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""These turn the direction of writing, and so make one file look like another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +137,7 @@ class Files:
 def _shown(filename: str) -> str:
     """A client's name for its file as it may be shown: no path, nothing that can't be seen."""
     last = re.split(r"[/\\]", filename)[-1]
-    name = "".join(
-        one for one in last if unicodedata.category(one) not in _UNSEEN and one not in _TURNING
-    ).strip()
+    name = visible(last)
     if name in ("", ".", "..") or len(name) > LONGEST_NAME:
         raise InvalidRequest(f"A file's name has 1 to {LONGEST_NAME} characters.", param="file")
     return name

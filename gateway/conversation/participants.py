@@ -19,6 +19,7 @@ from gateway.conversation.absence import absent
 from gateway.conversation.rights import Right, Standing, sees
 from gateway.database import Database
 from gateway.errors import InvalidRequest
+from gateway.names import is_line
 from gateway.streams.announcer import Announcer
 from gateway.streams.events import Participant
 
@@ -84,7 +85,7 @@ def _is_identifier(member: Member) -> bool:
         case Kind.AGENT | Kind.AGENCY:
             return _NUMBER.fullmatch(member.identifier) is not None
         case Kind.MODEL:
-            return not _NUMBERED.match(member.identifier)
+            return is_line(member.identifier) and not _NUMBERED.match(member.identifier)
 
 
 def _a(kind: Kind) -> str:

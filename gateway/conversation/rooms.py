@@ -20,6 +20,7 @@ from gateway.conversation.changes import ConversationChanges
 from gateway.conversation.participants import Kind, Member
 from gateway.database import Database
 from gateway.errors import InvalidRequest, NotFound
+from gateway.names import line
 from gateway.streams.announcer import Announcer
 from gateway.streams.events import Conversation, Interaction, WholeConversation
 
@@ -51,7 +52,9 @@ class Rooms:
         self, owner: str, title: str | None, drive: str, others: Sequence[Member]
     ) -> UUID:
         """Bots join at once, users are invited; the owner need not be named. `others` have been
-        checked."""
+        checked. Raises InvalidRequest if the title is no line."""
+        if title is not None:
+            line(title, "title")
         first = Member(Kind.USER, owner)
         members = [first, *(one for one in others if one.name != first.name)]
         rights = [(one.identifier, right) for one in members for right in one.rights]
@@ -93,7 +96,9 @@ class Rooms:
         return _conversation.decode(row["body"])
 
     async def entitle(self, conversation_id: UUID, title: str | None) -> None:
-        """Nothing happens if it has that title already."""
+        """Nothing happens if it has that title already. Raises InvalidRequest if it is no line."""
+        if title is not None:
+            line(title, "title")
         if row := await self._database.fetchrow(sql.ENTITLE, conversation_id, title):
             changed = partial(self._announcer.changed, conversation_id, row["version"])
             self._database.after_commit(changed)

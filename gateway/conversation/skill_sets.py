@@ -11,6 +11,7 @@ from gateway import ids
 from gateway.conversation.absence import absent
 from gateway.database import Database, Row
 from gateway.errors import InvalidRequest
+from gateway.names import line
 
 LENGTHS = {"name": (1, 100), "icon": (0, 64), "description": (0, 1_000), "prompt": (1, 20_000)}
 """Characters, the fewest and the most. A prompt of 20,000 is about 5,000 tokens of every call."""
@@ -127,6 +128,8 @@ def _check(name: str, text: str) -> None:
     if not fewest <= len(text) <= most:
         range_ = f"{fewest} to {most:,}" if fewest else f"at most {most:,}"
         raise InvalidRequest(f"{name!r} holds {range_} characters.", param=name)
+    if name in ("name", "icon"):
+        line(text, name)
     if "\0" in text:
         raise InvalidRequest(f"{name!r} must not hold NUL characters.", param=name)
 

@@ -18,6 +18,7 @@ import msgspec
 from gateway import ids
 from gateway.database import Database, Row
 from gateway.errors import Conflict, InvalidRequest, NotFound
+from gateway.names import line
 from gateway.retrieval import sql
 from gateway.retrieval.embedding import Embedders
 from gateway.retrieval.parsing import Kind
@@ -144,6 +145,8 @@ class Shelves:
             raise InvalidRequest(
                 f"source is at most {MOST_SOURCE} characters long.", param="source"
             )
+        if upload.source is not None:
+            line(upload.source, "source")
         digest = await asyncio.to_thread(_digest, upload)
         row = await self._put(owner, collection.id, upload, digest)
         if row is not None:

@@ -12,6 +12,7 @@ from gateway.agency.model import Json
 from gateway.agency.teams.documents import MAX_AGENTS, NAME_MARKS, AgencyDocument, AgentDocument
 from gateway.agency.teams.remotes import check_address
 from gateway.errors import InvalidRequest
+from gateway.names import line
 
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 """Postgres stores no NUL, and half of a surrogate pair can't be sent."""
@@ -19,8 +20,8 @@ UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 def checked(wanted: AgencyDocument) -> AgencyDocument:
     """`wanted` itself. Raises InvalidRequest naming the member that breaks a rule."""
-    if not _is_line(wanted.name):
-        raise InvalidRequest("A name is one line without control characters.", param="name")
+    if line(wanted.name, "name") != wanted.name.strip():
+        raise InvalidRequest("A name neither starts nor ends with a blank.", param="name")
     _check_agents(wanted.agents)
     if all(agent.name != wanted.manager for agent in wanted.agents):
         raise InvalidRequest(
@@ -58,6 +59,8 @@ def check_agent(agent: AgentDocument, path: str = "") -> None:
             param=f"{path}name",
             code="invalid_agent_name",
         )
+    if agent.model is not None:
+        line(agent.model, f"{path}model")
     if agent.remote is not None:
         check_address(agent.remote, f"{path}remote")
     for member, text in _texts(msgspec.to_builtins(agent), ""):
@@ -70,10 +73,6 @@ def check_agent(agent: AgentDocument, path: str = "") -> None:
 def _is_name(name: str) -> bool:
     known = all(c in NAME_MARKS or unicodedata.category(c)[0] in "LMN" for c in name)
     return known and name == name.strip(" ") and "  " not in name
-
-
-def _is_line(name: str) -> bool:
-    return name == name.strip() and all(c.isprintable() for c in name)
 
 
 def _texts(value: Json, path: str) -> Iterator[tuple[str, str]]:

@@ -10,6 +10,7 @@ from gateway.agency.speech.prompt import TITLE
 from gateway.agency.turns.ledger import Ledger
 from gateway.agency.turns.request import is_model
 from gateway.errors import GatewayError
+from gateway.names import visible
 from gateway.telemetry import causes
 
 log = logging.getLogger(__name__)
@@ -49,5 +50,5 @@ class Titles:
 def fitting(text: str) -> str:
     """A title out of what a model said: one line, without quotes around it, of bounded length."""
     line = next((line for line in text.splitlines() if line.strip()), "")
-    words = " ".join(line.split()).strip("\"'`*#“”„«» ")
+    words = " ".join(visible(line.replace("\t", " ")).split()).strip("\"'`*#“”„«» ")
     return words if len(words) <= LONGEST else words[: LONGEST - 1].rstrip() + "…"
