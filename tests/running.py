@@ -65,7 +65,7 @@ async def running_gateway(dsn: str, settings: Settings) -> AsyncIterator[Gateway
             opened.append(resources)
             yield resources
 
-    with _reserved_port() as holder:
+    with reserved_port() as holder:
         port = holder.getsockname()[1]
         server = Server(
             create_app(opening, settings.cors_origins),
@@ -78,7 +78,7 @@ async def running_gateway(dsn: str, settings: Settings) -> AsyncIterator[Gateway
         )
         serving = asyncio.create_task(server.serve())
         try:
-            await _listening(port, serving)
+            await listening(port, serving)
             async with _clients(f"http://127.0.0.1:{port}", dsn, opened[0]) as gateway:
                 yield gateway
         finally:
@@ -99,7 +99,7 @@ async def _clients(base_url: str, dsn: str, resources: Resources) -> AsyncIterat
         yield Gateway(base_url, dsn, resources, http, anonymous, _clients=others)
 
 
-def _reserved_port() -> socket.socket:
+def reserved_port() -> socket.socket:
     """A socket bound to a free port. It does not listen, so the server may bind there too."""
     holder = socket.socket()
     holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -107,7 +107,7 @@ def _reserved_port() -> socket.socket:
     return holder
 
 
-async def _listening(port: int, serving: asyncio.Task[None]) -> None:
+async def listening(port: int, serving: asyncio.Task[None]) -> None:
     async with asyncio.timeout(15):
         while True:
             try:

@@ -16,6 +16,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from gateway import telemetry
 from gateway.auth import Callers
 from gateway.errors import GatewayError, HeadersTooLarge
+from gateway.hangup import HangUp
 from gateway.routes.arrival import Body
 from gateway.routes.cors import Cors, Headers
 from gateway.routes.errors import (
@@ -44,6 +45,7 @@ class Entrance:
     def __init__(self, app: ASGIApp, cors: Cors | None = None) -> None:
         self._app = app
         self._cors = cors
+        self._hang_up = HangUp()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.WEBSOCKET:
@@ -68,7 +70,9 @@ class Entrance:
         finally:
             _log(scope, method, passage)
             telemetry.request_id.reset(token)
-        if passage.sending and not passage.body.arrived:
+        if passage.stuck and (client := scope["client"]) is not None:
+            self._hang_up.of((client[0], int(client[1])))  # Granian sends a text
+        elif passage.sending and not passage.body.arrived:
             await passage.body.discard()
         return None
 
@@ -90,11 +94,22 @@ _TOO_MANY = HeadersTooLarge(f"The headers are larger than {MAX_HEADERS // 1024} 
 class _Passage:
     """One request on its way out: the answer gets the request's id, and its status is noted.
 
-    `added` is what every answer to it carries, `weight` the bytes of its headers; `sending` is True
-    if its sender begins with the body before it has heard anything.
+    `added` is what every answer to it carries, `weight` the bytes of its headers. `sending` is True
+    if its sender begins with the body before it has heard anything, `stuck` if a part of the answer
+    was not taken in time.
     """
 
-    __slots__ = ("_send", "added", "began", "body", "request_id", "sending", "status", "weight")
+    __slots__ = (
+        "_send",
+        "added",
+        "began",
+        "body",
+        "request_id",
+        "sending",
+        "status",
+        "stuck",
+        "weight",
+    )
 
     def __init__(self, body: Body, send: Send) -> None:
         self._send = send
@@ -104,6 +119,7 @@ class _Passage:
         self.added: Headers = []
         self.sending = False
         self.status = 0
+        self.stuck = False
         self.weight = 0
 
     def read(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
@@ -129,7 +145,11 @@ class _Passage:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message["headers"] = [*message["headers"], *self.added]
-        await self._send(message)
+        try:
+            await self._send(message)
+        except asyncio.CancelledError:
+            self.stuck = True
+            raise
 
 
 async def _without_route(scope: Scope, problem: Problem) -> Problem:
