@@ -14,7 +14,6 @@ from typing import TypeAlias
 
 from litestar import Litestar
 from litestar.di import Provide
-from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ControllerRouterHandler
 
@@ -42,6 +41,7 @@ from gateway.routes import (
     turns,
 )
 from gateway.routes.cors import Cors
+from gateway.routes.description import Description, operation_id
 from gateway.routes.entrance import Entrance
 from gateway.routes.examples import Exemplified
 
@@ -176,13 +176,15 @@ def _dependencies(opened: dict[str, object]) -> dict[str, Provide]:
     return {**provided, "principal": Provide(guards.provide_principal)}
 
 
-def _openapi() -> OpenAPIConfig:
+def _openapi() -> Description:
     scheme = SecurityScheme(type="http", scheme="bearer", description="An API key, `agw_…`.")
-    return OpenAPIConfig(
+    return Description(
         title="Agency gateway",
         version=__version__,
         components=Components(security_schemes={"bearer": scheme}),
         security=[{"bearer": []}],
+        operation_id_creator=operation_id,
+        use_handler_docstrings=True,
     )
 
 

@@ -31,7 +31,7 @@ MOST_SOURCE = 1_000
 Item = TypeVar("Item")
 
 
-class State(StrEnum):
+class DocumentState(StrEnum):
     PENDING = "pending"
     INDEXING = "indexing"
     READY = "ready"
@@ -70,7 +70,7 @@ class Document:
     source: str | None
     metadata: Mapping[str, Scalar]
     kind: Kind
-    state: State
+    state: DocumentState
     error: str | None
     passages: int
     indexed: int
@@ -181,7 +181,7 @@ class Shelves:
         *,
         limit: int,
         cursor: str | None = None,
-        state: State | None = None,
+        state: DocumentState | None = None,
     ) -> Page[Document]:
         """The oldest first."""
         after = None if cursor is None else _after(cursor)
@@ -296,7 +296,7 @@ def document_of(row: Row) -> Document:
         row["source"],
         msgspec.json.decode(row["metadata"], type=dict[str, Scalar]),
         Kind(row["kind"]),
-        State(row["state"]),
+        DocumentState(row["state"]),
         row["error"],
         row["passages"],
         row["indexed"],

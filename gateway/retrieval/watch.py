@@ -17,7 +17,7 @@ from gateway.database import Database, Row
 from gateway.drain import Drain, end
 from gateway.errors import GatewayError, Unavailable
 from gateway.retrieval import sql
-from gateway.retrieval.shelves import Document, State, document_of
+from gateway.retrieval.shelves import Document, DocumentState, document_of
 from gateway.streams.feed import Position, no_channel
 from gateway.streams.follower import Ending
 from gateway.telemetry import causes
@@ -48,7 +48,10 @@ class Sight:
 
     @property
     def ended(self) -> bool:
-        return self.document is None or self.document.state in (State.READY, State.FAILED)
+        return self.document is None or self.document.state in (
+            DocumentState.READY,
+            DocumentState.FAILED,
+        )
 
 
 class Lookout:
@@ -199,7 +202,7 @@ def _sight(row: Row) -> Sight | None:
     if row["deleted"]:
         return Sight(None, 0)
     document = document_of(row)
-    ended = document.state in (State.READY, State.FAILED)
+    ended = document.state in (DocumentState.READY, DocumentState.FAILED)
     return Sight(document, 2 * row["fence"] + ended, row["mark"])
 
 

@@ -14,7 +14,6 @@ import msgspec
 from litestar.openapi.spec import (
     Example,
     OpenAPIMediaType,
-    Operation,
     Reference,
     RequestBody,
 )
@@ -22,6 +21,7 @@ from litestar.openapi.spec import (
 from gateway.agency.plain.request import PlainRequest, read_plain
 from gateway.errors import InvalidRequest
 from gateway.routes.chat_wire import ChatCompletionRequest
+from gateway.routes.completion import StreamedOperation
 from gateway.routes.errors import JSON, field_of
 
 
@@ -67,10 +67,11 @@ def _refusing() -> Iterator[None]:
 
 
 @dataclass
-class ChatOperation(Operation):
-    """Documents the body, which Litestar can't see since the handler reads it."""
+class ChatOperation(StreamedOperation):
+    """Documents the body, too, which Litestar can't see since the handler reads it."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         shape = Reference("#/components/schemas/ChatCompletionRequest")
         example = Example(
             value={

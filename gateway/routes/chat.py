@@ -37,6 +37,7 @@ from gateway.routes.completion import (
     FINGERPRINT,
     REHEARSAL_FINGERPRINT,
     Chunks,
+    StreamedOperation,
     completion,
 )
 from gateway.routes.connection import ClientGone, Sent, connected
@@ -103,6 +104,7 @@ class Exchange:
     status_code=200,
     opt={RECALLED: True},
     responses=ANSWERS,
+    operation_class=StreamedOperation,
     summary="Create a chat completion by an agency",
     tags=["Chat"],
 )

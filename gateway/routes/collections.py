@@ -44,16 +44,22 @@ TheShelves = NamedDependency[Shelves]
 Caller = NamedDependency[Principal]
 Calling = Request[Principal, str, State]
 ByState = Annotated[
-    stock.State | None, QueryParameter(name="state", description="Those in this state.")
+    stock.DocumentState | None, QueryParameter(name="state", description="Those in this state.")
 ]
 
 MISSING = BAD | {404: refusal("`collection_not_found`, `document_not_found`: or not yours.")}
 TAKEN = BAD | {409: refusal("`collection_exists`.")}
 BOUND = MISSING | {409: refusal("`embedder_mismatch`: it was made with an embedder not here.")}
 AWAY = {503: refusal("The search index is away; `retry-after` says when to try again.")}
+
+
+def _document(description: str) -> ResponseSpec:
+    return ResponseSpec(DocumentAnswer, description=description, generate_examples=False)
+
+
 ADDED = {
-    200: ResponseSpec(DocumentAnswer, description="This content is there already"),
-    202: ResponseSpec(DocumentAnswer, description="It is indexed in the background"),
+    200: _document("This content is there already"),
+    202: _document("It is indexed in the background"),
 }
 
 

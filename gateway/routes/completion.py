@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import msgspec
 from litestar.openapi import ResponseSpec
+from litestar.openapi.spec import (
+    OpenAPIMediaType,
+    OpenAPIResponse,
+    OpenAPIType,
+    Operation,
+    Schema,
+)
 
 from gateway import __version__, ids
 from gateway.agency.model import Json, Usage
@@ -32,7 +41,7 @@ class AssistantMessage(msgspec.Struct):
 class Choice(msgspec.Struct):
     index: int
     message: AssistantMessage
-    logprobs: None
+    logprobs: dict[str, object] | None
     finish_reason: str
 
 
@@ -50,7 +59,9 @@ class ChatCompletion(msgspec.Struct):
 
 
 ANSWERS = {
-    200: ResponseSpec(ChatCompletion, description="The answer, or a stream of chunks"),
+    200: ResponseSpec(
+        ChatCompletion, description="The answer, or a stream of chunks", generate_examples=False
+    ),
     404: refusal("There is no such agency or conversation, or it is not yours to see."),
     409: refusal("`turn_cancelled`, or the conversation changes too quickly."),
     422: refusal("`idempotency_key_reused`."),
@@ -59,6 +70,16 @@ ANSWERS = {
     503: refusal("Something of the gateway's is down."),
     504: refusal("`upstream_timeout`."),
 }
+
+
+@dataclass
+class StreamedOperation(Operation):
+    """Documents the stream, which Litestar can't see, beside the answer as a whole."""
+
+    def __post_init__(self) -> None:
+        answer = None if self.responses is None else self.responses["200"]
+        if isinstance(answer, OpenAPIResponse) and answer.content is not None:
+            answer.content["text/event-stream"] = OpenAPIMediaType(Schema(type=OpenAPIType.STRING))
 
 
 def usage(used: Usage) -> CompletionUsage:

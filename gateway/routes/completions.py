@@ -23,8 +23,8 @@ from gateway.routes.prefixes import Agency, TheStore, under_each
 from gateway.routes.stored_wire import (
     Completion,
     CompletionList,
+    CompletionMessageList,
     Deleted,
-    MessageList,
     Update,
     completion_answer,
     completion_list,
@@ -91,7 +91,7 @@ async def list_completion_messages(
     after: After = None,
     limit: Limit = 20,
     order: Order = "asc",
-) -> MessageList:
+) -> CompletionMessageList:
     """The client's system message, then the history and the input."""
     found = await store.messages(
         _whose(request.user, agency),

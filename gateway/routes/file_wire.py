@@ -34,11 +34,11 @@ class File(msgspec.Struct, kw_only=True):
     object: str = "file"
     bytes: int
     created_at: int
-    expires_at: None = None
+    expires_at: int | None = None
     filename: str
     purpose: str
     status: str = "processed"
-    status_details: None = None
+    status_details: str | None = None
 
 
 class FileList(msgspec.Struct):

@@ -33,7 +33,7 @@ class MessageData(msgspec.Struct):
     text: str
 
 
-class Message(msgspec.Struct):
+class ContextMessage(msgspec.Struct):
     message_id: str
     conversation_id: str
     agent_id: int
@@ -43,12 +43,12 @@ class Message(msgspec.Struct):
     date_created: datetime
 
 
-class MessageList(msgspec.Struct):
-    data: list[Message]
+class ContextMessageList(msgspec.Struct):
+    data: list[ContextMessage]
     next_cursor: str | None
 
 
-class Conversation(msgspec.Struct):
+class AgencyConversation(msgspec.Struct):
     """`parent_id`: the conversation that this one was forked from."""
 
     id: str
@@ -60,8 +60,8 @@ class Conversation(msgspec.Struct):
     updated_at: datetime
 
 
-class ConversationList(msgspec.Struct):
-    data: list[Conversation]
+class AgencyConversationList(msgspec.Struct):
+    data: list[AgencyConversation]
     next_cursor: str | None
 
 
@@ -73,11 +73,11 @@ async def list_agency_conversations(
     principal: NamedDependency[Principal],
     limit: Limit = 20,
     cursor: Cursor = None,
-) -> ConversationList:
+) -> AgencyConversationList:
     agency = await catalog.read(agency_id, principal)
     page = await records.conversations(agency, principal, limit=limit, cursor=cursor)
     found = [_conversation(one, agency_id) for one in page.items]
-    return ConversationList(found, page.next_cursor)
+    return AgencyConversationList(found, page.next_cursor)
 
 
 @get(
@@ -94,7 +94,7 @@ async def list_messages(
     agent_id: Agent = None,
     limit: Limit = 20,
     cursor: Cursor = None,
-) -> MessageList:
+) -> ContextMessageList:
     """The owner of the agency sees what the agents say among themselves, the owner of the
     conversation what was said to the end user and by them. The system message that the gateway
     composes is not shown to anyone; the client's own is."""
@@ -104,12 +104,12 @@ async def list_messages(
         agency, conversation, principal, agent_id=agent_id, limit=limit, cursor=cursor
     )
     shown = ids.show(ids.CONVERSATION, conversation)
-    return MessageList([_message(one, shown) for one in page.items], page.next_cursor)
+    return ContextMessageList([_message(one, shown) for one in page.items], page.next_cursor)
 
 
-def _message(message: MessageRecord, conversation_id: str) -> Message:
+def _message(message: MessageRecord, conversation_id: str) -> ContextMessage:
     linked = message.linked_message_id
-    return Message(
+    return ContextMessage(
         message_id=ids.show(ids.MESSAGE, message.id),
         conversation_id=conversation_id,
         agent_id=message.agent_id,
@@ -120,9 +120,9 @@ def _message(message: MessageRecord, conversation_id: str) -> Message:
     )
 
 
-def _conversation(conversation: ConversationRecord, agency_id: int) -> Conversation:
+def _conversation(conversation: ConversationRecord, agency_id: int) -> AgencyConversation:
     parent = conversation.parent_id
-    return Conversation(
+    return AgencyConversation(
         id=ids.show(ids.CONVERSATION, conversation.id),
         agency_id=agency_id,
         title=conversation.title,

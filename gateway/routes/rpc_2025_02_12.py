@@ -33,7 +33,7 @@ SomeIds = Annotated[list[Id], Meta(min_length=1, max_length=MOST_IDS)]
 Attached = Annotated[list[Id], Meta(max_length=100)]
 
 
-class Owner(Struct):
+class ConversationOwner(Struct):
     type: Literal["user"]
     identifier: UserName
 
@@ -52,7 +52,7 @@ class MessageOptions(Struct):
 
 class CreateConversation(Struct):
     idempotency_key: IdempotencyKey
-    owner: Owner
+    owner: ConversationOwner
     ai_relay_options: AiRelayOptions
 
 
@@ -64,7 +64,7 @@ class CreateConversationMessage(Struct):
     message_content: str
     file_ids: Attached
     skill_set_ids: Attached
-    owner: Owner
+    owner: ConversationOwner
     ai_relay_options: AiRelayOptions | None
     options: MessageOptions
 
@@ -77,7 +77,7 @@ class ListConversationsWithInteractions(Struct):
     """All at once; or, with a `limit`, page by page: the answer's `x-next-cursor` is the next
     page's `cursor`."""
 
-    owner: Owner
+    owner: ConversationOwner
     limit: Annotated[int, Meta(ge=1, le=1000)] | None = None
     cursor: Id | None = None
 
@@ -136,7 +136,7 @@ class ConversationInteraction(Struct):
 
 class CreatedConversation(Struct):
     conversation_id: str
-    owner: Owner
+    owner: ConversationOwner
     ai_relay_options: AiRelayOptions
     title: str | None
     stream_channel_id: str
@@ -156,7 +156,7 @@ class CreatedConversationMessage(Struct):
 
 class ConversationWithInteractions(Struct):
     conversation_id: str
-    owner: Owner
+    owner: ConversationOwner
     ai_relay_options: AiRelayOptions
     title: str | None
     stream_channel_id: str
@@ -168,7 +168,7 @@ class ConversationWithInteractions(Struct):
 
 class ListedConversation(Struct):
     id: str
-    owner: Owner
+    owner: ConversationOwner
     ai_relay_options: AiRelayOptions
     title: str | None
     stream_channel_id: str
@@ -191,7 +191,7 @@ SkillSetPrompt = Annotated[str, Meta(max_length=20_000)]
 
 
 class CreateSkillSet(Struct):
-    owner: Owner
+    owner: ConversationOwner
     name: SkillSetName
     icon: SkillSetIcon
     description: SkillSetDescription
@@ -208,7 +208,7 @@ class GetManySkillSets(Struct):
 
 
 class ListSkillSetsByOwner(Struct):
-    owner: Owner
+    owner: ConversationOwner
 
 
 class UpdateSkillSet(Struct):
@@ -227,7 +227,7 @@ class DeleteSkillSet(Struct):
 
 class SkillSetAnswer(Struct):
     id: str
-    owner: Owner
+    owner: ConversationOwner
     name: str
     icon: str
     description: str

@@ -11,12 +11,12 @@ from gateway.conversation.store import Conversation, Interaction, Whole
 from gateway.routes.rpc_2025_02_12 import (
     AiRelayOptions,
     ConversationInteraction,
+    ConversationOwner,
     ConversationWithInteractions,
     CreatedConversation,
     CreatedConversationMessage,
     InteractionOwner,
     ListedConversation,
-    Owner,
     RpcError,
     SkillSetAnswer,
 )
@@ -37,7 +37,7 @@ def created(made: Conversation) -> CreatedConversation:
     shown = ids.show(ids.CONVERSATION, made.id)
     return CreatedConversation(
         conversation_id=shown,
-        owner=Owner("user", made.owner),
+        owner=ConversationOwner("user", made.owner),
         ai_relay_options=_options(made),
         title=made.title,
         stream_channel_id=shown,
@@ -52,7 +52,7 @@ def with_interactions(whole: Whole) -> ConversationWithInteractions:
     shown = ids.show(ids.CONVERSATION, conversation.id)
     return ConversationWithInteractions(
         conversation_id=shown,
-        owner=Owner("user", conversation.owner),
+        owner=ConversationOwner("user", conversation.owner),
         ai_relay_options=_options(conversation),
         title=conversation.title,
         stream_channel_id=shown,
@@ -68,7 +68,7 @@ def listed(whole: Whole) -> ListedConversation:
     shown = ids.show(ids.CONVERSATION, conversation.id)
     return ListedConversation(
         id=shown,
-        owner=Owner("user", conversation.owner),
+        owner=ConversationOwner("user", conversation.owner),
         ai_relay_options=_options(conversation),
         title=conversation.title,
         stream_channel_id=shown,
@@ -113,7 +113,7 @@ def interaction(one: Interaction, conversation: Conversation) -> ConversationInt
 def skill_set(found: SkillSet) -> SkillSetAnswer:
     return SkillSetAnswer(
         id=ids.show(ids.SKILL_SET, found.id),
-        owner=Owner("user", found.owner),
+        owner=ConversationOwner("user", found.owner),
         name=found.name,
         icon=found.icon,
         description=found.description,

@@ -34,7 +34,7 @@ from gateway.database import Database
 from gateway.errors import Forbidden, NotFound
 from gateway.routes import reasons
 from gateway.routes.errors import JSON
-from gateway.routes.rpc_2025_02_12 import Owner, RpcError
+from gateway.routes.rpc_2025_02_12 import ConversationOwner, RpcError
 from gateway.streams.announcer import Announcer
 
 PATH = "/rpc/2025-02-12"
@@ -111,7 +111,7 @@ def may_converse(
     connection.user.require(Scope.CONVERSATIONS)
 
 
-def on_behalf_of(owner: Owner, principal: Principal) -> Principal:
+def on_behalf_of(owner: ConversationOwner, principal: Principal) -> Principal:
     """The caller, as the owner that the body names. Raises Forbidden."""
     if owner.identifier == principal.user:
         return principal

@@ -13,7 +13,7 @@ from gateway import ids
 from gateway.agency.model import Json
 from gateway.agency.speech.prompt import LIBRARY
 from gateway.agency.turns.library import PASSAGES
-from gateway.agency.turns.session import Given, Session, State
+from gateway.agency.turns.session import Given, Session, SessionState
 from gateway.errors import InvalidRequest
 from gateway.routes.agency_wire import Problem
 from gateway.routes.dialogue import ChatMessageIn
@@ -22,11 +22,11 @@ from gateway.routes.turn_wire import Failure
 MOST_PASSAGES = 100
 
 STATUSES = {
-    State.THINKING: "thinking",
-    State.SEARCH: "searching",
-    State.CALL_AGENT: "waiting",
-    State.RESOLVED: "idle",
-    State.FAILED: "idle",
+    SessionState.THINKING: "thinking",
+    SessionState.SEARCH: "searching",
+    SessionState.CALL_AGENT: "waiting",
+    SessionState.RESOLVED: "idle",
+    SessionState.FAILED: "idle",
 }
 """What a participant's status is meanwhile."""
 
@@ -76,7 +76,7 @@ class SessionBody(msgspec.Struct, kw_only=True):
     id: str
     agent_id: int
     conversation_id: str | None
-    state: State
+    state: SessionState
     status: str
     step: int
     search: Search | None

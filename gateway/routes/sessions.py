@@ -15,7 +15,7 @@ from gateway import ids
 from gateway.agency.teams.catalog import Catalog
 from gateway.agency.turns.engine import Engine
 from gateway.agency.turns.request import Dialogue
-from gateway.agency.turns.session import State
+from gateway.agency.turns.session import SessionState
 from gateway.agency.turns.sessions import Sessions, WrongStep
 from gateway.auth import Principal
 from gateway.database import Database
@@ -49,7 +49,9 @@ Hops = Annotated[
     ),
 ]
 # Litestar has a use of its own for a parameter of that name.
-ByState = Annotated[State | None, QueryParameter(name="state", description="Those in this state.")]
+ByState = Annotated[
+    SessionState | None, QueryParameter(name="state", description="Those in this state.")
+]
 MOMENT = 20.0
 WRONG_STEP = {
     200: ResponseSpec(SessionBody, description="How it stands", generate_examples=False),

@@ -49,22 +49,22 @@ class ToolCall(msgspec.Struct):
     type: str = "function"
 
 
-class Message(msgspec.Struct, kw_only=True):
+class CompletionMessage(msgspec.Struct, kw_only=True):
     """`content_parts` are those of a message that was more than text. Ids of tool calls are not
     kept."""
 
     id: str
     role: str
     content: str
-    name: None = None
-    refusal: None = None
+    name: str | None = None
+    refusal: str | None = None
     content_parts: list[Mapping[str, object]] | None
     tool_calls: list[ToolCall] | None
 
 
-class MessageList(msgspec.Struct):
+class CompletionMessageList(msgspec.Struct):
     object: str
-    data: list[Message]
+    data: list[CompletionMessage]
     first_id: str | None
     last_id: str | None
     has_more: bool
@@ -115,14 +115,14 @@ def completion_list(found: Slice[StoredCompletion], settings: Settings) -> Compl
     return CompletionList("list", data, first, last, found.more)
 
 
-def message_list(found: Slice[StoredMessage], completion_id: str) -> MessageList:
+def message_list(found: Slice[StoredMessage], completion_id: str) -> CompletionMessageList:
     data = [_message(one, completion_id) for one in found.items]
     first, last = (data[0].id, data[-1].id) if data else (None, None)
-    return MessageList("list", data, first, last, found.more)
+    return CompletionMessageList("list", data, first, last, found.more)
 
 
-def _message(message: StoredMessage, completion_id: str) -> Message:
-    return Message(
+def _message(message: StoredMessage, completion_id: str) -> CompletionMessage:
+    return CompletionMessage(
         id=f"{completion_id}-{message.number}",
         role=message.role,
         content=message.content,

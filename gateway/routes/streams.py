@@ -73,7 +73,9 @@ class TokenAnswer(msgspec.Struct, frozen=True):
     opt={TOKENED: True},
     summary="Follow a conversation, a reply or a document as Server-Sent Events",
     responses={
-        200: ResponseSpec(str, media_type="text/event-stream", description="Events"),
+        200: ResponseSpec(
+            str, media_type="text/event-stream", description="Events", generate_examples=False
+        ),
         204: ResponseSpec(None, description="It has ended, and its reader knows it all."),
     }
     | MISSING,

@@ -10,7 +10,7 @@ from gateway.retrieval.embedding import Embedded, Embedders, WordLlama
 from gateway.retrieval.index import Index
 from gateway.retrieval.ingest import ATTEMPTS, Ingest, open_ingest
 from gateway.retrieval.parsing import Kind
-from gateway.retrieval.shelves import Progress, Shelves, State, Upload
+from gateway.retrieval.shelves import DocumentState, Progress, Shelves, Upload
 from tests.conftest import StartGateway
 from tests.retrieval.files import pdf
 from tests.retrieval.servers import ChromaServer
@@ -171,7 +171,7 @@ async def test_a_process_that_ends_leaves_its_documents_at_once(
             while len(slow.asked) < 2:
                 await asyncio.sleep(0.01)
     page = await shelves.documents("ann", "books", limit=10)
-    assert [one.state for one in page.items] == [State.PENDING] * 2
+    assert [one.state for one in page.items] == [DocumentState.PENDING] * 2
     async with open_ingest(database, Embedders(WordLlama()), index, lease=3600):
         assert await settled(shelves) == Progress(2, 2, 0)
     await index.close()

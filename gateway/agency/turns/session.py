@@ -17,7 +17,7 @@ from gateway.agency.turns.step import Delivery, Event, Question, Work
 from gateway.errors import InvalidRequest
 
 
-class State(StrEnum):
+class SessionState(StrEnum):
     THINKING = "thinking"
     SEARCH = "search"
     CALL_AGENT = "call_agent"
@@ -34,7 +34,7 @@ class Session:
     id: UUID
     agent_id: int
     conversation_id: UUID | None
-    state: State
+    state: SessionState
     step: int
     question: Question | None
     collections: Sequence[str]

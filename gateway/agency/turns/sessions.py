@@ -27,8 +27,8 @@ from gateway.agency.turns.session import (
     Nothing,
     Refused,
     Session,
+    SessionState,
     Standing,
-    State,
     judge,
     stand,
 )
@@ -47,11 +47,11 @@ FIRST = UUID(int=0)
 """An id before every other."""
 
 STATES = {
-    State.THINKING: ["queued", "running", "suspended"],
-    State.SEARCH: ["waiting"],
-    State.CALL_AGENT: ["waiting"],
-    State.RESOLVED: ["completed"],
-    State.FAILED: ["failed", "cancelled"],
+    SessionState.THINKING: ["queued", "running", "suspended"],
+    SessionState.SEARCH: ["waiting"],
+    SessionState.CALL_AGENT: ["waiting"],
+    SessionState.RESOLVED: ["completed"],
+    SessionState.FAILED: ["failed", "cancelled"],
 }
 """Those of a turn."""
 
@@ -161,7 +161,7 @@ class Sessions:
         *,
         limit: int,
         cursor: str | None = None,
-        state: State | None = None,
+        state: SessionState | None = None,
     ) -> Page[Session]:
         """An agent's sessions, in the order of their making."""
         place = await self._place(agent_id, principal)
@@ -172,7 +172,9 @@ class Sessions:
             FIRST if cursor is None else _place_of(cursor),
             limit + 1,
             None if state is None else STATES[state],
-            {State.SEARCH: True, State.CALL_AGENT: False}.get(state) if state else None,
+            {SessionState.SEARCH: True, SessionState.CALL_AGENT: False}.get(state)
+            if state
+            else None,
         )
         found = tuple(_session(place, row) for row in rows[:limit])
         return Page(found, found[-1].id.hex if len(rows) > limit else None)
@@ -183,7 +185,7 @@ class Sessions:
         while True:
             session = await self._one(place, session_id)
             left = until - clock()
-            if session.state != State.THINKING or left <= 0:
+            if session.state != SessionState.THINKING or left <= 0:
                 return session
             if not await self._engine.rest(TurnId(session_id), left):
                 return session
@@ -292,14 +294,14 @@ def _session(place: _Place, row: Row) -> Session:
         step=row["answers"] + 1,
         question=question,
         collections=() if asker is None else asker.collections,
-        message=row["answer"] if state == State.RESOLVED else None,
+        message=row["answer"] if state == SessionState.RESOLVED else None,
         error=None if row["error"] is None else msgspec.json.decode(row["error"]),
         created_at=row["created_at"],
         updated_at=row["updated_at"],
     )
 
 
-def _state(of_turn: str, question: Question | None) -> State:
+def _state(of_turn: str, question: Question | None) -> SessionState:
     if question is not None:
-        return State.SEARCH if question.asked == LIBRARY else State.CALL_AGENT
+        return SessionState.SEARCH if question.asked == LIBRARY else SessionState.CALL_AGENT
     return next(state for state, ones in STATES.items() if of_turn in ones)
