@@ -19,8 +19,12 @@ from gateway.auth import Callers, Scope
 from gateway.resources import Resources, open_resources
 from gateway.serve import CONNECTIONS, HTTP1
 from gateway.settings import Settings
+from tests import document
 
 ROOT_KEY = "agw_root_test"
+
+JUDGED = {"response": [document.judge]}
+"""Whatever a test asks for, what it is given must be what the OpenAPI document says."""
 
 
 @dataclass
@@ -92,8 +96,10 @@ async def running_gateway(dsn: str, settings: Settings) -> AsyncIterator[Gateway
 async def _clients(base_url: str, dsn: str, resources: Resources) -> AsyncIterator[Gateway]:
     bearer = {"authorization": f"Bearer {ROOT_KEY}"}
     async with (
-        httpx.AsyncClient(base_url=base_url, headers=bearer, timeout=30) as http,
-        httpx.AsyncClient(base_url=base_url, timeout=30) as anonymous,
+        httpx.AsyncClient(
+            base_url=base_url, headers=bearer, timeout=30, event_hooks=JUDGED
+        ) as http,
+        httpx.AsyncClient(base_url=base_url, timeout=30, event_hooks=JUDGED) as anonymous,
         AsyncExitStack() as others,
     ):
         yield Gateway(base_url, dsn, resources, http, anonymous, _clients=others)

@@ -7,7 +7,7 @@ operation is: whether it wants a key, names something in its path, or takes a bo
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from litestar.openapi.spec import (
     Parameter,
     PathItem,
     Reference,
+    RequestBody,
     Responses,
     Schema,
 )
@@ -39,7 +40,7 @@ REQUEST_ID = Parameter(
     "X-Request-Id", "header", schema=Schema(type=OpenAPIType.STRING), description="Kept if sent."
 )
 """Every operation takes it. It is told where a body has several forms, since openapi-python-client
-0.29 writes a module that can't be imported for such an operation without an optional parameter."""
+0.29 writes a module that can't be imported if such an operation has no optional parameter."""
 
 ANY_SCOPE = frozenset({"/api/me"})
 """Where every key may come in, whatever its scopes."""
@@ -53,6 +54,10 @@ TOLD = {
     503: "`unavailable`: something of the gateway's is down; try again after `Retry-After`.",
 }
 """What each error says that a route need not declare."""
+
+NOTHING = Schema(type=[OpenAPIType.OBJECT, OpenAPIType.NULL], description="Always null")
+"""The RPC door's answer where there is nothing to tell. With `null` as its only type two of
+openapi-generator's languages write what does not compile."""
 
 REFUSAL = Reference("#/components/schemas/Refusal")
 RPC_ERROR = Reference("#/components/schemas/RpcError")
@@ -69,8 +74,10 @@ class Description(OpenAPIConfig):
 @dataclass
 class Document(OpenAPI):
     def to_schema(self) -> dict[str, object]:
+        schemas = self.components.schemas = self.components.schemas or {}
         for path, operation in operations(self.paths or {}):
             _complete(path, operation)
+            schemas |= _several_forms(operation)
         schema: dict[str, object] = super().to_schema()
         return {name: settled(part) for name, part in schema.items()}
 
@@ -91,8 +98,8 @@ def _complete(path: str, operation: Operation) -> None:
         if int(status) < 400 or _is_ours(response):
             answers[status] = response
     operation.responses = dict(sorted(answers.items()))
-    if len(_forms(operation)) > 1 and REQUEST_ID not in (operation.parameters or []):
-        operation.parameters = [*(operation.parameters or []), REQUEST_ID]
+    if path.startswith("/rpc/") and isinstance(done := answers.get("200"), OpenAPIResponse):
+        done.content = done.content or {JSON: OpenAPIMediaType(NOTHING)}
 
 
 def implied(path: str, operation: Operation) -> Iterator[int]:
@@ -111,9 +118,20 @@ def implied(path: str, operation: Operation) -> Iterator[int]:
         yield 404
 
 
-def _forms(operation: Operation) -> Collection[str]:
+def _several_forms(operation: Operation) -> dict[str, Schema]:
+    """The types of a body that may come in several forms. What some generators write for such an
+    operation compiles only if the forms are types, and if there is an optional parameter."""
     body = operation.request_body
-    return () if body is None or isinstance(body, Reference) else body.content
+    if not isinstance(body, RequestBody) or len(body.content) < 2:
+        return {}
+    if REQUEST_ID not in (operation.parameters or []):
+        operation.parameters = [*(operation.parameters or []), REQUEST_ID]
+    types = {}
+    for form in body.content.values():
+        if isinstance(form.schema, Schema) and form.schema.title:
+            types[form.schema.title] = form.schema
+            form.schema = Reference(f"#/components/schemas/{form.schema.title}")
+    return types
 
 
 def _is_ours(response: OpenAPIResponse | Reference) -> bool:

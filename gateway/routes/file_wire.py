@@ -116,6 +116,7 @@ class UploadOperation(Operation):
 
     def __post_init__(self) -> None:
         form = Schema(
+            title="FileUpload",
             type=OpenAPIType.OBJECT,
             properties={
                 "file": Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY),

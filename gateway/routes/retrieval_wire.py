@@ -156,6 +156,7 @@ class DocumentOperation(Operation):
         source = Schema(type=OpenAPIType.STRING, description="Where it is from; told with passages")
         metadata = Schema(type=OpenAPIType.OBJECT, description="Texts, numbers, true and false")
         as_json = Schema(
+            title=NewDocument.__name__,
             type=OpenAPIType.OBJECT,
             properties={"text": text, "source": source, "metadata": metadata},
             required=["text"],
@@ -168,14 +169,17 @@ class DocumentOperation(Operation):
         )
         told = Schema(type=OpenAPIType.STRING, description="`metadata` as JSON")
         as_form = Schema(
+            title="DocumentUpload",
             type=OpenAPIType.OBJECT,
             properties={"file": file, "source": source, "metadata": told},
             required=["file"],
         )
         self.request_body = RequestBody(
             {
-                RequestEncodingType.JSON.value: _body(as_json, _TEXT),
+                # First what generators of clients take if they take but one; as the second of two
+                # a form is no type of openapi-generator's, and what it writes does not compile.
                 RequestEncodingType.MULTI_PART.value: _body(as_form, _FILE),
+                RequestEncodingType.JSON.value: _body(as_json, _TEXT),
             },
             required=True,
         )
