@@ -4,7 +4,7 @@
 #   make install       make .venv and install what the gateway needs, and no more
 #   make test          everything: format, lint, import directions, types, then the tests
 #   make check         the first four
-#   make conformance   the openai package's own tests, against a gateway in rehearsal
+#   make conformance   other people's tests and tools, against a gateway in rehearsal (needs Node and Java)
 #   make bench         what it costs to go through the gateway
 #   make lock          renew requirements/*.txt after a change of requirements/*.in
 #   make clean         remove .venv and every cache; data (.gateway) stays
@@ -59,6 +59,7 @@ lock: $(DEV)
 	$(UV_COMPILE) requirements/installers.in -o requirements/installers.txt
 	$(UV_COMPILE) requirements/runtime.in -o requirements/runtime.txt
 	$(UV_COMPILE) requirements/dev.in -o requirements/dev.txt
+	$(UV_COMPILE) requirements/conformance.in -o requirements/conformance.txt
 
 clean:
 	rm -rf .venv .venv.lock build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .pytest_cache \

@@ -15,8 +15,8 @@ import jsonschema_rs
 from gateway.app import create_app
 from gateway.resources import Resources
 
-OF_NO_OPERATION = {405, 499}
-"""Answers to a method that is not there, and to a client that is not there."""
+OF_NO_OPERATION = {405, 431, 499, 500}
+"""A method that is not there, headers too large, a client that is gone, and a bug."""
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,9 @@ TOLD = {
     401: "`invalid_api_key`: there is no key, or it is not (or no longer) valid.",
     403: "`insufficient_scope`: the key lacks a scope.",
     404: "It is not there, or not yours to see.",
+    408: "The body stalled, or came too slowly.",
     413: "`request_too_large`: the body is larger than 20 MiB.",
+    415: "The body's `content-encoding` is neither `gzip` nor `deflate`.",
     503: "`unavailable`: something of the gateway's is down; try again after `Retry-After`.",
 }
 """What each error says that a route need not declare."""
@@ -108,7 +110,7 @@ def implied(path: str, operation: Operation) -> Iterator[int]:
     if body or operation.parameters:
         yield 400
     if body:
-        yield 413
+        yield from (408, 413, 415)
     if not is_public(path):
         yield 401
         yield 503
