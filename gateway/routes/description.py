@@ -57,6 +57,11 @@ TOLD = {
 }
 """What each error says that a route need not declare."""
 
+EVENT_STREAM = "text/event-stream"
+EVENTS = Schema(description="Server-sent events")
+"""Without a type: for some readers of the document the schema is the whole stream's, for others
+each event's."""
+
 NOTHING = Schema(type=[OpenAPIType.OBJECT, OpenAPIType.NULL], description="Always null")
 """The RPC door's answer where there is nothing to tell. With `null` as its only type two of
 openapi-generator's languages write what does not compile."""
@@ -100,6 +105,10 @@ def _complete(path: str, operation: Operation) -> None:
         if int(status) < 400 or _is_ours(response):
             answers[status] = response
     operation.responses = dict(sorted(answers.items()))
+    for response in answers.values():
+        content = response.content if isinstance(response, OpenAPIResponse) else None
+        if content and EVENT_STREAM in content:
+            content[EVENT_STREAM] = OpenAPIMediaType(EVENTS)
     if path.startswith("/rpc/") and isinstance(done := answers.get("200"), OpenAPIResponse):
         done.content = done.content or {JSON: OpenAPIMediaType(NOTHING)}
 

@@ -12,7 +12,10 @@ from litestar.types import ControllerRouterHandler
 
 from gateway.auth import ROOT, Callers, KeyInfo, Principal, Scope
 from gateway.errors import Conflict
-from gateway.routes.pages import MISSING
+from gateway.routes.pages import MISSING, refusal
+
+
+ROOTED = {409: refusal("The root key is set by the operator and can't be revoked.")}
 
 
 class NewKey(msgspec.Struct):
@@ -71,7 +74,7 @@ async def list_keys(
     status_code=200,
     tags=["Keys"],
     summary="Revoke a key",
-    responses=MISSING,
+    responses=MISSING | ROOTED,
 )
 async def revoke_key(
     key_id: FromPath[str], principal: NamedDependency[Principal], callers: NamedDependency[Callers]
