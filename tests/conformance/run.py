@@ -1,6 +1,6 @@
 """Run other people's tests and tools against a gateway in rehearsal: `make conformance`.
 
-Each suite by its name: `python -m tests.conformance.run openai langchain generated made_up`.
+Each suite by its name: `python -m tests.conformance.run openai generated made_up`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pathlib import Path
 
 import httpx
 
-from tests.conformance import environment, generated, langchain, made_up, openai_package
+from tests.conformance import environment, generated, made_up, openai_package
 from tests.conformance.serving import serving
 
 log = logging.getLogger(__name__)
 
-SUITES = ("openai", "langchain", "generated", "made_up")
+SUITES = ("openai", "generated", "made_up")
 
 
 def main(wanted: list[str]) -> int:
@@ -50,8 +50,6 @@ def _check(name: str, base_url: str, scratch: Path) -> bool:
     if name == "openai":
         return openai_package.check(base_url, scratch)
     python = environment.python()
-    if name == "langchain":
-        return langchain.check(base_url, python, scratch)
     if name == "made_up":
         return made_up.check(base_url, python, scratch)
     document = scratch / "openapi.json"
