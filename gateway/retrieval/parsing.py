@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 PATIENCE = 120.0
 """Seconds for one document. A PDF of a thousand pages takes about thirty."""
+LONGEST = 20 * 1024 * 1024
+"""Characters of a document's text: as many as the largest upload of plain text has. A small PDF may
+hold a thousand times its size."""
+TOO_LONG = f"Its text has more than {LONGEST:,} characters: divide it."
 MEMORY = 1 << 30
 """Bytes of address space for a reading in a process of its own."""
 SMALL = 24 * 1024
@@ -104,6 +108,8 @@ async def read(kind: Kind, content: bytes) -> str:
             text = await _read(kind, content)
     except TimeoutError:
         raise InvalidRequest(f"It could not be read within {PATIENCE:.0f} seconds.") from None
+    if len(text) > LONGEST:
+        raise InvalidRequest(TOO_LONG)
     return text.replace("\0", "")
 
 
@@ -194,14 +200,21 @@ _REFUSED = 3
 """The exit code of a reading that says why it failed."""
 
 
-def of_pdf(content: bytes) -> str:
+def of_pdf(content: bytes, longest: int = LONGEST) -> str:
     """Raises InvalidRequest, or whatever pypdf meets in a broken file."""
     from pypdf import PdfReader
 
     reader = PdfReader(io.BytesIO(content))
     if reader.is_encrypted and not reader.decrypt(""):
         raise InvalidRequest("This PDF is encrypted.")
-    return "\n\n".join(page.extract_text().strip() for page in reader.pages)
+    pages: list[str] = []
+    length = 0
+    for page in reader.pages:
+        pages.append(page.extract_text().strip())
+        length += len(pages[-1])
+        if length > longest:
+            raise InvalidRequest(TOO_LONG)
+    return "\n\n".join(pages)
 
 
 def _main(kind: Kind) -> int:

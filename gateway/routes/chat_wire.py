@@ -18,7 +18,7 @@ from gateway.agency.turns import lineage
 from gateway.agency.turns.request import Ask, ChatRequest
 from gateway.agency.turns.wanted import outsize
 from gateway.errors import InvalidRequest
-from gateway.routes.dialogue import ChatMessageIn, dialogue
+from gateway.routes.dialogue import Messages, dialogue
 
 PASSED_ON = (
     "temperature",
@@ -72,7 +72,7 @@ class ChatCompletionRequest(msgspec.Struct, kw_only=True):
     """The body of `POST …/chat/completions`."""
 
     model: str
-    messages: list[ChatMessageIn]
+    messages: Messages
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: int | None = None

@@ -6,9 +6,10 @@ Nothing that a message says is dropped in silence: what agents can't be told is 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, cast
+from typing import Annotated, Literal, cast
 
 import msgspec
+from msgspec import Meta
 
 from gateway.agency.model import Json
 from gateway.agency.speech import parts as own
@@ -40,6 +41,12 @@ class ToolCallIn(msgspec.Struct):
     custom: CustomIn | None = None
 
 
+MOST_MESSAGES = 10_000
+MOST_PARTS = 1_000
+"""Of one message, and calls of tools."""
+Parts = Annotated[list[dict[str, object]], Meta(max_length=MOST_PARTS)]
+
+
 class ChatMessageIn(msgspec.Struct):
     """`content` is a text, null, or a list of parts (`{"type": "text", "text": …}`,
     `{"type": "image_url", …}`, `{"type": "input_audio", …}`, `{"type": "file", …}`).
@@ -47,13 +54,16 @@ class ChatMessageIn(msgspec.Struct):
     `name`, says which of them a `tool` or `function` message answers."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | list[dict[str, object]] | None = None
+    content: str | Parts | None = None
     refusal: str | None = None
     name: str | None = None
-    tool_calls: list[ToolCallIn] | None = None
+    tool_calls: Annotated[list[ToolCallIn], Meta(max_length=MOST_PARTS)] | None = None
     function_call: FunctionIn | None = None
     tool_call_id: str | None = None
     audio: object = None
+
+
+Messages = Annotated[list[ChatMessageIn], Meta(max_length=MOST_MESSAGES)]
 
 
 def dialogue(messages: Iterable[ChatMessageIn]) -> Dialogue:

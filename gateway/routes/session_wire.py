@@ -16,7 +16,7 @@ from gateway.agency.turns.library import PASSAGES
 from gateway.agency.turns.session import Given, Session, SessionState
 from gateway.errors import InvalidRequest
 from gateway.routes.agency_wire import Problem
-from gateway.routes.dialogue import ChatMessageIn
+from gateway.routes.dialogue import Messages
 from gateway.routes.turn_wire import Failure
 
 MOST_PASSAGES = 100
@@ -35,7 +35,7 @@ class NewSession(msgspec.Struct):
     """What the agent answers: OpenAI's messages, or a conversation of the caller's. With `drive:
     "auto"` the gateway itself searches and calls."""
 
-    messages: list[ChatMessageIn] | None = None
+    messages: Messages | None = None
     conversation_id: str | None = None
     drive: Literal["auto", "manual"] = "manual"
 

@@ -517,6 +517,8 @@ REFUSED: list[tuple[dict[str, Any], str | None]] = [
     ({"messages": None}, "messages"),
     ({"messages": "Hi"}, "messages"),
     ({"messages": [{"role": "user", "content": 7}]}, "content"),
+    ({"messages": [user("")] * 10_001}, "messages"),
+    ({"messages": [user([{"type": "text", "text": ""}] * 1_001)]}, "content"),
     ({"messages": [{"role": "king", "content": "Hi"}]}, "role"),
     ({"messages": [{"content": "Hi"}]}, "messages"),
     ({"messages": [user([{"type": "text"}])]}, "messages"),

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from gateway.errors import InvalidRequest
-from gateway.retrieval.parsing import SMALL, Kind, kind_of, of_html, read
+from gateway.retrieval.parsing import LONGEST, SMALL, Kind, kind_of, of_html, of_pdf, read
 from tests.retrieval.files import pdf
 
 
@@ -97,3 +97,16 @@ def test_other_kinds_are_refused(filename: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         kind_of(filename, "application/octet-stream")
     assert refused.value.code == "unsupported_media_type"
+
+
+async def test_a_document_whose_text_is_too_long_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="divide it"):
+        await read(Kind.TEXT, b"x" * (LONGEST + 1))
+
+
+def test_a_small_pdf_can_not_hold_more_text_than_a_large_upload() -> None:
+    """Its pages are one and the same, many times."""
+    content = pdf("words " * 1_000)
+    often = content.replace(b"/Kids [4 0 R]", b"/Kids [" + b"4 0 R " * 400 + b"]")
+    with pytest.raises(InvalidRequest, match="divide it"):
+        of_pdf(often.replace(b"/Count 1", b"/Count 400"), 100_000)
