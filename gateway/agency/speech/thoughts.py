@@ -15,8 +15,8 @@ _SPACE = re.compile(r"\s*+")
 _MOST_SPACE = 64
 """Characters of space that are waited with: if a thought follows they are dropped."""
 
-MAX_LOOKS = 100_000
-"""For marks, in one answer: some 0.2 s. What follows is taken as it is."""
+MAX_LOOKS = 40_000
+"""For marks, in one answer: some 0.1 s. What follows is taken as it is."""
 
 _ALOUD = (
     *("okay", "ok,", "ok ", "alright", "hmm", "hm,", "first,", "let me", "let's", "let us"),
