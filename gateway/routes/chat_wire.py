@@ -170,7 +170,7 @@ def _refuse(body: ChatCompletionRequest, raw: bytes) -> None:
     # Postgres stores no NUL. A body seldom holds one, so the exact look comes second.
     if b"\\u0000" in raw:
         for name, value in msgspec.to_builtins(body).items():
-            if _holds_nul(value):
+            if holds_nul(value):
                 raise InvalidRequest("Text must not hold NUL characters.", param=name)
 
 
@@ -185,14 +185,15 @@ def _demands_a_call(choice: object) -> bool:
             return True
 
 
-def _holds_nul(value: object) -> bool:
+def holds_nul(value: object) -> bool:
+    """True if a text in it, however deep, can't be stored."""
     match value:
         case str():
             return "\x00" in value
         case dict():
-            return any(_holds_nul(item) for pair in value.items() for item in pair)
+            return any(holds_nul(item) for pair in value.items() for item in pair)
         case list():
-            return any(map(_holds_nul, value))
+            return any(map(holds_nul, value))
         case _:
             return False
 

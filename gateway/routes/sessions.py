@@ -21,6 +21,7 @@ from gateway.auth import Principal
 from gateway.database import Database
 from gateway.errors import Conflict, InvalidRequest
 from gateway.routes.agency_wire import Problem
+from gateway.routes.chat_wire import holds_nul
 from gateway.routes.dialogue import dialogue
 from gateway.routes.errors import JSON
 from gateway.routes.pages import BAD, MISSING, Cursor, Limit
@@ -150,11 +151,9 @@ def _dialogue(data: NewSession) -> Dialogue:
         return Dialogue()
     if not data.messages:
         raise InvalidRequest("'messages' must hold at least one message.", param="messages")
-    said = dialogue(data.messages)
-    texts = [said.system or "", *(one.content for one in (*said.history, *said.inputs))]
-    if any("\0" in text for text in texts):
+    if holds_nul(msgspec.to_builtins(data.messages)):
         raise InvalidRequest("Text must not hold NUL characters.", param="messages")
-    return said
+    return dialogue(data.messages)
 
 
 def _wrong(wrong: WrongStep) -> Response[bytes]:

@@ -117,6 +117,13 @@ async def test_a_session_reads_files_too(gateway: Gateway, upstream: ScriptedUps
     assert (await gateway.http.post(place, json=missing)).status_code == 404
 
 
+async def test_what_a_session_can_not_store_is_refused(gateway: Gateway) -> None:
+    place = f"/api/agents/{(await make_team(gateway))['manager']}/sessions"
+    image = {"type": "image_url", "image_url": {"url": "data:,\0"}}
+    refused = await gateway.http.post(place, json={"messages": [user([image])]})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "messages")
+
+
 # ---- what can't be told -------------------------------------------------------------------------
 
 
