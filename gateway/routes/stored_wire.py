@@ -50,8 +50,8 @@ class ToolCall(msgspec.Struct):
 
 
 class CompletionMessage(msgspec.Struct, kw_only=True):
-    """`content_parts` are those of a message that was more than text. Ids of tool calls are not
-    kept."""
+    """`content_parts` are those of a message that was more than text. One that called tools has
+    `tool_calls`, too, without ids: those are not kept."""
 
     id: str
     role: str
@@ -59,7 +59,10 @@ class CompletionMessage(msgspec.Struct, kw_only=True):
     name: str | None = None
     refusal: str | None = None
     content_parts: list[Mapping[str, object]] | None
-    tool_calls: list[ToolCall] | None
+
+
+class CallingMessage(CompletionMessage, kw_only=True):
+    tool_calls: list[ToolCall]
 
 
 class CompletionMessageList(msgspec.Struct):
@@ -122,10 +125,13 @@ def message_list(found: Slice[StoredMessage], completion_id: str) -> CompletionM
 
 
 def _message(message: StoredMessage, completion_id: str) -> CompletionMessage:
-    return CompletionMessage(
+    shown = CompletionMessage(
         id=f"{completion_id}-{message.number}",
         role=message.role,
         content=message.content,
         content_parts=None if message.parts is None else [*message.parts],
-        tool_calls=[ToolCall(CalledFunction(*call)) for call in message.calls] or None,
     )
+    if not message.calls:
+        return shown
+    calls = [ToolCall(CalledFunction(*call)) for call in message.calls]
+    return CallingMessage(**msgspec.structs.asdict(shown), tool_calls=calls)
