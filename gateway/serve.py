@@ -32,7 +32,7 @@ CONNECTIONS = 10_000
 HTTP1 = HTTP1Settings(header_read_timeout=15_000, max_buffer_size=64 * 1024)
 """Milliseconds from a connection's beginning, or the end of an answer, to the end of the next
 request's headers; and about how many bytes these may have. Granian keeps the former in HTTP/1
-alone: alone: where it also takes HTTP/2, a connection that sends nothing stays for ever."""
+alone: where it also takes HTTP/2, a connection that sends nothing stays for ever."""
 KILL_S = 15
 """Seconds that a worker may take to end. Its turns get 5 of them."""
 LOGS = {
