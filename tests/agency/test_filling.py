@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pydantic import AnyUrl, BaseModel, ConfigDict, EmailStr, Field, TypeAdapter
@@ -301,6 +301,9 @@ ANYTHING = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(["type", "properties", "items", "anyOf"]), ANYTHING))
+@example({"properties": {"type": {"$ref": []}}})
+@example({"type": "array", "items": {"$ref": {}}})
+@example({"anyOf": [{"$ref": []}, {}]})
 def test_nonsense_does_no_harm(schema: dict[str, Any]) -> None:
     with suppress(Unfillable):
         filled(schema, WORDS)

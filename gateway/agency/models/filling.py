@@ -91,6 +91,11 @@ class _Place:
         inside = self.inside | {reference} if isinstance(reference, str) else self.inside
         return _Place(self.depth + 1, self.nth if nth is None else nth, inside)
 
+    def leads_back(self, schema: Json) -> bool:
+        """True for a reference that this place is inside of."""
+        reference = schema.get("$ref") if isinstance(schema, Mapping) else None
+        return isinstance(reference, str) and reference in self.inside
+
 
 @dataclass(frozen=True, slots=True)
 class _Filler:
@@ -172,7 +177,7 @@ class _Filler:
         def cost(branch: Json) -> tuple[bool, int]:
             if not isinstance(branch, Mapping):
                 return False, 0
-            back = branch.get("$ref") in place.inside
+            back = place.leads_back(branch)
             return back, weight(branch) if place.depth > GENEROUS else 0
 
         return sorted(turned, key=cost)
@@ -270,8 +275,7 @@ class _Filler:
     def _add_optional(self, made: dict[str, Json], schema: Schema, place: _Place) -> None:
         dependent = members(schema, "dependentRequired")
         for name, member in members(schema, "properties").items():
-            back = isinstance(member, Mapping) and member.get("$ref") in place.inside
-            if name in made or back or name in dependent:
+            if name in made or name in dependent or place.leads_back(member):
                 continue
             try:
                 made[name] = self.fill(member, place)
@@ -287,8 +291,7 @@ class _Filler:
         most = count(schema, "maxItems", LARGEST)
         if least > most:
             raise Unfillable
-        back = isinstance(items, Mapping) and items.get("$ref") in place.inside
-        if place.depth <= GENEROUS and not back:
+        if place.depth <= GENEROUS and not place.leads_back(items):
             least = max(least, min(most, max(len(heads), 1)))
         made: list[Json] = []
         for nth in range(least):
