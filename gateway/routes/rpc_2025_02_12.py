@@ -43,6 +43,13 @@ class AiRelayOptions(Struct):
     model_id: ModelId
 
 
+class ShownAiRelayOptions(Struct):
+    """`model_id` is empty where no model was chosen, as in conversations of the other doors."""
+
+    provider_id: Literal["open_ai"]
+    model_id: str
+
+
 class MessageOptions(Struct):
     use_streaming: bool
 
@@ -127,7 +134,7 @@ class ConversationInteraction(Struct):
     message_content: str
     errors: list[RpcError]
     owner: InteractionOwner
-    ai_relay_options: AiRelayOptions
+    ai_relay_options: ShownAiRelayOptions
     created_at: datetime
     updated_at: datetime
     deleted_at: datetime | None
@@ -137,7 +144,7 @@ class ConversationInteraction(Struct):
 class CreatedConversation(Struct):
     conversation_id: str
     owner: ConversationOwner
-    ai_relay_options: AiRelayOptions
+    ai_relay_options: ShownAiRelayOptions
     title: str | None
     stream_channel_id: str
     created_at: datetime
@@ -157,7 +164,7 @@ class CreatedConversationMessage(Struct):
 class ConversationWithInteractions(Struct):
     conversation_id: str
     owner: ConversationOwner
-    ai_relay_options: AiRelayOptions
+    ai_relay_options: ShownAiRelayOptions
     title: str | None
     stream_channel_id: str
     interactions: list[ConversationInteraction]
@@ -169,7 +176,7 @@ class ConversationWithInteractions(Struct):
 class ListedConversation(Struct):
     id: str
     owner: ConversationOwner
-    ai_relay_options: AiRelayOptions
+    ai_relay_options: ShownAiRelayOptions
     title: str | None
     stream_channel_id: str
     interactions: list[ConversationInteraction]

@@ -9,7 +9,6 @@ from gateway.agency.turns.inbox import Posting
 from gateway.conversation.skill_sets import SkillSet
 from gateway.conversation.store import Conversation, Interaction, Whole
 from gateway.routes.rpc_2025_02_12 import (
-    AiRelayOptions,
     ConversationInteraction,
     ConversationOwner,
     ConversationWithInteractions,
@@ -18,6 +17,7 @@ from gateway.routes.rpc_2025_02_12 import (
     InteractionOwner,
     ListedConversation,
     RpcError,
+    ShownAiRelayOptions,
     SkillSetAnswer,
 )
 from gateway.routes.rpc_calls import show_ids
@@ -128,10 +128,10 @@ def _interactions(whole: Whole) -> list[ConversationInteraction]:
     return [interaction(one, whole.conversation) for one in whole.interactions]
 
 
-def _options(conversation: Conversation, one: Interaction | None = None) -> AiRelayOptions:
+def _options(conversation: Conversation, one: Interaction | None = None) -> ShownAiRelayOptions:
     """There is a single provider so far."""
     model_id = None if one is None else one.model_id
-    return AiRelayOptions("open_ai", model_id or conversation.model_id)
+    return ShownAiRelayOptions("open_ai", model_id or conversation.model_id)
 
 
 def _errors_of(one: Interaction) -> list[RpcError]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from gateway.database import Database
+from tests import document
 from tests.rpc.asking import Rpc, answering
 from tests.running import Gateway
 from tests.scripted import ScriptedUpstream
@@ -109,6 +111,28 @@ async def test_a_list_of_conversations(ann: Rpc, upstream: ScriptedUpstream) -> 
     }
 
 
+async def test_a_conversation_of_another_door_has_no_model(
+    ann: Rpc, upstream: ScriptedUpstream, database: Database
+) -> None:
+    answering(upstream, "Hello.")
+    conversation = await ann.create()
+    await ann.say(conversation)
+    await database.execute("UPDATE conversation SET provider_id = NULL, model_id = NULL")
+    await database.execute("UPDATE interaction SET provider_id = NULL, model_id = NULL")
+    whole = await ann.read(conversation)
+    without = {"provider_id": "open_ai", "model_id": ""}
+    assert whole["ai_relay_options"] == without
+    assert [one["ai_relay_options"] for one in whole["interactions"]] == [without, without]
+    for endpoint, body in (
+        ("get_conversation_with_interactions", {"conversation_id": conversation}),
+        ("list_conversations_with_interactions", {"owner": ann.owner()}),
+    ):
+        answer = await ann.send(endpoint, body)
+        operation = document.find("post", answer.request.url.path)
+        assert operation is not None
+        document.check_body(operation, answer)
+
+
 async def test_changes_are_answered_with_null(ann: Rpc, upstream: ScriptedUpstream) -> None:
     answering(upstream, "Hello.")
     conversation = await ann.create()
@@ -140,9 +164,9 @@ async def test_an_excluded_interaction_says_since_when(
 
 
 async def test_every_endpoint_is_described(gateway: Gateway) -> None:
-    document = (await gateway.anonymous.get("/schema/openapi.json")).json()
-    schemas = document["components"]["schemas"]
-    paths = {path: one["post"] for path, one in document["paths"].items() if "/rpc/" in path}
+    told = (await gateway.anonymous.get("/schema/openapi.json")).json()
+    schemas = told["components"]["schemas"]
+    paths = {path: one["post"] for path, one in told["paths"].items() if "/rpc/" in path}
     assert len(paths) == 13
     for path, operation in paths.items():
         wanted = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
