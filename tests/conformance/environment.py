@@ -4,6 +4,7 @@ and npm/package-lock.json, both with hashes. They force no version on the gatewa
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import venv
 from pathlib import Path
 
 from tests.conformance.serving import ROOT
+
+log = logging.getLogger(__name__)
 
 HERE = Path(__file__).parent
 BUILD = ROOT / "build" / "conformance"
@@ -26,23 +29,33 @@ def missing() -> list[str]:
 
 def python() -> Path:
     """The Python of an environment that holds what the lock names."""
-    digest = hashlib.sha256(LOCK.read_bytes() + sys.version.encode()).hexdigest()[:16]
-    home = BUILD / f"python-{digest}"
+    home, complete = _home("python", LOCK.read_bytes())
     found = home / "bin" / "python"
-    if not (home / "complete").exists():
+    if not complete.exists():
+        log.info("installing what requirements/conformance.txt names, which takes a minute")
         venv.EnvBuilder(clear=True, symlinks=True).create(home)
-        pip = (sys.executable, "-m", "pip", "--python", str(found), "install", "--quiet")
+        pip = (sys.executable, "-m", "pip", "--python", str(found), "install", "-qq")
         how = ("--disable-pip-version-check", "--no-deps", "--only-binary", ":all:")
         subprocess.run((*pip, *how, "--require-hashes", "-r", str(LOCK)), check=True)
-        (home / "complete").touch()
+        complete.touch()
     return found
 
 
 def node() -> Path:
     """The folder of the programs that package-lock.json names."""
-    home = BUILD / "npm"
-    home.mkdir(parents=True, exist_ok=True)
-    for name in ("package.json", "package-lock.json", ".npmrc"):
-        shutil.copy(HERE / "npm" / name, home / name)
-    subprocess.run(("npm", "ci", "--ignore-scripts", "--silent"), cwd=home, check=True)
+    files = [HERE / "npm" / name for name in ("package.json", "package-lock.json", ".npmrc")]
+    home, complete = _home("npm", b"".join(one.read_bytes() for one in files))
+    if not complete.exists():
+        home.mkdir(parents=True, exist_ok=True)
+        for one in files:
+            shutil.copy(one, home)
+        subprocess.run(("npm", "ci", "--ignore-scripts", "--silent"), cwd=home, check=True)
+        complete.touch()
     return home / "node_modules" / ".bin"
+
+
+def _home(kind: str, lock: bytes) -> tuple[Path, Path]:
+    """The folder for what this lock names, and the file in it that says that all is installed."""
+    digest = hashlib.sha256(lock + sys.version.encode()).hexdigest()[:16]
+    home = BUILD / f"{kind}-{digest}"
+    return home, home / "complete"

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 KEY = "My API Key"
 """What the openai package's tests send."""
 MODEL = "gpt-6-astra"
+EMBEDDINGS = "text-embedding-3-small"
 """What they ask for."""
 START_S = 120
 
@@ -31,6 +32,7 @@ def serving(data_dir: Path) -> Iterator[str]:
         "GATEWAY_DATA_DIR": str(data_dir),
         "GATEWAY_ROOT_KEY": KEY,
         "GATEWAY_DEFAULT_MODEL": MODEL,
+        "GATEWAY_EMBEDDING_ALIASES": EMBEDDINGS,
     }
     command = (sys.executable, "-m", "gateway", "serve")
     log = data_dir.with_suffix(".log")
