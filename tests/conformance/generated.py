@@ -62,5 +62,10 @@ def _run(command: Sequence[object], scratch: Path) -> bool:
         check=False,
     )
     told = "ok" if ended.returncode == 0 else f"{ended.stdout[-4000:]}{ended.stderr[-4000:]}"
-    log.info("%s … %s: %s", Path(words[0]).name, " ".join(words[-2:])[-60:], told)
+    log.info(
+        "%s … %s: %s",
+        Path(words[0]).name,
+        " ".join(words[-2:])[-60:].strip().splitlines()[-1],
+        told,
+    )
     return ended.returncode == 0
