@@ -167,6 +167,11 @@ def _refuse(body: ChatCompletionRequest, raw: bytes) -> None:
         raise InvalidRequest("'messages' must hold at least one message.", param="messages")
     if len(body.metadata or {}) > 16:
         raise InvalidRequest("'metadata' holds at most 16 pairs.", param="metadata")
+    if any(len(key) > 64 or len(value) > 512 for key, value in (body.metadata or {}).items()):
+        raise InvalidRequest(
+            "'metadata' holds keys of at most 64 characters and values of at most 512.",
+            param="metadata",
+        )
     # Postgres stores no NUL. A body seldom holds one, so the exact look comes second.
     if b"\\u0000" in raw:
         for name, value in msgspec.to_builtins(body).items():

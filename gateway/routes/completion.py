@@ -62,6 +62,7 @@ ANSWERS = {
     200: ResponseSpec(
         ChatCompletion, description="The answer, or a stream of chunks", generate_examples=False
     ),
+    402: refusal("A plain model's upstream wants to be paid."),
     404: refusal("There is no such agency or conversation, or it is not yours to see."),
     409: refusal("`turn_cancelled`, or the conversation changes too quickly."),
     422: refusal("`idempotency_key_reused`."),

@@ -241,6 +241,24 @@ async def test_a_history_that_begins_with_the_assistant_is_given_a_beginning(
     assert rest == history
 
 
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (500, "Conversation roles must alternate user/assistant/user/assistant/... at row 1"),
+        (400, "After the system message(s), user messages should alternate with assistant ones"),
+        (400, "Please ensure that multiturn requests alternate between user and model"),
+        (400, 'messages: first message must use the "user" role'),
+        (400, "A conversation must start with a user message."),
+    ],
+)
+async def test_roles_are_refused_in_many_words(
+    scripted: ScriptedUpstream, model: Upstream, code: int, told: str
+) -> None:
+    scripted.script("*", status(code, body={"error": {"message": told, "code": code}}), HI)
+    await whole(model, asked())
+    assert [message["role"] for message in scripted.calls[-1].messages] == ["user"]
+
+
 async def test_roles_that_nothing_mends_are_an_error(
     scripted: ScriptedUpstream, model: Upstream
 ) -> None:
@@ -266,6 +284,20 @@ TOO_LONG = [
     {"error": {"message": "prompt is too long: 9 tokens > 8 maximum"}},
     {"message": "Prompt contains 9 tokens, too large for model with 8 maximum context length"},
     [{"error": {"message": "The input token count (9) exceeds the maximum number allowed (8)."}}],
+    {"message": "The decoder prompt (length 9) is longer than the maximum model length of 8."},
+    {"error": "The input (9 tokens) is longer than the model's context length (8 tokens)."},
+    {"error": "Try to load the model with a larger context length, or provide a shorter input"},
+    {"error": "This model's maximum prompt length is 8 but the request contains 9 tokens."},
+    {"message": "too many tokens: total number of tokens in the prompt cannot exceed 8"},
+    {"error": {"message": "Invalid request: Your request exceeded model token limit: 8"}},
+    {"error": "`inputs` tokens + `max_new_tokens` must be <= 8. Given: 7 tokens and 2"},
+    {
+        "error": {
+            "message": "Provider returned error",
+            "code": 400,
+            "metadata": {"raw": '{"message": "prompt is too long: 9 tokens > 8 maximum"}'},
+        }
+    },
 ]
 
 
@@ -287,6 +319,8 @@ async def test_too_long_a_conversation_is_the_clients_to_mend(
     [
         {"code": "content_filter", "message": "x", "param": "prompt"},
         {"code": "400", "message": "… due to Azure OpenAI's content management policy."},
+        {"code": "invalid_request_error", "message": "Content Exists Risk"},
+        {"code": "data_inspection_failed", "message": "Input may contain inappropriate content."},
     ],
 )
 async def test_what_a_filter_refuses_is_the_clients_to_mend(
@@ -295,6 +329,16 @@ async def test_what_a_filter_refuses_is_the_clients_to_mend(
     scripted.script("*", status(400, body={"error": error}))
     with pytest.raises(UpstreamError) as caught:
         await whole(model, ModelCall("m", MESSAGES, allowed=(0, 1)))
+    assert (caught.value.status, caught.value.code) == (400, "content_filter")
+
+
+async def test_a_filters_refusal_may_come_with_403(
+    scripted: ScriptedUpstream, model: Upstream
+) -> None:
+    told = 'x/y requires moderation on OpenRouter. Your input was flagged for "violence".'
+    scripted.script("*", status(403, body={"error": {"code": 403, "message": told}}))
+    with pytest.raises(UpstreamError) as caught:
+        await whole(model, asked())
     assert (caught.value.status, caught.value.code) == (400, "content_filter")
 
 
@@ -326,6 +370,20 @@ async def test_it_is_remembered_for_each_model_and_logged_once(
     assert told == [("one", renamed), ("two", renamed)]
     first = caplog.records[0].__dict__
     assert (first["dropped"], first["response_format"]) == (["seed"], "prompt")
+
+
+async def test_a_name_that_is_outdated_is_given_up(
+    scripted: ScriptedUpstream, model: Upstream
+) -> None:
+    call = asked("max_tokens", max_tokens=50)
+    scripted.script("*", openai(HI), HI)
+    await whole(model, call)
+    assert params(scripted) == {"max_completion_tokens": 50}
+    scripted.always("*", openai(HI, refused=("max_completion_tokens",)))
+    for calls in (4, 5):  # the first is asked twice, the next once
+        await whole(model, call)
+        assert params(scripted) == {"max_tokens": 50}
+        assert len(scripted.calls) == calls
 
 
 async def test_what_did_not_help_is_not_remembered(
@@ -378,6 +436,13 @@ def test_a_body_that_says_nothing_names_nothing(body: bytes) -> None:
         {"detail": [{"loc": ["body", "response_format", "type"], "msg": "no", "input": "seed"}]},
         {"detail": "`response_format`: extra fields not permitted"},
         {"message": "response_format.json_schema: Extra inputs are not permitted"},
+        {"error": "Argument not supported on this model: responseFormat"},
+        {
+            "error": {
+                "message": "Provider returned error",
+                "metadata": {"raw": '{"error": {"message": "no", "param": "response_format"}}'},
+            }
+        },
     ],
     ids=json.dumps,
 )

@@ -297,7 +297,7 @@ async def test_one_odd_member_does_not_cost_the_answer(
 async def test_usage_that_is_no_number_is_estimated(
     scripted: ScriptedUpstream, model: Upstream
 ) -> None:
-    for usage in (b'"many"', b"[9]", b"true", b"1e999", b'"nan"'):
+    for usage in (b'"many"', b"[9]", b"true", b"1e999", b'"nan"', b"9" * 5000):
         scripted.script("*", raw(odd(b'"prompt_tokens": 9', b'"prompt_tokens": ' + usage)))
         assert (await streamed(model)).usage.prompt_tokens > 0
 
@@ -356,6 +356,10 @@ async def test_the_content_type_may_have_parameters(
         ("tool_calls", "stop"),
         ("function_call", "stop"),
         ("eos", "stop"),
+        ("STOP", "stop"),
+        ("MAX_TOKENS", "length"),
+        ("model_length", "length"),
+        ("SAFETY", "content_filter"),
     ],
 )
 async def test_finish_reasons_are_those_that_the_engine_knows(
@@ -451,8 +455,12 @@ FAULTS: dict[str, tuple[Step, str, int]] = {
     "404": (status(404, body=SECRET), "upstream_rejected", 502),
     "400": (status(400, body=b"\xff"), "upstream_rejected", 502),
     "418": (status(418), "upstream_rejected", 502),
-    "no message": (raw(b'{"choices": []}', content_type="application/json"), "", 502),
-    "null": (raw(b"null", content_type="application/json"), "", 502),
+    "no message": (
+        raw(b'{"choices": []}', content_type="application/json"),
+        "upstream_invalid",
+        502,
+    ),
+    "null": (raw(b"null", content_type="application/json"), "upstream_invalid", 502),
 }
 
 
@@ -463,9 +471,7 @@ async def test_a_fault_is_a_clear_error_and_not_tried_again(
 ) -> None:
     scripted.script("*", step)
     error = await error_of(model, run)
-    streams = scripted.calls[0].streams
-    wrong = code or ("upstream_bad_content_type" if streams else "upstream_invalid")
-    assert (error.code, error.status, error.transient) == (wrong, http, False)
+    assert (error.code, error.status, error.transient) == (code, http, False)
     assert len(scripted.calls) == 1
 
 
@@ -500,6 +506,78 @@ async def test_what_the_client_must_mend_is_told_so_also_under_status_200(
     scripted.script("*", error_in_stream(message=SECRET, code="context_length_exceeded"))
     error = await error_of(model, run)
     assert (error.code, error.status, error.retryable) == ("context_length_exceeded", 400, False)
+
+
+@both
+@pytest.mark.parametrize("reason", ["error", "ERROR", "abort", "insufficient_system_resource"])
+async def test_a_finish_reason_may_say_that_the_answer_broke_off(
+    scripted: ScriptedUpstream, model: Upstream, run: Any, reason: str
+) -> None:
+    scripted.script("*", *[text("", finish=reason)] * 2, text("Hi"))
+    assert (await run(model)).text == "Hi"
+
+
+@both
+@pytest.mark.parametrize(
+    ("status_told", "code", "transient"),
+    [
+        (429, "upstream_rate_limited", True),
+        (503, "upstream_unavailable", True),
+        (401, "upstream_refused", False),
+        (404, "upstream_rejected", False),
+    ],
+)
+async def test_a_status_in_an_errors_code_means_what_it_means_elsewhere(
+    scripted: ScriptedUpstream,
+    model: Upstream,
+    run: Any,
+    status_told: int,
+    code: str,
+    transient: bool,
+) -> None:
+    step = error_in_stream(message=SECRET, code=status_told, kind=None)
+    scripted.script("*", *[step] * (3 if transient else 1))
+    error = await error_of(model, run)
+    assert (error.code, error.transient) == (code, transient)
+
+
+async def test_a_refusal_within_a_stream_is_given_way_to_unless_text_was_heard(
+    scripted: ScriptedUpstream, model: Upstream
+) -> None:
+    told = "Unsupported parameter: 'stream_options'"
+    scripted.script("*", error_in_stream(message=told, code=400), text("Hi"))
+    assert (await streamed(model)).text == "Hi"
+    scripted.script("*", error_in_stream("So far", message="No 'seed'", code=400))
+    call = ModelCall("other", MESSAGES, {"seed": 7}, timeout=10)
+    error = await error_of(model, streamed, call)
+    assert error.code == "upstream_rejected"
+
+
+async def test_an_error_may_stand_bare_in_a_stream(
+    scripted: ScriptedUpstream, model: Upstream
+) -> None:
+    bare = b'data: {"object": "error", "message": "x", "type": "y", "code": 404}\n\n'
+    scripted.script("*", raw(bare, b"data: [DONE]\n\n"))
+    assert (await error_of(model, streamed)).code == "upstream_rejected"
+
+
+async def test_json_may_come_where_a_stream_was_asked_for(
+    scripted: ScriptedUpstream, model: Upstream
+) -> None:
+    body = json.dumps(completion("Hi", "length", None)).encode()
+    scripted.script("*", raw(body, content_type="application/json"))
+    heard = Heard()
+    answer = await model.complete(CALL, heard)
+    assert (answer.text, heard.text, answer.finish_reason) == ("Hi", "Hi", "length")
+
+
+async def test_a_whole_answer_may_have_an_empty_delta_too(
+    scripted: ScriptedUpstream, model: Upstream
+) -> None:
+    body = completion("Hi", "stop", None)
+    body["choices"][0]["delta"] = {"role": "assistant", "content": ""}
+    scripted.script("*", status(200, body=body))
+    assert (await whole(model)).text == "Hi"
 
 
 BAD_EVENTS = {
@@ -709,7 +787,12 @@ async def test_a_retry_after_that_does_not_fit_is_named_at_once(
     assert time.monotonic() - started < 1
 
 
-@pytest.mark.parametrize("asked", ["soon", "-5", "nan", "1e400", "Wed, 99 Foo 2026", "9" * 5000])
+FAR = "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    "asked", ["soon", "-5", "nan", "1e400", "Wed, 99 Foo 2026", "9" * 5000, FAR]
+)
 async def test_a_senseless_retry_after_is_ignored(
     scripted: ScriptedUpstream, model: Upstream, asked: str
 ) -> None:

@@ -525,6 +525,8 @@ REFUSED: list[tuple[dict[str, Any], str | None]] = [
     ({"messages": [user("a\0b")]}, "messages"),
     ({"metadata": {"a": "\0"}}, "metadata"),
     ({"metadata": {str(n): "" for n in range(17)}}, "metadata"),
+    ({"metadata": {"k" * 65: ""}}, "metadata"),
+    ({"metadata": {"k": "v" * 513}}, "metadata"),
     ({"temperature": 3}, "temperature"),
     ({"temperature": "hot"}, "temperature"),
     ({"top_p": -1}, "top_p"),

@@ -66,7 +66,7 @@ class error_in_stream:  # noqa: N801
     _: KW_ONLY
     message: str = "Scripted failure"
     kind: str | None = "server_error"
-    code: str | None = None
+    code: str | int | None = None
 
     async def play(self, exchange: Exchange) -> None:
         body = {"error": {"message": self.message, "type": self.kind, "code": self.code}}

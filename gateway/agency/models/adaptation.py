@@ -137,6 +137,12 @@ def sent(current: Adaptation, call: ModelCall, *, stream: bool) -> Collection[st
     return names
 
 
+def outdated(known: Adaptation, call: ModelCall, refusal: Refusal) -> bool:
+    """Whether a name is refused that an upstream wanted before: it has changed since."""
+    renamed = {TWINS[name] for name in known.renamed if name in call.params}
+    return bool(refusal.names(renamed))
+
+
 def _without(current: Adaptation, name: str, call: ModelCall, refusal: Refusal) -> Adaptation:
     if name == "response_format":
         return _asked_more_simply(current, call)

@@ -7,6 +7,7 @@ openai package does: one odd member must not cost the answer.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from typing import Final
 
@@ -45,6 +46,21 @@ decode: Final = msgspec.json.Decoder(Chunk).decode
 """Raises MsgspecError, ValueError or RecursionError."""
 
 
+def loads(payload: bytes) -> object:
+    """Any JSON, also with NaN, halves of surrogate pairs and numbers of any length.
+
+    Raises ValueError or RecursionError."""
+    value: object = json.loads(payload, parse_int=_integer)
+    return value
+
+
+def _integer(digits: str) -> int | float:
+    try:
+        return int(digits)
+    except ValueError:  # Python reads no more than some thousand digits
+        return math.inf
+
+
 def tolerate(payload: bytes) -> tuple[Chunk, list[str]]:
     """The chunk, and the paths of what is odd in it. Raises ValueError or RecursionError if this is
     no JSON object, or its text can't be found.
@@ -52,7 +68,7 @@ def tolerate(payload: bytes) -> tuple[Chunk, list[str]]:
     Texts may hold halves of surrogate pairs: msgspec refuses them, and an upstream that cuts a
     character in two sends them.
     """
-    body: object = json.loads(payload)
+    body = loads(payload)
     if not isinstance(body, dict):
         raise ValueError("not an object")  # noqa: TRY004  the payload is wrong, not the caller
     odd: list[str] = []

@@ -53,17 +53,27 @@ class Listener:
 async def read(response: aiohttp.ClientResponse, idle: float) -> Answer:
     """A whole JSON answer. Raises UpstreamError."""
     await _check(response, "application/json")
-    answer = Answer()
-    answer.take([await body(response, idle)])
+    answer, _ = await _read(response, idle)
+    return answer
+
+
+async def _read(response: aiohttp.ClientResponse, idle: float) -> tuple[Answer, list[str]]:
+    answer = Answer(whole=True)
+    said = answer.take([await body(response, idle)])
     if answer.failure is not None:
         raise answer.failure
     if not answer.spoken:
         raise faults.invalid()
-    return answer
+    return answer, said
 
 
 async def listen(response: aiohttp.ClientResponse, listener: Listener, idle: float) -> Answer:
-    """A stream, up to its end or to where the listener has had enough. Raises UpstreamError."""
+    """A stream, up to its end or to where the listener has had enough. Some upstreams answer with
+    JSON nevertheless, if only for an error. Raises UpstreamError."""
+    if response.content_type.lower() == "application/json" and 200 <= response.status < 300:
+        answer, said = await _read(response, idle)
+        listener.wants_more(said)
+        return answer
     await _check(response, "text/event-stream")
     answer = Answer()
     try:

@@ -56,6 +56,10 @@ OF_CLIENTS = {
 }
 """What is told of a code in `refusal.CLIENTS`; the others are about images."""
 
+EXPLAINED = {400, 403, 413, 422, 500}
+"""Statuses whose body may say that the request is at fault. OpenRouter's moderation answers 403,
+and llama.cpp 500 if a template refuses the roles."""
+
 MOST_TOLD = 300
 """Characters of an upstream's sentence that are repeated."""
 
@@ -73,6 +77,10 @@ class _Reported(msgspec.Struct):
     type: str | None = None
 
 
+class _Kind(msgspec.Struct):
+    object: str | None = None
+
+
 class _ErrorBody(msgspec.Struct):
     error: _Reported
 
@@ -83,6 +91,12 @@ def of_status(status: int, body: bytes = b"", retry_after: int | None = None) ->
     told = f"HTTP {status}, {word}" if word else f"HTTP {status}"
     if 300 <= status < 400:
         return redirected()
+    if status in EXPLAINED:
+        refused = refusal.read(body)
+        if refused.reason in refusal.CLIENTS:
+            return _of_client(refused.reason)
+        if status in (400, 422) or (status == 500 and refused.of_roles):
+            return Rejected(f"The model upstream rejected the request ({told}).", refused)
     if status in (401, 403):
         sentence = f"The model upstream refused the gateway's key ({told}). Check OPENAI_API_KEY."
         return UpstreamError(sentence, code="upstream_refused")
@@ -92,11 +106,6 @@ def of_status(status: int, body: bytes = b"", retry_after: int | None = None) ->
         sentence = f"The model upstream is not available now ({told})."
         return _unavailable(sentence, retry_after)
     sentence = f"The model upstream rejected the request ({told})."
-    refused = refusal.read(body)
-    if status in (400, 413, 422) and refused.reason in refusal.CLIENTS:
-        return _of_client(refused.reason)
-    if status in (400, 422):
-        return Rejected(sentence, refused)
     return UpstreamError(sentence, code="upstream_rejected")
 
 
@@ -136,12 +145,26 @@ def _unavailable(sentence: str, retry_after: int | None = None) -> UpstreamError
 
 def reported(error: msgspec.Raw) -> UpstreamError:
     """The upstream sent this `error` object where an answer was due."""
-    reason = refusal.read(b'{"error": %s}' % bytes(error)).reason
+    body = b'{"error": %s}' % bytes(error)
+    status = _status_of(bytes(error))
+    if status is not None:
+        return of_status(status, body)
+    reason = refusal.read(body).reason
     if reason in refusal.CLIENTS:
         return _of_client(reason)
     word = _word_of(bytes(error), _Reported)
     told = f" ({word})" if word else ""
     return UpstreamError(f"The model upstream reported an error{told}.", transient=word in PASSING)
+
+
+def bare(payload: bytes) -> UpstreamError | None:
+    """The error in a payload that is an error object itself, as vLLM wrote them. None if it is
+    something else."""
+    try:
+        kind = msgspec.json.decode(payload, type=_Kind).object
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    return reported(msgspec.Raw(payload)) if kind == "error" else None
 
 
 def redirected() -> UpstreamError:
@@ -203,11 +226,20 @@ def seconds_of(retry_after: str | None) -> int | None:
 def _seconds_until(date: str) -> int | None:
     try:
         moment = parsedate_to_datetime(date)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return max(0, math.ceil((moment - datetime.now(UTC)).total_seconds()))
+
+
+def _status_of(error: bytes) -> int | None:
+    """OpenRouter, vLLM, llama.cpp and Google write the status into the code."""
+    try:
+        code = msgspec.json.decode(error, type=_Reported).code
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    return code if isinstance(code, int) and 400 <= code < 600 else None
 
 
 def _word_of(body: bytes, shape: type[_Reported] | type[_ErrorBody]) -> str | None:

@@ -27,9 +27,9 @@ class Habits:
     odd: set[str] = field(default_factory=set)
     clear: bool | None = None
 
-    def adapt(self, adaptation: Adaptation) -> None:
-        """Requests that were changed so were taken."""
-        learned = self.adaptation | adaptation
+    def adapt(self, adaptation: Adaptation, *, anew: bool = False) -> None:
+        """Requests that were changed so were taken; `anew` says that what was known is outdated."""
+        learned = adaptation if anew else self.adaptation | adaptation
         if learned == self.adaptation:
             return
         fields = learned.told(self.adaptation)

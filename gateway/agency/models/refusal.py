@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 MOST = 1000
@@ -29,26 +29,41 @@ CLIENTS = {
 FINAL = CLIENTS | {"model_not_found", "invalid_api_key", "insufficient_quota"}
 
 _ROLES = re.compile(
-    r"roles? must alternate|must alternate between"
+    r"roles? must alternate|(?:must|should) alternate (?:between|with)"
+    r"|requests? alternate between|must start with a user message"
     r"|\bsystem (?:role|message|prompt|instruction)s?\b[^.]{0,60}\b(?:not|n't|unsupported)\b"
     r"|\b(?:unsupported|not support)\b[^.]{0,60}(?:\bsystem (?:role|message|prompt)|'system')"
     r"|developer instruction is not enabled"
     r"|only (?:the )?'?user'?,? (?:and )?'?assistant'?(?:,? and '?tool'?)? roles are supported"
-    r"|first message must (?:be|have)[^.]{0,40}\buser\b",
+    r"|first message must (?:be|have|use)[^.]{0,40}\buser\b",
     re.IGNORECASE,
 )
 _TOO_LONG = re.compile(
     r"maximum context length|context (?:length|window|size)[^.]{0,40}exceed|exceed[a-z]*"
     r"[^.]{0,40}context (?:length|window|size)|prompt is too long"
-    r"|too large for model with \d+ maximum|input token count[^.]{0,40}exceeds",
+    r"|too large for model with \d+ maximum|input token count[^.]{0,40}exceeds"
+    r"|input is too long|longer than the (?:maximum )?model|maximum prompt length"
+    r"|too long to fit into the model|exceeded model token limit|range of input length"
+    r"|too many tokens: total|provide a shorter input|`inputs` (?:must have less|tokens \+)",
     re.IGNORECASE,
 )
-_FILTERED = re.compile(r"content management policy|content[_ ]filter(?:ed|ing)?\b", re.IGNORECASE)
+_FILTERED = re.compile(
+    r"content management policy|content[_ ]filter(?:ed|ing)?\b|content exists risk"
+    r"|(?:input|prompt) was flagged|inappropriate content",
+    re.IGNORECASE,
+)
+_OF_BOUND = re.compile(r"max_(?!new_)\w*tokens|max_completion_tokens")
 _OF_VALUE = re.compile(
     r"\btoo (?:large|small|high|low|long)\b|\bmust be\b|only the default", re.IGNORECASE
 )
 _LOCATION = re.compile(r"""['"]loc['"]: [(\[]['"]body['"], ['"](\w+)['"]""")
 _ROOT = re.compile(r"[A-Za-z_]+")
+_WRITTEN: tuple[Callable[[str], str], ...] = (
+    lambda name: rf"""['"`]{re.escape(name)}['"`.\[]""",
+    lambda name: rf"(?<!\w){re.escape(name)}(?!\w)",
+    lambda name: rf"(?i:(?<!\w){re.escape(name).replace('_', '[_ ]?')}(?!\w))",
+)
+"""How a sentence may name a parameter, surest first; the last finds xAI's `presencePenalty`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +88,7 @@ class Refusal:
             return "content_filter"
         if self.code == "exceed_context_size_error":
             return "context_length_exceeded"
-        too_long = _TOO_LONG.search(self.message) and not re.search(r"max_\w*tokens", self.message)
+        too_long = _TOO_LONG.search(self.message) and not _OF_BOUND.search(self.message)
         return "context_length_exceeded" if too_long else self.code
 
     @property
@@ -98,17 +113,15 @@ class Refusal:
             return named
         if self.params:
             return frozenset()
-        for around in (r"""['"`]{}['"`.\[]""", r"(?<!\w){}(?!\w)"):
-            found = {
-                name for name in sent if re.search(around.format(re.escape(name)), self.message)
-            }
-            if found:
-                return frozenset(found)
+        for written in _WRITTEN:
+            if found := frozenset(name for name in sent if re.search(written(name), self.message)):
+                return found
         return frozenset()
 
 
-def read(body: bytes) -> Refusal:
-    """Whatever stands in a body. One that says nothing gives an empty refusal."""
+def read(body: bytes, *, passed_on: bool = True) -> Refusal:
+    """Whatever stands in a body. One that says nothing gives an empty refusal. `passed_on` says
+    whether it may hold another provider's."""
     try:
         value: object = json.loads(body)
     except (ValueError, RecursionError):
@@ -116,6 +129,8 @@ def read(body: bytes) -> Refusal:
     error = _error(value)
     if not isinstance(error, dict):
         return Refusal(error[:MOST] if isinstance(error, str) else "")
+    if passed_on and (own := read(_passed_on(error), passed_on=False)).message:
+        return own
     message, details = _message(error)
     param = error.get("param")
     params = [param] if isinstance(param, str) else [*_locations(details)]
@@ -133,6 +148,15 @@ def _error(value: object) -> object:
     if isinstance(value, dict) and (error := value.get("error")):
         return error
     return value
+
+
+def _passed_on(error: dict[str, object]) -> bytes:
+    """The body of the provider that OpenRouter asked."""
+    metadata = error.get("metadata")
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None
+    if isinstance(raw, str):
+        return raw.encode("utf-8", "replace")
+    return json.dumps(raw).encode() if isinstance(raw, dict) else b""
 
 
 def _message(error: dict[str, object]) -> tuple[str, object]:

@@ -17,7 +17,14 @@ import aiohttp
 
 from gateway.agency.model import Completion, ModelCall, OnText
 from gateway.agency.models import exchange, faults, wire
-from gateway.agency.models.adaptation import TWINS, Adaptation, adapted, sent
+from gateway.agency.models.adaptation import (
+    AS_ASKED,
+    TWINS,
+    Adaptation,
+    adapted,
+    outdated,
+    sent,
+)
 from gateway.agency.models.exchange import Listener
 from gateway.agency.models.habits import Habits, Memory
 from gateway.agency.models.passage import Listed, Passage, read_list
@@ -174,6 +181,7 @@ class Upstream:
         """Ask in the best way that this upstream accepts for this model."""
         habits = self._memory.of(call.model)
         adaptation = habits.adaptation
+        anew = False
         while True:
             thoughts = None if call.allowed else Thoughts(clear=habits.clear)
             if listener is not None:
@@ -182,9 +190,14 @@ class Upstream:
                 answer = await self._ask(call, adaptation, listener)
                 break
             except faults.Rejected as rejected:
+                if listener is not None and listener.heard:
+                    raise
+                if not anew and outdated(habits.adaptation, call, rejected.refusal):
+                    adaptation, anew = AS_ASKED, True
+                    continue
                 adaptation = self._give_way(call, adaptation, rejected, listener is not None)
         if adaptation is not habits.adaptation:
-            habits.adapt(adaptation)
+            habits.adapt(adaptation, anew=anew)
         if answer.odd:
             habits.note(answer.odd)
         completion = answer.completion(call)

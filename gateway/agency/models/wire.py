@@ -65,14 +65,22 @@ _encoder = msgspec.json.Encoder(enc_hook=_plain)
 _REASONS: dict[str, FinishReason] = {
     "length": "length",
     "max_tokens": "length",
+    "model_length": "length",
     "content_filter": "content_filter",
+    "safety": "content_filter",
+    "recitation": "content_filter",
+    "prohibited_content": "content_filter",
 }
+"""Also Mistral's and Google's words, in any case. Any other says that the answer is complete."""
+
+_BROKEN = {"error", "abort", "insufficient_system_resource"}
+"""Finish reasons of an answer that is not complete: Mistral's, vLLM's, DeepSeek's."""
 
 
 class Answer:
     """What the upstream has said so far. Fed with JSON texts; the pieces add up to the text."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, whole: bool = False) -> None:
         self.finish_reason: str | None = None
         self.done = False
         """Whether `[DONE]` was read: nothing comes after it."""
@@ -81,6 +89,7 @@ class Answer:
         self.failure: UpstreamError | None = None
         self.odd: dict[str, None] = {}
         """The paths of what did not keep to the API, in the order of their coming."""
+        self._whole = whole
         self._pieces: list[str] = []
         self._size = 0
         self._loose = False
@@ -95,7 +104,10 @@ class Answer:
                 self.done = True
                 break
             try:
-                self._add(self._read(payload))
+                chunk = self._read(payload)
+                self._add(chunk)
+                if not chunk.choices and chunk.usage is None and self.failure is None:
+                    self.failure = faults.bare(payload)
             except (ValueError, RecursionError):
                 self.failure = faults.invalid()
             if self.failure is not None:
@@ -126,7 +138,11 @@ class Answer:
     def _choose(self, choice: Choice) -> None:
         if choice.finish_reason:
             self.finish_reason = choice.finish_reason
-        said = choice.delta or choice.message
+            if choice.finish_reason.lower() in _BROKEN:
+                self.failure = faults.truncated()
+        # Perplexity sends both, of which a whole answer's delta and a chunk's message are no news.
+        told = (choice.message, choice.delta) if self._whole else (choice.delta, choice.message)
+        said = told[0] or told[1]
         if said is None:
             return
         self.spoken = True
@@ -135,7 +151,7 @@ class Answer:
 
     def _keep(self, piece: str) -> None:
         # msgspec lets no half of a surrogate pair pass, and the other way is seldom gone.
-        if self._loose and not (piece := self._whole(piece)):
+        if self._loose and not (piece := self._joined(piece)):
             return
         # Postgres can't store NUL, and no answer needs it.
         self._pieces.append(piece.replace("\0", "\ufffd") if "\0" in piece else piece)
@@ -143,7 +159,7 @@ class Answer:
         if self._size > MAX_BODY:
             self.failure = faults.too_large()
 
-    def _whole(self, piece: str) -> str:
+    def _joined(self, piece: str) -> str:
         """The piece without the half of a character, whose other half comes with the next one."""
         piece, self._half = self._half + piece, ""
         if "\ud800" <= piece[-1] <= "\udbff":
@@ -152,7 +168,7 @@ class Answer:
 
     def completion(self, call: ModelCall) -> Completion:
         text = "".join(self._pieces)
-        reason = _REASONS.get(self.finish_reason or "stop", "stop")
+        reason = _REASONS.get((self.finish_reason or "stop").lower(), "stop")
         return Completion(text, reason, self._counted() or estimate(call.messages, text))
 
     def _counted(self) -> Usage | None:

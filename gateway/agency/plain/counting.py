@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from gateway.agency.models import chunks
 from gateway.agency.models.tokens import texts, tokens
 
 MAX_TOKENS: Final = 1 << 30
@@ -57,8 +58,8 @@ class Counting:
             self.done = True
             return False
         try:
-            chunk: object = msgspec.json.decode(payload)
-        except (msgspec.MsgspecError, ValueError, RecursionError):
+            chunk = _decoded(payload)
+        except (ValueError, RecursionError):
             return False
         choices = _member(chunk, "choices")
         for choice in choices if isinstance(choices, list) else ():
@@ -86,6 +87,14 @@ class Counting:
         if self.counted is not None:
             return self.counted
         return Tokens(tokens(_asked(messages)), 0, tokens(self._characters), counted=False)
+
+
+def _decoded(payload: bytes) -> object:
+    try:
+        value: object = msgspec.json.decode(payload)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return chunks.loads(payload)
+    return value
 
 
 def _asked(messages: bytes | None) -> int:
