@@ -40,6 +40,7 @@ from gateway.routes import (
     streams,
     turns,
 )
+from gateway.routes.bulk import Counted
 from gateway.routes.cors import Cors
 from gateway.routes.description import Description, operation_id
 from gateway.routes.entrance import Entrance
@@ -159,6 +160,7 @@ def create_app(opening: Opening, cors_origins: Collection[str] = ()) -> Litestar
         logging_config=None,  # `errors.handle` logs, and without the words of the request
         openapi_config=_openapi(),
         plugins=[Exemplified()],
+        request_class=Counted,
         request_max_body_size=errors.MAX_BODY,
     )
     app.asgi_handler = Entrance(app.asgi_handler, Cors(cors_origins) if cors_origins else None)

@@ -71,7 +71,7 @@ async def pending(connection: Fetching) -> list[str]:
 async def _run_elsewhere(dsn: str) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "gateway.migrate"),
+        *("-P", "-m", "gateway.migrate"),
         env={**os.environ, "DATABASE_URL": dsn, "PICCOLO_CONF": "gateway.piccolo_conf"},
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,

@@ -6,7 +6,7 @@ Postgres is asked too for what Chroma finds, so what a filter means is what `to_
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import TypeAlias, assert_never
 
@@ -66,8 +66,18 @@ def read(given: object) -> Where | None:
         return None
     found = _read(given, MOST_DEEP)
     if _size(found) > MOST_TERMS:
-        raise _bad(f"where has at most {MOST_TERMS} comparisons.")
+        raise _many()
     return found
+
+
+def _few(parts: Sized) -> None:
+    """Before they are read: each is a comparison at least."""
+    if len(parts) > MOST_TERMS:
+        raise _many()
+
+
+def _many() -> InvalidRequest:
+    return _bad(f"where has at most {MOST_TERMS} comparisons.")
 
 
 def _read(given: object, deep: int) -> Where:
@@ -75,6 +85,7 @@ def _read(given: object, deep: int) -> Where:
         raise _bad("where is an object of keys and values.")
     if deep == 0:
         raise _bad(f"where nests at most {MOST_DEEP} deep.")
+    _few(given)
     parts = [part for key, value in given.items() for part in _entry(key, value, deep)]
     return parts[0] if len(parts) == 1 else Group(True, tuple(parts))
 
@@ -83,12 +94,14 @@ def _entry(key: object, value: object, deep: int) -> list[Where]:
     if key in ("$and", "$or"):
         if not isinstance(value, list) or not value:
             raise _bad(f"{key} takes a list of filters.")
+        _few(value)
         return [Group(key == "$and", tuple(_read(part, deep - 1) for part in value))]
     name = _key(key, "where")
     if not isinstance(value, dict):
         return [Term(name, "$eq", (_scalar(value, "where"),))]
     if not value:
         raise _bad(f"{name} is compared with nothing.")
+    _few(value)
     return [_term(name, operator, operand) for operator, operand in value.items()]
 
 

@@ -59,6 +59,7 @@ READ_SHARE = 0.8
 
 MAX_STOP = 1000
 """Characters of a stop sequence."""
+MOST_BIASES = 1_000
 
 Tokens = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
@@ -87,7 +88,7 @@ class ChatCompletionRequest(msgspec.Struct, kw_only=True):
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
-    logit_bias: dict[str, float] | None = None
+    logit_bias: Annotated[dict[str, float], Meta(max_length=MOST_BIASES)] | None = None
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     reasoning_effort: str | None = None
     verbosity: str | None = None

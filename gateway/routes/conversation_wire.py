@@ -39,7 +39,7 @@ class NewParticipant(Struct, forbid_unknown_fields=True):
 
     kind: Kind
     identifier: Identifier
-    rights: list[Right] = []
+    rights: Annotated[list[Right], Meta(max_length=len(Right))] = []
 
 
 class NewConversation(Struct, forbid_unknown_fields=True):

@@ -41,9 +41,13 @@ class ToolCallIn(msgspec.Struct):
     custom: CustomIn | None = None
 
 
-MOST_MESSAGES = 10_000
+MOST_MESSAGES = 4_096
+"""Twice as many as OpenAI takes."""
 MOST_PARTS = 1_000
 """Of one message, and calls of tools."""
+MOST_ARGUMENTS = 1 << 17
+"""Characters of all arguments of tools that are read. What comes after them counts word for word:
+to bring megabytes into canonical form takes seconds."""
 Parts = Annotated[list[dict[str, object]], Meta(max_length=MOST_PARTS)]
 
 
@@ -71,7 +75,7 @@ def dialogue(messages: Iterable[ChatMessageIn]) -> Dialogue:
     InvalidRequest."""
     system: list[str] = []
     public: list[Public] = []
-    called: dict[str | None, str] = {}
+    called = _Calls()
     for message in messages:
         match message.role:
             case "system" | "developer":
@@ -91,18 +95,29 @@ def dialogue(messages: Iterable[ChatMessageIn]) -> Dialogue:
     )
 
 
-def _assistant(message: ChatMessageIn, called: dict[str | None, str]) -> Public:
-    """What an assistant said and called. Its calls are added to `called`: names by id, and those
-    of the older `function_call` by the name itself."""
+class _Calls:
+    """The calls that were made so far: names by id, those of `function_call` by the name itself."""
+
+    def __init__(self) -> None:
+        self.names: dict[str | None, str] = {}
+        self._read = 0
+
+    def add(self, key: str | None, name: str, arguments: str) -> own.Part:
+        """In the order of the history, so that what is read of it stays when it goes on."""
+        self.names[key] = name
+        self._read += len(arguments)
+        return own.call(name, arguments, canonical=self._read <= MOST_ARGUMENTS)
+
+
+def _assistant(message: ChatMessageIn, called: _Calls) -> Public:
+    """What an assistant said and called. Its calls are added to `called`."""
     said = _said(message)
     made = []
     for one in message.tool_calls or ():
         name, arguments = _called(one)
-        called[one.id] = name
-        made.append(own.call(name, arguments))
+        made.append(called.add(one.id, name, arguments))
     if (function := message.function_call) is not None:
-        called[function.name] = function.name
-        made.append(own.call(function.name, function.arguments))
+        made.append(called.add(function.name, function.name, function.arguments))
     if made:
         return Public(said.role, said.content, made)
     if message.audio is not None and message.content is None and message.refusal is None:
@@ -124,11 +139,11 @@ def _called(made: ToolCallIn) -> tuple[str, str]:
     )
 
 
-def _result(message: ChatMessageIn, called: Mapping[str | None, str]) -> Public:
+def _result(message: ChatMessageIn, called: _Calls) -> Public:
     said = _said(message)
     key = message.tool_call_id if message.role == "tool" else message.name
-    answers = key in called
-    name = called[key] if answers else message.name
+    answers = key in called.names
+    name = called.names[key] if answers else message.name
     part = own.result(message.role, name, answers=answers)
     return Public(message.role, said.content, [*(said.parts or ()), part])
 

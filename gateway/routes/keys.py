@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
 from litestar import delete, get, post
@@ -17,9 +18,12 @@ from gateway.routes.pages import MISSING, refusal
 ROOTED = {409: refusal("The root key is set by the operator and can't be revoked.")}
 
 
+MOST_SCOPES = 32
+
+
 class NewKey(msgspec.Struct):
     user: str
-    scopes: list[str]
+    scopes: Annotated[list[str], msgspec.Meta(max_length=MOST_SCOPES)]
 
 
 class Key(msgspec.Struct):

@@ -517,8 +517,12 @@ REFUSED: list[tuple[dict[str, Any], str | None]] = [
     ({"messages": None}, "messages"),
     ({"messages": "Hi"}, "messages"),
     ({"messages": [{"role": "user", "content": 7}]}, "content"),
-    ({"messages": [user("")] * 10_001}, "messages"),
+    ({"messages": [user("")] * 4_097}, "messages"),
     ({"messages": [user([{"type": "text", "text": ""}] * 1_001)]}, "content"),
+    (
+        {"messages": [user("")], "logit_bias": dict.fromkeys(map(str, range(1_001)), 1)},
+        "logit_bias",
+    ),
     ({"messages": [{"role": "king", "content": "Hi"}]}, "role"),
     ({"messages": [{"content": "Hi"}]}, "messages"),
     ({"messages": [user([{"type": "text"}])]}, "messages"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -110,3 +111,11 @@ def test_a_small_pdf_can_not_hold_more_text_than_a_large_upload() -> None:
     often = content.replace(b"/Kids [4 0 R]", b"/Kids [" + b"4 0 R " * 400 + b"]")
     with pytest.raises(InvalidRequest, match="divide it"):
         of_pdf(often.replace(b"/Count 1", b"/Count 400"), 100_000)
+
+
+async def test_a_folder_with_a_module_of_a_librarys_name_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit(9)")
+    monkeypatch.chdir(tmp_path)
+    assert "end" in await read(Kind.HTML, b"<p>" + b"word " * SMALL + b"end")

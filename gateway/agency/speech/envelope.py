@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -145,5 +144,5 @@ def _closed_object(properties: dict[str, Json]) -> dict[str, Json]:
 
 
 def compact(value: Json) -> str:
-    """JSON on one line."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    """JSON on one line. A `msgspec.Raw` in it is JSON already."""
+    return msgspec.json.encode(value).decode()

@@ -31,10 +31,11 @@ class Speaker(msgspec.Struct, frozen=True, omit_defaults=True):
     identifier: str | None = None
 
 
-def call(name: str, arguments: str) -> Part:
+def call(name: str, arguments: str, *, canonical: bool = True) -> Part:
     """A call of a tool. `arguments` are stored as canonical JSON, or word for word if they are no
-    JSON."""
-    return {"type": CALL, "name": name, "arguments": _canonical(arguments)}
+    JSON, or are not to be read."""
+    told = _canonical(arguments) if canonical else arguments
+    return {"type": CALL, "name": name, "arguments": told}
 
 
 def by(speaker: Speaker) -> Part:
@@ -119,13 +120,13 @@ def _by(parts: Parts) -> Part | None:
 def _canonical(arguments: str) -> str:
     try:
         return msgspec.json.encode(msgspec.json.decode(arguments), order="sorted").decode()
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.MsgspecError, OverflowError, RecursionError):
         return arguments
 
 
-def _read(arguments: str) -> Json:
+def _read(arguments: str) -> Json | msgspec.Raw:
+    """JSON as it is, since no more is done with it than to tell it."""
     try:
-        read: Json = msgspec.json.decode(arguments)
+        return msgspec.json.decode(arguments, type=msgspec.Raw)
     except (msgspec.DecodeError, RecursionError):
         return arguments
-    return read

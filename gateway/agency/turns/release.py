@@ -17,7 +17,7 @@ class Release:
 
     def __init__(self, ask: Ask) -> None:
         self._stop = tuple(stop for stop in ask.stop if stop)
-        self._hold = max((len(stop) for stop in self._stop), default=1) - 1
+        self._beginnings = [_Beginning(stop) for stop in self._stop]
         self._room = None if ask.max_tokens is None else ask.max_tokens * CHARACTERS_PER_TOKEN
         self._held = ""
         self.finish_reason: FinishReason | None = None
@@ -33,12 +33,12 @@ class Release:
             return text
         if self.finish_reason is not None:
             return ""
-        text = self._held + text
+        new, text = text, self._held + text
         if (end := self._end(text)) is not None:
             self._held = ""
             self.finish_reason = "stop"
             return self._fitting(text[:end])
-        keep = self._beginning(text)
+        keep = max((one.feed(new) for one in self._beginnings), default=0)
         self._held = text[len(text) - keep :]
         return self._fitting(text[: len(text) - keep])
 
@@ -53,13 +53,6 @@ class Release:
         found = [(at + len(stop), at) for stop in self._stop if (at := text.find(stop)) >= 0]
         return min(found)[1] if found else None
 
-    def _beginning(self, text: str) -> int:
-        """The length of the longest end of `text` that a stop sequence begins with."""
-        for length in range(min(self._hold, len(text)), 0, -1):
-            if any(stop.startswith(text[-length:]) for stop in self._stop):
-                return length
-        return 0
-
     def _fitting(self, text: str) -> str:
         if self._room is None:
             return text
@@ -68,3 +61,28 @@ class Release:
             text = text[: self._room]
         self._room -= len(text)
         return text
+
+
+class _Beginning:
+    """How much of a stop sequence the text so far ends with. Each character is looked at twice at
+    most, however often the sequence repeats itself. Source: Knuth, Morris and Pratt, 1977."""
+
+    def __init__(self, stop: str) -> None:
+        self._stop = stop
+        self._borders = [0] * len(stop)
+        for at in range(1, len(stop)):
+            self._borders[at] = self._longer(stop[at], self._borders[at - 1])
+        self._length = 0
+
+    def feed(self, text: str) -> int:
+        """The length after `text`, with which the sequence is not complete."""
+        if len(text) >= len(self._stop):  # what was before it plays no part any more
+            self._length, text = 0, text[len(text) - len(self._stop) + 1 :]
+        for character in text:
+            self._length = self._longer(character, self._length)
+        return self._length
+
+    def _longer(self, character: str, length: int) -> int:
+        while length and self._stop[length] != character:
+            length = self._borders[length - 1]
+        return length + (self._stop[length] == character)
