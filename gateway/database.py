@@ -38,6 +38,8 @@ class Query(Protocol):
 
 PROBED_S = 60.0
 """Seconds after such an error in which `ping` also writes."""
+RENEWED_S = 1.0
+"""Seconds between two renewals of the idle connections to a server that is read-only."""
 _PROBE = """
     CREATE TEMPORARY TABLE probe ON COMMIT DROP AS
     SELECT repeat('x', 1000) AS told FROM generate_series(1, 100)
@@ -87,7 +89,9 @@ class Transaction(PostgresTransaction):
                     _do(self.doubts)
                 await self.engine.mend(self.connection)
                 raise
-        if self.engine.pool is None:
+        if _is_read_only(error):
+            self.connection.terminate()
+        if self.engine.pool is None or _is_read_only(error):
             await self.engine.mend(self.connection)
         else:
             self.engine.take_back(self.connection)
@@ -115,6 +119,7 @@ class Database(PostgresEngine):
         """How many connections are in use."""
         self._places = asyncio.Semaphore(size)
         self._probed_until = 0.0
+        self._renewed_at = -RENEWED_S
 
     async def check_version(self) -> None:
         """Nothing: `open_database` connects, and says so if it can't."""
@@ -220,6 +225,7 @@ class Database(PostgresEngine):
         for a while; whether its disk is full is tried once something has failed so."""
         row = await self.fetchrow("SHOW transaction_read_only")
         if row is not None and row[0] == "on":
+            self._renew()
             raise Unavailable(READ_ONLY, retry_after=TROUBLED_S)
         if time.monotonic() < self._probed_until:
             await self.execute(_PROBE)
@@ -229,7 +235,18 @@ class Database(PostgresEngine):
         """What a driver's error of `FAILED` is to those outside."""
         if isinstance(error, TROUBLED):
             self._probed_until = time.monotonic() + PROBED_S
+        if _is_read_only(error):
+            self._renew()
         return unavailable(error)
+
+    def _renew(self) -> None:
+        """Close what is idle: it may be read-only for as long as it is open, though the server, or
+        the one that took over its address, is not."""
+        if time.monotonic() - self._renewed_at >= RENEWED_S:
+            self._renewed_at = time.monotonic()
+            for connection in self._idle:
+                if _lives(connection):
+                    connection.terminate()
 
     @contextmanager
     def unavailable(self) -> Iterator[None]:
@@ -268,7 +285,7 @@ class _Use:
             if error is None:
                 self._database.take_back(self._connection)
             else:
-                if isinstance(error, asyncpg.InternalClientError):
+                if isinstance(error, asyncpg.InternalClientError) or _is_read_only(error):
                     self._connection.terminate()
                 await self._database.mend(self._connection)
         if isinstance(error, FAILED):
@@ -278,6 +295,11 @@ class _Use:
 def _do(acts: Sequence[Callable[[], None]]) -> None:
     for act in acts:
         act()
+
+
+def _is_read_only(error: BaseException | None) -> bool:
+    kind = asyncpg.ReadOnlySQLTransactionError
+    return error is not None and (isinstance(error, kind) or isinstance(error.__cause__, kind))
 
 
 def _lives(connection: Connection) -> bool:

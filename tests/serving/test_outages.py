@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 import asyncpg
 import httpx
 import pytest
 
-from gateway.database import open_database
+from gateway.database import Database, open_database
 from gateway.errors import Unavailable
 from tests.conftest import StartGateway
 from tests.running import Gateway
@@ -79,6 +81,35 @@ async def test_a_read_only_server_is_not_ready(start_gateway: StartGateway, dsn:
     )
     async with open_database(dsn) as database:
         await database.ping()
+
+
+@pytest.mark.parametrize("how", ["ping", "statement", "transaction"])
+async def test_sessions_that_began_read_only_are_given_up(dsn: str, how: str) -> None:
+    async def attempt(database: Database) -> None:
+        if how == "ping":
+            await database.ping()
+        elif how == "statement":
+            await database.execute("DELETE FROM api_key")
+        else:
+            async with database.transaction():
+                await database.execute("DELETE FROM api_key")
+
+    name = urlsplit(dsn).path.strip("/")
+    await operate(dsn, f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+    async with open_database(dsn) as database:
+        tries = await asyncio.gather(*(attempt(database) for _ in range(5)), return_exceptions=True)
+        assert all(isinstance(one, Unavailable) for one in tries)
+        await operate(
+            dsn,
+            "SET default_transaction_read_only = off",
+            f'ALTER DATABASE "{name}" RESET default_transaction_read_only',
+        )
+        async with asyncio.timeout(20):
+            while True:
+                with suppress(Unavailable):
+                    await attempt(database)
+                    break
+                await asyncio.sleep(0.1)
 
 
 async def test_a_full_disk_is_noticed_until_there_is_room_again(gateway: Gateway) -> None:
