@@ -1,4 +1,5 @@
-"""Which addresses may be connected to on somebody else's word, and what an origin is. Pure."""
+"""Which addresses may be connected to on somebody else's word, how servers and keys are spelled,
+and what an origin is. Pure."""
 
 from __future__ import annotations
 
@@ -89,6 +90,25 @@ def origin(url: str) -> str:
     if ":" in host:
         host = f"[{ip_address(host).compressed}]"
     return f"{parts.scheme}://{host}:{parts.port or PORTS[parts.scheme]}"
+
+
+def is_server(text: str, *schemes: str) -> bool:
+    """Whether it is the address of a server with one of these schemes."""
+    try:
+        url = urlsplit(text)
+        return url.scheme in schemes and bool(url.hostname) and url.port != 0
+    except ValueError:
+        return False
+
+
+def is_base(text: str) -> bool:
+    """Whether it is an address of an HTTP API that more path can be put behind."""
+    return is_server(text, "http", "https") and not set(text) & set("@?#")
+
+
+def is_key(text: str) -> bool:
+    """Whether it can be sent as a bearer's key."""
+    return text.isascii() and text.isprintable() and " " not in text
 
 
 _PAGE = re.compile(r"([a-z][a-z0-9+.-]*)://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")

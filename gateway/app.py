@@ -45,6 +45,7 @@ from gateway.routes.cors import Cors
 from gateway.routes.description import Description, operation_id
 from gateway.routes.entrance import Entrance
 from gateway.routes.examples import Exemplified
+from gateway.watchdog import open_watchdog
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +145,8 @@ def create_app(opening: Opening, cors_origins: Collection[str] = ()) -> Litestar
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         asyncio.get_running_loop().set_exception_handler(telemetry.of_loop)
-        async with opening() as resources:
+        # Watched once it serves: a start holds up nobody.
+        async with opening() as resources, open_watchdog(resources.standstills):
             opened.update({name: getattr(resources, name) for name in INJECTED})
             app.state.update(opened)
             _announce(resources)

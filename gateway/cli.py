@@ -44,6 +44,7 @@ def gateway() -> None:
     """
 
 
+PLACE = "The gateway keeps its files in GATEWAY_DATA_DIR, by default ./.gateway."
 LOOPBACK = "127.0.0.1,localhost,::1"
 
 
@@ -53,6 +54,11 @@ def main() -> None:
         gateway()
     except GatewayError as error:
         click.echo(f"gateway: {error.message}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        click.echo(f"gateway: {error.filename} can't be used: {error.strerror}. {PLACE}", err=True)
         sys.exit(1)
 
 

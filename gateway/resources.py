@@ -41,7 +41,7 @@ from gateway.streams.feed import Feed, open_feed
 from gateway.streams.memory import MemoryBroker
 from gateway.streams.source import Source
 from gateway.streams.tokens import Tokens
-from gateway.watchdog import Standstills, open_watchdog
+from gateway.watchdog import Standstills
 
 UPSTREAM_KEEP = 10.0
 """Seconds. Probes come every few seconds, from several places, and upstreams count requests."""
@@ -75,7 +75,6 @@ async def open_resources(settings: Settings, dsn: str) -> AsyncIterator[Resource
     """Raises Unavailable if Postgres does not answer."""
     drain = Drain()
     async with (
-        open_watchdog() as standstills,
         open_database(dsn) as database,
         open_model(settings) as model,
         open_plain(_upstream(model), settings.models, database, drain) as plain,
@@ -114,7 +113,7 @@ async def open_resources(settings: Settings, dsn: str) -> AsyncIterator[Resource
                 library=library,
                 shelves=Shelves(database, embedders, ingest.wake),
                 watch=watch,
-                standstills=standstills,
+                standstills=Standstills(),
             )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_network
 from pathlib import Path
 
-from gateway.addresses import origin, page_origin
+from gateway.addresses import is_base, is_key, is_server, origin, page_origin
 from gateway.errors import InvalidRequest
 
 
@@ -84,6 +84,8 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         egress_allow=_networks(text.get("GATEWAY_EGRESS_ALLOW", "")),
         remote_keys=_keys(text.get("GATEWAY_REMOTE_KEYS", "")),
     )
+    _refuse_no_addresses(text)
+    _refuse_no_keys(text)
     _refuse_lonely_workers(settings)
     _refuse_models_of_no_upstream(settings)
     return settings
@@ -136,6 +138,31 @@ def _secret(name: str, file: Path, text: Mapping[str, str]) -> str:
     if not value:
         raise InvalidRequest(f"{name}_FILE names {file}, which is empty.")
     return value
+
+
+def _refuse_no_addresses(text: Mapping[str, str]) -> None:
+    """Told here, in a sentence, and not by each worker that can't start. No error tells a value,
+    which may hold a password."""
+    for name, (example, schemes) in _SERVERS.items():
+        if name in text and not is_server(text[name], *schemes):
+            raise InvalidRequest(f"{name} must look like {example}.")
+    if "OPENAI_BASE_URL" in text and not is_base(text["OPENAI_BASE_URL"]):
+        raise InvalidRequest(
+            "OPENAI_BASE_URL must look like https://api.openai.com/v1, without a user name, "
+            "password or query."
+        )
+
+
+_SERVERS = {
+    "REDIS_URL": ("redis://127.0.0.1:6379", ("redis", "rediss")),
+    "CHROMA_URL": ("http://127.0.0.1:8000", ("http", "https")),
+}
+
+
+def _refuse_no_keys(text: Mapping[str, str]) -> None:
+    for name in ("OPENAI_API_KEY", "GATEWAY_ROOT_KEY"):
+        if not is_key(text.get(name, "")):
+            raise InvalidRequest(f"{name} holds a blank or a character that no key has.")
 
 
 def _number(text: Mapping[str, str], name: str, default: int, *, low: int, high: int) -> int:
@@ -198,7 +225,7 @@ def _keys(text: str) -> dict[str, str]:
     for number, part in enumerate(text.split(",") if text else (), 1):
         place, _, key = (piece.strip() for piece in part.partition("="))
         try:
-            usable = key.isascii() and key.isprintable() and " " not in key and len(key) > 0
+            usable = is_key(key) and len(key) > 0
             bare = place.removesuffix("/").count("/") == 2 and not set(place) & set("?#")
             if not usable or not bare:
                 raise ValueError

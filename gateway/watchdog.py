@@ -37,8 +37,8 @@ class Standstills:
 
 
 class _Watchdog:
-    def __init__(self) -> None:
-        self.standstills = Standstills()
+    def __init__(self, standstills: Standstills) -> None:
+        self.standstills = standstills
         self._loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
         self._beat, self._busy = perf_counter(), thread_time()
@@ -95,10 +95,10 @@ def _told(frame: FrameType | None) -> str:
 
 
 @asynccontextmanager
-async def open_watchdog() -> AsyncIterator[Standstills]:
-    """Watch the running loop. What is yielded is kept up to date."""
-    watchdog = _Watchdog()
+async def open_watchdog(standstills: Standstills) -> AsyncIterator[None]:
+    """Watch the running loop, and keep `standstills` up to date."""
+    watchdog = _Watchdog(standstills)
     try:
-        yield watchdog.standstills
+        yield
     finally:
         watchdog.stop()

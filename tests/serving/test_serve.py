@@ -275,6 +275,20 @@ def test_a_setting_that_cannot_be_used_is_named(environment: dict[str, str], var
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize("command", ["serve", "migrate", "doctor"])
+def test_a_place_that_cannot_hold_files_is_named(
+    environment: dict[str, str], tmp_path: Path, command: str
+) -> None:
+    """As a read-only folder is, which root may write to all the same."""
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "in", Path("/proc/gateway")):
+        ended = gateway({**environment, "GATEWAY_DATA_DIR": str(place)}, command)
+        assert ended.returncode == 1
+        told = ended.stderr + ended.stdout
+        assert str(place) in told
+        assert "Traceback" not in told
+
+
 def test_the_doctor_finds_all_well_where_nothing_is_set(environment: dict[str, str]) -> None:
     told = gateway(environment, "doctor")
     assert told.returncode == 0, told.stdout

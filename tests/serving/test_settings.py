@@ -39,6 +39,43 @@ def test_what_cannot_be_used_is_named(name: str, value: str) -> None:
         read({name: value})
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OPENAI_BASE_URL", "api.secret.com/v1"),
+        ("OPENAI_BASE_URL", "ftp://secret"),
+        ("OPENAI_BASE_URL", "https://u:secret@x/v1"),
+        ("OPENAI_BASE_URL", "https://secret/v1#a"),
+        ("OPENAI_API_KEY", "sk\nsecret"),
+        ("OPENAI_API_KEY", "sk-“secret”"),
+        ("GATEWAY_ROOT_KEY", "my secret"),
+        ("GATEWAY_ROOT_KEY", "sécret"),
+        ("REDIS_URL", "secret:6379"),
+        ("REDIS_URL", "http://secret"),
+        ("REDIS_URL", "redis://:secret@x:y"),
+        ("CHROMA_URL", "secret:8000"),
+        ("CHROMA_URL", "http://"),
+    ],
+)
+def test_no_worker_has_to_find_that_an_address_or_a_key_is_none(name: str, value: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"^{name} ") as refused:
+        read({name: value})
+    assert "secret" not in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OPENAI_BASE_URL", "http://[::1]:8000/v1/"),
+        ("REDIS_URL", "rediss://u:p%40@cache.example.com:6380/1?ssl_cert_reqs=none"),
+        ("CHROMA_URL", "https://chroma.example.com"),
+        ("OPENAI_API_KEY", "sk-proj-_a.b/c+d=="),
+    ],
+)
+def test_an_address_and_a_key_of_another_form_are_taken(name: str, value: str) -> None:
+    assert getattr(read({name: value}), name.lower()) == value
+
+
 def test_several_workers_need_a_shared_postgres_and_redis() -> None:
     shared = {"DATABASE_URL": "postgresql://x", "REDIS_URL": "redis://x"}
     for missing in shared:

@@ -11,10 +11,10 @@ import random
 from dataclasses import replace
 from types import TracebackType
 from typing import Final, Self
-from urllib.parse import urlsplit
 
 import aiohttp
 
+from gateway.addresses import is_base, is_key
 from gateway.agency.model import Completion, ModelCall, OnText
 from gateway.agency.models import exchange, faults, wire
 from gateway.agency.models.adaptation import (
@@ -258,12 +258,7 @@ def _spoken(
 
 
 def _base(text: str) -> str:
-    try:
-        url = urlsplit(text)
-        usable = url.scheme in ("http", "https") and url.hostname and url.port != 0
-    except ValueError:
-        usable = False
-    if not usable or "@" in text or "?" in text:
+    if not is_base(text):
         raise InvalidRequest(
             f"OPENAI_BASE_URL must look like {OPENAI}, without a user name, password or query."
         )
@@ -277,7 +272,7 @@ def _headers(api_key: str | None) -> dict[str, str]:
         "User-Agent": "agency-gateway",
     }
     if api_key is not None:
-        if not (api_key.isascii() and api_key.isprintable()):
+        if not is_key(api_key):
             raise InvalidRequest("OPENAI_API_KEY holds a character that no key has.")
         headers["Authorization"] = f"Bearer {api_key}"
     return headers
