@@ -14,8 +14,18 @@ from uuid import UUID
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from jsonschema import Draft202012Validator
-from pydantic import AnyUrl, BaseModel, ConfigDict, EmailStr, Field, TypeAdapter
+from jsonschema import Draft7Validator, Draft202012Validator
+from pydantic import (
+    UUID4,
+    UUID7,
+    AnyUrl,
+    Base64Bytes,
+    BaseModel,
+    ConfigDict,
+    EmailStr,
+    Field,
+    TypeAdapter,
+)
 
 from gateway.agency.models.filling import filled
 from gateway.agency.models.pattern import Unreadable, matching
@@ -134,6 +144,27 @@ def test_what_is_no_object_is_read_too(kind: Any) -> None:
 )
 def test_what_a_schema_asks_for_is_made(schema: Any) -> None:
     check(schema)
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"additionalItems": False}, {"additionalItems": {"type": "null"}}]
+)
+def test_a_tuple_as_older_drafts_write_it_is_made(more: Any) -> None:
+    items = [{"type": "string"}, {"type": "integer"}]
+    schema = {"type": "array", "items": items, "minItems": 2, "maxItems": 2, **more}
+    made = filled(schema, WORDS)
+    Draft7Validator(schema).validate(made)
+    assert made == [WORDS, 1]
+
+
+class Encoded(BaseModel):
+    key: UUID4
+    time: UUID7
+    data: Base64Bytes
+
+
+def test_formats_that_pydantic_alone_writes_are_met() -> None:
+    Encoded.model_validate(filled(Encoded.model_json_schema(), WORDS))
 
 
 def test_members_that_may_be_left_out_are_filled_too() -> None:

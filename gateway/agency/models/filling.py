@@ -283,9 +283,10 @@ class _Filler:
                 continue
 
     def _array(self, schema: Schema, place: _Place) -> Json:
-        first = schema.get("prefixItems")
+        first, items = schema.get("prefixItems"), schema.get("items", True)
+        if isinstance(items, list):  # a tuple, as drafts before 2020-12 write it
+            first, items = items, schema.get("additionalItems", True)
         heads: Sequence[Json] = first if isinstance(first, list) else []
-        items = schema.get("items", True)
         contains = schema.get("contains")
         least = max(count(schema, "minItems"), count(schema, "minContains", 1) if contains else 0)
         most = count(schema, "maxItems", LARGEST)

@@ -27,6 +27,7 @@ FORMATS: Final = {
     "uri-template": "https://example.com/{day}",
     "url": "https://example.com/{day}",
     "uuid": "00000000-0000-4000-8000-0000000000{day:02}",
+    **{f"uuid{one}": f"00000000-0000-{one}000-8000-0000000000" + "{day:02}" for one in range(1, 9)},
     "json-pointer": "/{day}",
     "relative-json-pointer": "{day}",
     "regex": "a{{{day}}}",
@@ -37,6 +38,7 @@ FORMATS: Final = {
     "ipvanynetwork": "192.0.2.0/24",
     "ipvanyinterface": "192.0.2.{day}/24",
     "multi-host-uri": "https://example.com/{day}",
+    "base64": "AAAA",
     "base64url": "AAAA",
     "byte": "AAAA",
 }
