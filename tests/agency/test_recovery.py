@@ -177,8 +177,43 @@ async def test_a_turn_that_kills_its_processes_fails_with_a_reason(
         assert (await only_turn(database))["attempt"] == attempt
         lose(one)
     await until(lambda: is_(database, "failed"))
-    assert "was lost" in (await only_turn(database))["error"]
+    assert "3 processes in a row were lost" in (await only_turn(database))["error"]
     assert await ann.say("Hi") == "Afresh."
+    await leave(asking)
+
+
+async def test_losses_with_a_finished_step_between_them_do_not_add_up(
+    start_gateway: StartGateway, upstream: ScriptedUpstream, database: Database
+) -> None:
+    one = await start_gateway(lease=0.3)
+    team = await make_team(one, "programmer")
+    ann = Chat(one, team)
+    asked = say(team["programmer"], "Q")
+    upstream.script("manager", silence(), silence(), asked, silence(), silence(), say(0, "Done."))
+    upstream.script("programmer", say(team["manager"], "A"))
+    asking = asyncio.create_task(ann.branch().say("Hi"))
+    for call in (1, 2, 4, 5):  # the third finishes a step
+        await upstream.arrived("manager", call)
+        lose(one)
+    await until(lambda: is_(database, "completed"))
+    assert (await only_turn(database))["attempt"] == 5
+    await leave(asking)
+
+
+async def test_a_turn_that_loses_its_processes_over_one_answer_ends_though_it_had_begun_well(
+    start_gateway: StartGateway, upstream: ScriptedUpstream, database: Database
+) -> None:
+    one = await start_gateway(lease=0.3)
+    team = await make_team(one, "programmer")
+    upstream.script("manager", say(team["programmer"], "Q"), *[silence()] * 4)
+    upstream.script("programmer", say(team["manager"], "A"))
+    asking = asyncio.create_task(Chat(one, team).say("Hi"))
+    for call in (2, 3, 4, 5):  # the first attempt finished steps, and the next three none
+        await upstream.arrived("manager", call)
+        lose(one)
+    await until(lambda: is_(database, "failed"))
+    assert "at the same place" in (await only_turn(database))["error"]
+    assert len(upstream.calls_of("manager")) == 5
     await leave(asking)
 
 

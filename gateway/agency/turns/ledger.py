@@ -199,8 +199,8 @@ class Ledger:
         return past_of(steps, delivered)
 
     async def expired(self, most: int) -> list[Row]:
-        """Open turns whose lease or whose wait has run out: (id, state, attempt,
-        whether a process was lost over it)."""
+        """Open turns whose lease or whose wait has run out: (id, state, attempts
+        since the last finished step, whether a process was lost over it)."""
         return await self._database.fetch(sql.EXPIRED, most)
 
     async def end(

@@ -176,12 +176,16 @@ RELEASE_ALL = """
     WHERE owner_node = $1 AND state = 'running' AND NOT attended AND lease_until IS NOT NULL
 """
 
-_NOBODYS = """(turn.state = 'suspended'
+# Attempts since the last that finished a step: a long turn may lose any number of processes as long
+# as it goes on between them, and one that loses them all at one place ends.
+_FRUITLESS = """(turn.attempt - coalesce(
+                     (SELECT max(step.attempt) FROM step WHERE step.turn_id = turn.id), 0))"""
+_NOBODYS = f"""(turn.state = 'suspended'
               OR (turn.state = 'running' AND turn.lease_until < now()
-                  AND (turn.attempt < $4 OR turn.owner_node IS NULL)))"""
+                  AND (turn.owner_node IS NULL OR {_FRUITLESS} < $4)))"""
 
-# $1 turn, $2 node, $3 lease, $4 attempts. A turn that nobody runs; only a lost process costs an
-# attempt.
+# $1 turn, $2 node, $3 lease, $4 fruitless attempts. A turn that nobody runs; only a lost process
+# costs an attempt.
 TAKE = f"""
     WITH raised AS (
         UPDATE conversation SET version = version + 1, updated_at = now()
@@ -218,11 +222,11 @@ RENEW = """
 """
 
 # Open turns whose time is up: suspended and waiting ones, and running ones that nobody renews.
-EXPIRED = """
-    SELECT id, state, attempt, owner_node IS NOT NULL AS lost FROM turn
+EXPIRED = f"""
+    SELECT id, state, {_FRUITLESS} AS fruitless, owner_node IS NOT NULL AS lost FROM turn
     WHERE state IN ('running', 'suspended', 'waiting') AND lease_until < now()
     ORDER BY lease_until LIMIT $1
-"""
+"""  # noqa: S608
 
 # $1 turn, $2 the error, $3 states it may be in, $4 the state it gets, $5 whether its time must be
 # up. Ends a turn from outside.

@@ -17,6 +17,7 @@ from gateway.telemetry import causes
 log = logging.getLogger(__name__)
 
 IDLE = "Nobody has answered the session for an hour."
+LOST = f"{ATTEMPTS} processes in a row were lost at the same place of it: what it does ends them."
 AT_ONCE = 100
 """Turns that one look takes up at most."""
 
@@ -53,8 +54,8 @@ class Sweeper:
             await self._give_up(turn_id, "cancelled", IDLE, state, "session_expired")
         elif self._runner.running.find(turn_id):
             return  # its renewal is late
-        elif turn["attempt"] >= ATTEMPTS and turn["lost"]:
-            await self._give_up(turn_id, "failed", "Each process that ran it was lost.", state)
+        elif turn["fruitless"] >= ATTEMPTS and turn["lost"]:
+            await self._give_up(turn_id, "failed", LOST, state)
         else:
             await self._runner.take_up(turn_id)
 
