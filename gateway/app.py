@@ -45,6 +45,7 @@ from gateway.routes.cors import Cors
 from gateway.routes.description import Description, operation_id
 from gateway.routes.entrance import Entrance
 from gateway.routes.examples import Exemplified
+from gateway.routes.viewers import viewers
 from gateway.watchdog import open_watchdog
 
 log = logging.getLogger(__name__)
@@ -182,6 +183,7 @@ def _dependencies(opened: dict[str, object]) -> dict[str, Provide]:
 
 def _openapi() -> Description:
     scheme = SecurityScheme(type="http", scheme="bearer", description="An API key, `agw_…`.")
+    pages, router = viewers()
     return Description(
         title="Agency gateway",
         version=__version__,
@@ -189,6 +191,8 @@ def _openapi() -> Description:
         security=[{"bearer": []}],
         operation_id_creator=operation_id,
         use_handler_docstrings=True,
+        render_plugins=pages,
+        openapi_router=router,
     )
 
 

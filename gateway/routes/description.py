@@ -80,7 +80,15 @@ class Description(OpenAPIConfig):
 
 @dataclass
 class Document(OpenAPI):
+    def __post_init__(self) -> None:
+        self._told: dict[str, object] | None = None
+
     def to_schema(self) -> dict[str, object]:
+        if self._told is None:
+            self._told = self._completed()
+        return self._told
+
+    def _completed(self) -> dict[str, object]:
         schemas = self.components.schemas = self.components.schemas or {}
         for path, operation in operations(self.paths or {}):
             _complete(path, operation)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -9,9 +11,11 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from gateway.auth import Scope
 from gateway.routes.errors import MAX_BODY
+from gateway.watchdog import BEAT_S
 from tests.document import Operation, check, check_body, document, operations
 from tests.running import Gateway
 
@@ -145,3 +149,19 @@ async def test_a_body_that_is_none_is_refused_as_documented(gateway: Gateway) ->
 async def test_a_body_too_large_is_refused_as_documented(gateway: Gateway, path: str) -> None:
     status, _ = await _ask(gateway.http, _named(f"post {path}"), content=b" " * (MAX_BODY + 1))
     assert status == 413
+
+
+async def test_nobody_waits_while_the_document_is_made(
+    gateway: Gateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "gateway.watchdog")
+    forms = ("openapi.json", "openapi.yaml", "openapi.yml", "swagger", "")
+    asked = [gateway.anonymous.get(f"/schema/{form}".rstrip("/")) for form in forms]
+    answers = await asyncio.gather(*asked)
+    await asyncio.sleep(2 * BEAT_S)
+    held = [str(vars(one)["stack"]) for one in caplog.records if one.name == "gateway.watchdog"]
+    assert not [stack for stack in held if re.search("openapi|yaml|description", stack)]
+    assert {one.status_code for one in answers} == {200}
+    assert answers[0].json() == document()
+    assert answers[1].text == answers[2].text
+    assert await asyncio.to_thread(yaml.safe_load, answers[1].text) == document()
