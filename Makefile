@@ -5,6 +5,7 @@
 #   make test          everything: format, lint, import directions, types, then the tests
 #   make check         the first four
 #   make conformance   other people's tests and tools, against a gateway in rehearsal (needs Node and Java)
+#   make mutants       how many faults in the pure modules the tests notice; up to an hour
 #   make bench         what it costs to go through the gateway
 #   make lock          renew requirements/*.txt after a change of requirements/*.in
 #   make clean         remove .venv and every cache; data (.gateway) stays
@@ -27,7 +28,7 @@ INSTALL = python=$$(for name in python3.11 python3.12 python3.13 python3.14 pyth
 	$$python -X utf8 requirements/install.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test check conformance bench lock clean
+.PHONY: help install serve test check conformance mutants bench lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -49,6 +50,9 @@ check: $(DEV)
 conformance: $(DEV)
 	$(BIN)/python -m tests.conformance.run
 
+mutants: $(DEV)
+	$(BIN)/python -m tests.mutants $(MUTANTS)
+
 bench: $(DEV)
 	$(BIN)/python -m bench
 	$(BIN)/python -m bench.streams
@@ -60,6 +64,7 @@ lock: $(DEV)
 	$(UV_COMPILE) requirements/runtime.in -o requirements/runtime.txt
 	$(UV_COMPILE) requirements/dev.in -o requirements/dev.txt
 	$(UV_COMPILE) requirements/conformance.in -o requirements/conformance.txt
+	$(UV_COMPILE) requirements/mutants.in -o requirements/mutants.txt
 
 clean:
 	rm -rf .venv .venv.lock build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .pytest_cache \

@@ -26,6 +26,9 @@ for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
 hypothesis.settings.register_profile(
     "suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
+hypothesis.settings.register_profile(
+    "mutants", hypothesis.settings.get_profile("suite"), max_examples=20, derandomize=True
+)
 hypothesis.settings.load_profile("suite")
 
 

@@ -45,6 +45,17 @@ def test_the_stop_sequence_that_is_complete_first_counts() -> None:
     assert released(["x", "a", "b", "c"], stop=["abc", "b"]) == ("xa", "stop")
 
 
+def test_what_was_held_back_is_let_go_once() -> None:
+    release = Release(Ask(model="m", stop=("END",)))
+    assert [release.feed("x E"), release.close(), release.close()] == ["x ", "E", ""]
+    release = Release(Ask(model="m", stop=("END",)))
+    assert [release.feed("x E"), release.feed("ND"), release.close()] == ["x ", "", ""]
+
+
+def test_what_has_gone_out_takes_up_room() -> None:
+    assert released(["abc", "def", "ghi"], max_tokens=1) == ("abcd", "length")
+
+
 def test_after_its_end_nothing_more_goes_out() -> None:
     assert released(["a|", "b", "|c"], stop=["|"]) == ("a", "stop")
 

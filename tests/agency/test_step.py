@@ -9,101 +9,36 @@ from dataclasses import dataclass, field, replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.agency.speech.envelope import Envelope, Malformed, Said
-from gateway.agency.teams.team import Limits
+from gateway.agency.speech.envelope import Envelope, Said
 from gateway.agency.turns.step import (
     ANSWER_NOW,
     EMPTY,
     NOBODY,
     RETURNS,
+    SPEECHLESS,
+    UNDELIVERABLE,
     Answer,
     Deliver,
     Delivery,
     Event,
     GiveUp,
-    Verdict,
+    Question,
     Work,
 )
+from tests.agency.scene import (
+    BROKEN,
+    DESIGNER,
+    LIBRARY,
+    MANAGER,
+    PROGRAMMER,
+    TESTER,
+    Scene,
+    prose,
+    scene,
+    team,
+)
 
-MANAGER, PROGRAMMER, TESTER, DESIGNER = 1, 2, 3, 4
-LIBRARY = -1
-NAMES = {1: "#1 (manager)", 2: "#2 (programmer)", 3: "#3 (tester)", 4: "#4 (designer)"}
-BROKEN = Malformed('Envelope 1 has no "context".')
-
-
-def prose(text: str) -> Malformed:
-    return Malformed("It is no JSON.", text)
-
-
-@dataclass
-class Scene:
-    """A turn that is played by hand: each call of `says` is one step of one agent."""
-
-    work: Work
-    version: int = 1
-    events: list[Event] = field(default_factory=list)
-    reads: dict[int, int] = field(default_factory=dict)
-
-    def write(self, event: Event) -> None:
-        self.events.append(event)
-        self.version = event.version
-        self.work.apply(event)
-
-    def call(self, *agents: int) -> None:
-        """They are called now: what comes later they have not read."""
-        for agent in agents:
-            self.reads[agent] = self.version
-
-    def hears(self, agent: int, said: Said, raw: str = "") -> Verdict:
-        """What the agent's answer means; nothing is written."""
-        read = self.reads.pop(agent, self.version)
-        self.reads[agent] = read
-        return self.work.judge(agent, said, raw, read=read)
-
-    def answers(self, agent: int, said: Said, raw: str = "") -> Verdict:
-        """The same, and it is written if the turn goes on."""
-        verdict = self.hears(agent, said, raw)
-        read = self.reads.pop(agent)
-        if isinstance(verdict, Deliver):
-            self.write(Event(self.version + 1, verdict.deliveries, agent, read))
-        return verdict
-
-    def says(self, agent: int, *envelopes: tuple[int, str]) -> Verdict:
-        return self.answers(agent, tuple(Envelope(to, text) for to, text in envelopes))
-
-    def fails(self, agent: int, why: str) -> tuple[Delivery, ...]:
-        told = self.work.unreachable(agent, why)
-        read = self.reads.pop(agent, self.version)
-        self.write(Event(self.version + 1, told, agent, read, failed=True))
-        return told
-
-    def finds(self, text: str) -> None:
-        """The library answers the first that asks it."""
-        asker = self.work.queries()[0].asker
-        self.write(Event(self.version + 1, (Delivery(LIBRARY, asker, text),)))
-
-    def note(self, text: str) -> None:
-        self.write(Event(self.version + 1, (Delivery(-2, MANAGER, text),)))
-
-    def close(self) -> None:
-        self.write(Event(self.version + 1, (self.work.closing_note("Enough."),)))
-
-    @property
-    def ready(self) -> list[int]:
-        return sorted(self.work.ready())
-
-
-def scene(*agents: int, readers: Sequence[int] = (), **limits: int) -> Scene:
-    """A team of these beside the manager, which has just heard the end user."""
-    names = {agent: NAMES[agent] for agent in (MANAGER, *agents)}
-    played = Scene(Work(MANAGER, names, Limits(**limits), frozenset(readers)))
-    played.write(Event(2, (Delivery(0, MANAGER, "Build it"),)))
-    return played
-
-
-def team(**limits: int) -> Scene:
-    return scene(PROGRAMMER, TESTER, DESIGNER, **limits)
-
+UNFIT = GiveUp("The manager's answer is not in the format that 'response_format' asks for.")
 
 # An answer without words
 
@@ -311,9 +246,12 @@ def test_a_manager_that_keeps_writing_to_nobody_must_answer_now() -> None:
         said = played.says(MANAGER, (99, "Hello?"))
         assert isinstance(said, Deliver)
         assert "was not delivered" in said.deliveries[0].text
-    played.says(MANAGER, (99, "Hello?"))
+    said = played.says(MANAGER, (99, "Hello?"))
+    assert said == Deliver((Delivery(-2, MANAGER, f"{ANSWER_NOW} {UNDELIVERABLE}"),))
     assert played.work.allowed(MANAGER) == (0,)
-    assert isinstance(played.says(MANAGER, (99, "Hello?")), GiveUp)
+    assert played.says(MANAGER, (99, "Hello?")) == GiveUp(
+        "The team reached a limit, and the manager still gave no answer."
+    )
 
 
 # What is no envelope
@@ -342,9 +280,8 @@ def test_a_broken_envelope_is_never_taken_for_prose() -> None:
     for _ in range(RETURNS):
         played.answers(MANAGER, BROKEN, '{"to": 143}')
     told = played.answers(MANAGER, BROKEN, '{"to": 143}')
-    assert isinstance(told, Deliver)
-    assert told.deliveries[0].text.startswith(ANSWER_NOW)
-    assert isinstance(played.answers(MANAGER, BROKEN, '{"to": 143}'), GiveUp)
+    assert told == Deliver((Delivery(-2, MANAGER, f"{ANSWER_NOW} {UNDELIVERABLE}"),))
+    assert played.answers(MANAGER, BROKEN, '{"to": 143}') == GiveUp(SPEECHLESS)
 
 
 def test_an_envelope_in_between_starts_the_count_again() -> None:
@@ -353,7 +290,44 @@ def test_an_envelope_in_between_starts_the_count_again() -> None:
         played.answers(MANAGER, prose("Hi!"))
     played.says(MANAGER, (PROGRAMMER, "Code?"))
     played.says(PROGRAMMER, (MANAGER, "Coded."))
-    assert isinstance(played.answers(MANAGER, prose("Hi!")), Deliver)
+    for _ in range(RETURNS):
+        assert isinstance(played.answers(MANAGER, prose("Hi!")), Deliver)
+    assert isinstance(played.answers(MANAGER, prose("Hi!")), Answer)
+
+
+def test_what_others_are_told_of_a_failure_is_not_counted_as_sent_back() -> None:
+    played = team()
+    for _ in range(RETURNS):
+        played.says(MANAGER, (PROGRAMMER, "Code?"))
+        played.fails(PROGRAMMER, "It is down.")
+    played.says(MANAGER, (PROGRAMMER, "Code, please?"))
+    said = played.answers(PROGRAMMER, BROKEN)
+    assert isinstance(said, Deliver)
+    assert said.deliveries[0].recipient == PROGRAMMER
+
+
+def test_an_empty_answer_is_taken_from_a_manager_that_was_sent_back_too_often() -> None:
+    played = team()
+    for _ in range(RETURNS):
+        played.answers(MANAGER, BROKEN)
+    assert played.says(MANAGER, (0, "")) == Answer("")
+
+
+def test_who_was_asked_nothing_is_heard_by_the_manager() -> None:
+    played = team()
+    for _ in range(RETURNS):
+        played.answers(PROGRAMMER, prose("Well."))
+    assert played.answers(PROGRAMMER, prose("Well."), "Well.") == Deliver(
+        (Delivery(PROGRAMMER, MANAGER, "Well."),)
+    )
+
+
+def test_several_unknown_addresses_are_named_together() -> None:
+    said = team().says(MANAGER, (99, "Hello?"), (98, "Hello?"))
+    assert isinstance(said, Deliver)
+    assert [d.text for d in said.deliveries] == [
+        "Your message to 98, 99 was not delivered. You can write to: 0, 2, 3, 4."
+    ]
 
 
 def test_the_prose_of_another_agent_goes_to_who_asked_it() -> None:
@@ -388,9 +362,19 @@ def test_an_answer_in_the_wrong_format_goes_back_three_times_and_then_fails() ->
     played = team()
     for _ in range(RETURNS):
         verdict = played.work.unfit(MANAGER, "No JSON.", read=played.version)
-        assert isinstance(verdict, Deliver)
+        assert verdict == Deliver(
+            (Delivery(-2, MANAGER, "Your answer was not delivered. No JSON."),)
+        )
         played.write(Event(played.version + 1, verdict.deliveries, MANAGER, played.version))
-    assert isinstance(played.work.unfit(MANAGER, "No JSON.", read=played.version), GiveUp)
+    assert played.work.unfit(MANAGER, "No JSON.", read=played.version) == UNFIT
+
+
+def test_an_answer_in_the_wrong_format_is_not_sent_back_at_the_end() -> None:
+    played = team()
+    before = played.version
+    played.close()
+    assert isinstance(played.work.unfit(MANAGER, "No JSON.", read=before), Deliver)
+    assert played.work.unfit(MANAGER, "No JSON.", read=played.version) == UNFIT
 
 
 # Failures
@@ -411,6 +395,8 @@ def test_a_failure_of_one_of_several_lets_the_others_go_on() -> None:
     played.call(PROGRAMMER, TESTER)
     played.fails(PROGRAMMER, "It is down.")
     assert played.work.ready(busy={TESTER}) == []
+    assert played.work.question(MANAGER, PROGRAMMER) is None
+    assert played.work.question(MANAGER, TESTER) == Question(MANAGER, TESTER, "Tests?")
     played.says(TESTER, (MANAGER, "Tested."))
     assert played.ready == [MANAGER]
 
@@ -435,7 +421,8 @@ def test_two_agents_that_thank_each_other_for_ever_are_stopped() -> None:
         played.says(PROGRAMMER, (MANAGER, "Thank you!"))
     said = played.says(MANAGER, (PROGRAMMER, "Thanks!"))
     assert isinstance(said, Deliver)
-    assert [d.sender for d in said.deliveries] == [-2]
+    enough = f"{ANSWER_NOW} The same was said too often."
+    assert said == Deliver((Delivery(-2, MANAGER, enough),))
     assert played.work.allowed(MANAGER) == (0,)
     assert played.ready == [MANAGER]
 
@@ -453,6 +440,7 @@ def test_at_the_end_only_the_manager_is_called_and_only_the_end_user_may_be_addr
     played.says(MANAGER, (PROGRAMMER, "Code?"), (TESTER, "Tests?"))
     played.close()
     assert played.ready == [MANAGER]
+    assert played.work.ready(busy={MANAGER}) == []
     assert played.work.allowed(MANAGER) == (0,)
     assert played.work.exhausted(calls=999, tokens=0, seconds=999) is None
     assert played.hears(MANAGER, (Envelope(0, "That much."),)) == Answer("That much.")
@@ -487,6 +475,10 @@ def test_who_asks_the_library_waits_for_it_and_is_called_no_sooner() -> None:
     assert (played.ready, queries(played)) == ([], [(MANAGER, "bread")])
     played.finds("Rye.")
     assert (played.ready, queries(played), played.work.searches) == ([MANAGER], [], 1)
+    played.says(MANAGER, (LIBRARY, "cake"))
+    assert played.work.searches == 1
+    played.finds("Plum.")
+    assert (played.work.searches, played.work.steps) == (2, 2)
 
 
 def test_one_that_asks_several_things_is_answered_in_the_order_of_asking() -> None:

@@ -2,7 +2,17 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.conversation.rights import Right, Standing, may, may_edit, may_lead, may_remove, sees
+from gateway.conversation.rights import (
+    Right,
+    Standing,
+    demand,
+    may,
+    may_edit,
+    may_lead,
+    may_remove,
+    sees,
+)
+from gateway.errors import Forbidden
 from tests.rooms.asking import Caller
 
 OWNER = Standing("ann", owns=True)
@@ -41,6 +51,14 @@ def test_ones_own_messages_are_ones_own() -> None:
 def test_only_the_owner_leads() -> None:
     everything = Standing("bob", joined=True, rights=frozenset(Right))
     assert [may_lead(one) for one in (OWNER, everything)] == [True, False]
+
+
+def test_what_is_demanded_and_not_allowed_is_forbidden() -> None:
+    demand(allowed=True, what="write")
+    with pytest.raises(Forbidden) as refused:
+        demand(allowed=False, what="write")
+    assert str(refused.value) == "You may not write in this conversation."
+    assert refused.value.code == "right_missing"
 
 
 async def test_who_was_invited_sees_nothing_until_joining(ann: Caller, bob: Caller) -> None:

@@ -35,7 +35,6 @@ class Release:
             return ""
         new, text = text, self._held + text
         if (end := self._end(text)) is not None:
-            self._held = ""
             self.finish_reason = "stop"
             return self._fitting(text[:end])
         keep = max((one.feed(new) for one in self._beginnings), default=0)
