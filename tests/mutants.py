@@ -36,8 +36,6 @@ EQUIVALENT = {
     "self._newest.get(agent, 1)": "the same",
     "repeated = None": "it is asked for its truth alone",
     "self._may_return(agent, last=None)": "the same, where `last` is False",
-    "default=1) + 1": "what is held is never as long as a stop sequence: that one has been found",
-    "default=2) - 1": "without a stop sequence nothing is held",
 }
 """Changes that change nothing, by a piece of the changed line, and why. They count as survivors."""
 
