@@ -13,8 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-KEY = "My API Key"
-"""What the openai package's tests send."""
+KEY = "agw_conformance"
 MODEL = "gpt-6-astra"
 EMBEDDINGS = "text-embedding-3-small"
 """What they ask for."""
