@@ -74,7 +74,7 @@ MALFORMED = {
     "no JSON": b"{'a': 1}",
     "cut off": b'{"owner": {"type"',
     "not UTF-8": b'{"idempotency_key": "\xff\xfe"}',
-    "a byte order mark": b"\xef\xbb\xbf{}",
+    "two byte order marks": b"\xef\xbb\xbf\xef\xbb\xbf{}",
     "a NUL in a text": b'{"idempotency_key": "a\x00b"}',
     "half a character": b'{"idempotency_key": "\\ud800"}',
     "deep": b'{"a":' * 1000 + b"1" + b"}" * 1000,

@@ -122,8 +122,7 @@ async def test_a_failed_turn_does_not_hold_the_next_one_back(
     assert prompts(upstream)[-1] == [
         ("user", "one"),
         ("assistant", "A"),
-        ("user", "two"),
-        ("user", "three"),
+        ("user", "two\n\nthree"),
     ]
 
 
