@@ -17,24 +17,39 @@ TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """These turn the direction of all that follows, and so make one name look like another."""
 
 
+BLANK = {"Cf", "Zs"}
+"""Categories of what may stand in a name, but makes none by itself: formats, and spaces."""
+FILLERS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
+"""Letters by their category, and blank."""
+
+
 def is_line(text: str) -> bool:
-    return all(unicodedata.category(one) not in UNSEEN and one not in TURNING for one in text)
+    """True for no text at all, and for one line in which something can be seen."""
+    if any(unicodedata.category(one) in UNSEEN or one in TURNING for one in text):
+        return False
+    return not text or _shows(text)
+
+
+def _shows(text: str) -> bool:
+    return any(unicodedata.category(one) not in BLANK and one not in FILLERS for one in text)
 
 
 def line(text: str, param: str) -> str:
     """`text` itself. Raises InvalidRequest, which names the parameter."""
     if not is_line(text):
         raise InvalidRequest(
-            f"{param} is one line, without control characters and marks that turn the text.",
+            f"{param} is one line in which something can be seen, without control characters and "
+            "marks that turn the text.",
             param=param,
         )
     return text
 
 
 def visible(text: str) -> str:
-    """What can be seen of it, for names that are not worth a refusal."""
-    return "".join(
+    """What can be seen of it, for names that are not worth a refusal. Empty if nothing can."""
+    seen = "".join(
         one
         for one in text
         if unicodedata.category(one) not in UNSEEN and one not in TURNING and one not in MARKS
     ).strip()
+    return seen if _shows(seen) else ""

@@ -22,7 +22,7 @@ from gateway.agency.plain.request import PlainRequest, read_plain
 from gateway.errors import InvalidRequest
 from gateway.routes.chat_wire import ChatCompletionRequest
 from gateway.routes.completion import StreamedOperation
-from gateway.routes.errors import JSON, field_of
+from gateway.routes.errors import JSON, field_of, unreadable
 
 
 class _Named(msgspec.Struct):
@@ -50,6 +50,7 @@ def read_chat(raw: bytes) -> ChatCompletionRequest:
 def read_plain_model(raw: bytes) -> PlainRequest:
     """Raises InvalidRequest."""
     with _refusing():
+        raw.decode()  # msgspec passes over what it does not keep
         return read_plain(raw)
 
 
@@ -63,7 +64,9 @@ def _refusing() -> Iterator[None]:
         message = f"{path}: {told}" if path else told
         raise InvalidRequest(message, param=field_of(told, path)) from None
     except msgspec.DecodeError as error:
-        raise InvalidRequest(f"The request can't be read: {error}.") from None
+        raise InvalidRequest(unreadable(str(error))) from None
+    except UnicodeDecodeError:
+        raise InvalidRequest(unreadable("it is not UTF-8")) from None
 
 
 @dataclass

@@ -183,7 +183,9 @@ def _refuse(body: ChatCompletionRequest, raw: bytes) -> None:
 def _demands_a_call(choice: object) -> bool:
     """True for a `tool_choice` or `function_call` that no answer in words can meet."""
     match choice:
-        case None | "auto" | "none":
+        case None | "auto" | "none" | {"type": "auto" | "none"}:
+            return False
+        case {"type": "allowed_tools", "mode": "auto"}:  # as the Responses API writes it
             return False
         case {"type": "allowed_tools", "allowed_tools": {"mode": "auto"}}:
             return False

@@ -11,7 +11,6 @@ from typing import Annotated, Literal, cast
 import msgspec
 from msgspec import Meta
 
-from gateway.agency.model import Json
 from gateway.agency.speech import parts as own
 from gateway.agency.turns.request import Dialogue, Public
 from gateway.errors import InvalidRequest
@@ -172,8 +171,7 @@ def _check(role: str, parts: Sequence[own.Part]) -> None:
             code="unsupported_content",
         )
     for part in parts:
-        if part["type"] == "file":
-            _check_file(part.get("file"))
+        _check_shown(part)
 
 
 def _kind(part: own.Part) -> str:
@@ -181,18 +179,31 @@ def _kind(part: own.Part) -> str:
     return f"type {kind[:64]!r}" if isinstance(kind, str) else "no type"
 
 
-def _check_file(file: Json) -> None:
-    given = file if isinstance(file, Mapping) else {}
-    texts = [isinstance(given.get(name), str) for name in ("file_id", "file_data")]
-    if sum(texts) != 1:
-        raise InvalidRequest(
-            "A file part holds under 'file' either a 'file_id' or its 'file_data'.",
-            param="messages",
-        )
+def _check_shown(part: own.Part) -> None:
+    """Raises InvalidRequest if a part that is no words lacks what it is there for."""
+    match part:
+        case {"type": "image_url"} if not _holds(part, "image_url", "url"):
+            wants = "An image_url part holds its address under 'image_url', as 'url'."
+        case {"type": "input_audio"} if not _holds(part, "input_audio", "data"):
+            wants = "An input_audio part holds its sounds under 'input_audio', as 'data'."
+        case {"type": "file"} if _holds(part, "file", "file_id") == _holds(
+            part, "file", "file_data"
+        ):
+            wants = "A file part holds under 'file' either a 'file_id' or its 'file_data'."
+        case _:
+            return
+    raise InvalidRequest(wants, param="messages")
+
+
+def _holds(part: own.Part, name: str, text: str) -> bool:
+    shown = part.get(name)
+    return isinstance(shown, Mapping) and isinstance(shown.get(text), str)
 
 
 def _text(part: own.Part) -> str:
-    text = part.get("text", part.get("refusal"))
+    """Of a part of words, which holds them under the name of its type."""
+    kind = str(part["type"])
+    text = part.get(kind)
     if not isinstance(text, str):
-        raise InvalidRequest("A text part holds its text under 'text'.", param="messages")
+        raise InvalidRequest(f"A {kind} part holds its text under {kind!r}.", param="messages")
     return text

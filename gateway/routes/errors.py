@@ -157,9 +157,18 @@ def _of_litestar(error: HTTPException) -> Problem:
     if isinstance(error, ValidationException):
         message, param = _first_violation(error)
     elif status == 400:
-        message = f"The request can't be read: {error.detail.removeprefix('400: ')}"
+        message = unreadable(error.detail.removeprefix("400: "))
     allow = {"allow": error.headers["allow"]} if error.headers and "allow" in error.headers else {}
     return Problem(status, message, "invalid_request_error", param, _CODES.get(status), allow)
+
+
+def unreadable(told: str) -> str:
+    """What msgspec says of a body that is no JSON, as a sentence. It calls half of a surrogate
+    pair truncated, too."""
+    told = told.removesuffix(".")
+    if told.endswith("Input data was truncated"):
+        told = "it ends too early, or a text in it holds half of a character (a lone surrogate)"
+    return f"The request can't be read: {told}."
 
 
 def _of_body(error: HTTPException) -> Problem | None:

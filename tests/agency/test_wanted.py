@@ -140,6 +140,13 @@ async def test_a_schema_that_can_never_be_checked_is_refused(
     assert len(why) < MAX_TOLD
 
 
+async def test_a_reference_to_elsewhere_is_told_in_one_sentence(asking: Asking) -> None:
+    why = await asking.unusable({"$ref": "https://example.com/schema.json"})
+    assert why == (
+        "There is nothing at 'https://example.com/schema.json': a schema can only refer to itself."
+    )
+
+
 async def test_properties_may_have_the_names_of_keywords(asking: Asking) -> None:
     names: dict[str, Json] = {
         name: {"type": "integer"}

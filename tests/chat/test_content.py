@@ -159,7 +159,10 @@ async def test_a_call_of_a_tool_can_not_be_demanded(gateway: Gateway, demand: An
     assert refused.value.param == next(iter(demand))
 
 
-@pytest.mark.parametrize("choice", ["auto", "none"])
+@pytest.mark.parametrize(
+    "choice",
+    ["auto", "none", {"type": "auto"}, {"type": "none"}, {"type": "allowed_tools", "mode": "auto"}],
+)
 async def test_a_call_of_a_tool_may_be_left_to_the_team(
     gateway: Gateway, upstream: ScriptedUpstream, choice: Any
 ) -> None:

@@ -162,6 +162,8 @@ async def test_a_model_that_was_not_offered_is_not_slipped_in(
         (b'{"messages": []}', "model"),
         (b'{"model": 5}', "model"),
         (b'{"model": "gpt-plain", "messages": \xff}', None),
+        (b'{"model": "gpt-plain", "messages": [{"role": "user", "content": "\xff"}]}', None),
+        (b'{"model": "gpt-plain", "user": "\\ud800"}', None),
         (b'{"model": "gpt-plain", "x": ' + b"[" * 20_000 + b"]" * 20_000 + b"}", None),
     ],
 )
@@ -172,6 +174,14 @@ async def test_what_is_no_request_is_refused(
     refused(answer, 400)
     assert answer.json()["error"]["param"] == param
     assert not upstream.calls
+
+
+async def test_half_a_character_is_called_so(gateway: Gateway) -> None:
+    for model in ("gpt-plain", "agency/1"):
+        body = b'{"model": "%s", "messages": [{"role": "user", "content": "\\ud83d"}]}'
+        answer = await gateway.http.post("/v1/chat/completions", content=body % model.encode())
+        refused(answer, 400)
+        assert "half of a character" in answer.json()["error"]["message"]
 
 
 async def test_a_key_needs_the_scope_chat_and_its_life(

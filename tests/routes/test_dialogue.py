@@ -164,6 +164,11 @@ def test_parts_that_nobody_would_hear_are_refused_by_name(message: Any, named: l
     "message",
     [
         user([{"type": "text"}]),
+        user([{"type": "text", "refusal": "No."}]),
+        user([{"type": "image_url"}]),
+        user([{"type": "image_url", "image_url": "https://example.com/a.png"}]),
+        user([{"type": "image_url", "image_url": {"detail": "low"}}]),
+        user([{"type": "input_audio", "input_audio": {"format": "wav"}}]),
         user([{"type": "file", "file": {}}]),
         user([{"type": "file"}]),
         user([{"type": "file", "file": {"file_id": "file_1", "file_data": "data:,"}}]),

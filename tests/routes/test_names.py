@@ -14,6 +14,7 @@ from tests.running import Gateway
 from tests.team import make_team
 
 BAD = ["a\nb", "a\rb", "a\tb", "a\x1b[31mb", "a\x7fb", "a\x85b", "a\u2028b", "a\u2029b", "a\u202eb"]
+BLANK = ["  ", "\u200f", "\u200b", "\u2060", "\ufeff", "\u3164", "\u2800 \u00a0"]
 GOOD = ["Bücher & Brot", "👩‍💻 Team", "עברית\u200f (2)", "日本語", "a" * 64]
 
 Body = dict[str, Any]
@@ -105,7 +106,7 @@ async def test_a_download_is_saved_and_never_shown(gateway: Gateway) -> None:
 def test_a_line_is_taken_as_it_is() -> None:
     for name in GOOD:
         assert line(name, "title") == name
-    for name in BAD:
+    for name in (*BAD, *BLANK):
         with pytest.raises(InvalidRequest) as refused:
             line(name, "title")
         assert refused.value.param == "title"
@@ -114,3 +115,9 @@ def test_a_line_is_taken_as_it_is() -> None:
 def test_a_model_s_title_loses_what_cannot_be_seen() -> None:
     assert fitting("A\x1b[1m bakery\u202e\nand more") == "A[1m bakery"
     assert visible(" a\u200fb\x00 ") == "ab"
+
+
+@pytest.mark.parametrize("name", BLANK)
+def test_a_name_in_which_nothing_can_be_seen_is_none(name: str) -> None:
+    assert visible(name) == ""
+    assert visible(f"a{name}") == visible(f"a{name}").strip() != ""

@@ -27,6 +27,7 @@ MAX_CHOICES = {"enum": 1_000, "type": 7}
 MAX_TOLD = 500
 """Characters of a violation that are told to the model."""
 DRAFTS = ("draft-04", "draft-06", "draft-07", "draft/2019-09", "draft/2020-12")
+NOTHING = "There is nothing at"
 INTRICATE = "Your context, or the wanted JSON schema, is too intricate to be checked."
 
 
@@ -57,7 +58,8 @@ def unusable(schema: bytes) -> str | None:
     try:
         _validator(schema)
     except ValueError as error:  # not valid itself, or it refers to what is not in it
-        return _short(getattr(error, "message", str(error)))
+        told = str(getattr(error, "message", error))
+        return _short(told[max(0, told.find(NOTHING)) :])
     return None
 
 
@@ -98,7 +100,7 @@ def _validator(schema: bytes) -> jsonschema_rs.Validator:
 
 
 def _refuse(address: str) -> NoReturn:
-    raise ValueError(f"There is nothing at {address!r}: a schema can only refer to itself.")
+    raise ValueError(f"{NOTHING} {address!r}: a schema can only refer to itself.")
 
 
 def _path(steps: list[str | int]) -> str:
