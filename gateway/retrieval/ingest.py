@@ -29,7 +29,12 @@ from gateway.telemetry import causes
 log = logging.getLogger(__name__)
 
 AT_ONCE = 2
-"""Documents of a process: while one waits for Postgres the other is embedded."""
+"""Documents that a process works on: while one waits for Postgres the other is embedded."""
+BEGUN = 6
+"""Documents that a process has begun, those included whose place another owner's has. Each holds
+its text, of at most `parsing.MOST_TEXT` characters."""
+SHARE = 20 * MOST
+"""Passages after which a document gives its place up, if another owner's waits."""
 ATTEMPTS = 6
 PAUSE_S = 2.0
 """Doubles with each attempt."""
@@ -40,7 +45,7 @@ IDLE_S = 1.0
 RENEWALS = 3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Job:
     """A document that is ours, as long as its row has this fence."""
 
@@ -98,8 +103,11 @@ class Ingest:
         self._index = found
         self._lease = lease
         self._wrote = wrote
+        self._begun = asyncio.Semaphore(BEGUN)
         self._places = asyncio.Semaphore(AT_ONCE)
         self._running: dict[asyncio.Task[None], Job] = {}
+        self._standing_by: set[Job] = set()
+        """Those of them that have given their place up for a while."""
         self._to_do = asyncio.Event()
         self._to_sweep = asyncio.Event()
 
@@ -111,11 +119,13 @@ class Ingest:
     async def serve(self) -> None:
         """Take up one document after the other, for ever."""
         while True:
+            await self._begun.acquire()
             await self._places.acquire()
             self._to_do.clear()
             job = await self._claimed()
             if job is None:
                 self._places.release()
+                self._begun.release()
                 await _rest(self._to_do)
                 continue
             task = asyncio.create_task(self._attend(job), name="index a document")
@@ -138,8 +148,12 @@ class Ingest:
             await self._put_back(job, 0.0, uncounted=1)
 
     def _left(self, task: asyncio.Task[None]) -> None:
-        del self._running[task]
-        self._places.release()
+        job = self._running.pop(task)
+        if job in self._standing_by:  # it was cancelled without a place
+            self._standing_by.discard(job)
+        else:
+            self._places.release()
+        self._begun.release()
 
     async def _claimed(self) -> Job | None:
         if self._index.taken():
@@ -191,8 +205,19 @@ class Ingest:
         if not chunks:
             raise InvalidRequest("There is no text in it.")
         for first in range(0, len(chunks), MOST):
+            if first and first % SHARE == 0:
+                await self._take_turns(job)
             await self._put(job, len(chunks), first, chunks[first : first + MOST])
         await self._mine(sql_queue.FINISH, job)
+
+    async def _take_turns(self, job: Job) -> None:
+        """Let another owner's document go on, or begin, before this one does."""
+        if await self._database.fetchrow(sql_queue.OTHERS, job.collection_id) is None:
+            return
+        self._standing_by.add(job)
+        self._places.release()
+        await self._places.acquire()
+        self._standing_by.discard(job)
 
     async def _put(self, job: Job, total: int, first: int, chunks: Sequence[Chunk]) -> None:
         """Chroma first: a vector without its passage is passed over, the reverse is not found."""

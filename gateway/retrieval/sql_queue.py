@@ -121,6 +121,14 @@ PUT_BACK = f"""
     WHERE {_MINE}
 """  # noqa: S608
 
+# $1 collection. A row if a document of another owner waits, or is under way.
+OTHERS = """
+    SELECT FROM document d JOIN collection o ON o.id = d.collection_id
+    WHERE d.state IN ('pending', 'indexing') AND d.deleted_at IS NULL AND o.deleted_at IS NULL
+      AND o.owner <> (SELECT owner FROM collection WHERE id = $1)
+    LIMIT 1
+"""
+
 # $1 documents, $2 their fences, $3 lease in seconds.
 RENEW = """
     UPDATE document d SET lease_until = now() + $3 * interval '1 second'

@@ -36,6 +36,22 @@ class Queue:
         uploads = [self._upload(owner) for _ in range(count)]
         await asyncio.gather(*(self.shelves.add(owner, collection, one) for one in uploads))
 
+    async def put(self, owner: str, content: bytes) -> None:
+        if not (await self.shelves.page(owner, limit=1)).items:
+            await self.shelves.create(owner, "books")
+        await self.shelves.add(owner, "books", Upload(content, Kind.TEXT, None, {}))
+
+    async def states(self, owner: str, state: str) -> list[object]:
+        """The owner's documents that are in this state."""
+        return list(
+            await self.database.fetch(
+                "SELECT d.id FROM document d JOIN collection c ON c.id = d.collection_id "
+                "WHERE c.owner = $1 AND d.state = $2",
+                owner,
+                state,
+            )
+        )
+
     def _upload(self, owner: str) -> Upload:
         self._count[owner] += 1
         return Upload(f"{owner} {self._count[owner]}".encode(), Kind.TEXT, None, {})
@@ -73,6 +89,33 @@ async def test_a_flood_does_not_keep_others_waiting(queue: Queue, tmp_path: Path
     )
     owners = [row["owner"] for row in rows]
     assert owners.index("bob") < 6, owners
+
+
+async def test_a_large_document_gives_way_to_another_owners(queue: Queue, tmp_path: Path) -> None:
+    """Two of ann's have both places of the process, and bob's two words come after them."""
+    line = "A baker sells bread, rolls and a cake to whoever comes in before noon. "
+    for number in range(2):
+        await queue.put("ann", f"{number} {line * 60_000}".encode())
+    index = Index(None, tmp_path / "chroma")
+    async with open_ingest(queue.database, Embedders(WordLlama()), index, lease=15):
+        async with asyncio.timeout(WITHIN):
+            while len(await queue.states("ann", "indexing")) < 2:
+                await asyncio.sleep(0.02)
+        await queue.put("bob", b"Two words")
+        async with asyncio.timeout(WITHIN):
+            while not await queue.states("bob", "ready"):
+                await asyncio.sleep(0.02)
+        assert await queue.states("ann", "ready") == []
+        async with asyncio.timeout(60):
+            while len(await queue.states("ann", "ready")) < 2:
+                await asyncio.sleep(0.1)
+    await index.close()
+    rows = await queue.database.fetch(
+        """SELECT d.passages, d.indexed, d.attempt, count(p.ordinal) AS kept
+           FROM document d JOIN passage p ON p.document_id = d.id GROUP BY d.id"""
+    )
+    assert all(row["passages"] == row["indexed"] == row["kept"] for row in rows), rows
+    assert [row["attempt"] for row in rows] == [1, 1, 1], "giving way costs no attempt"
 
 
 async def test_owners_take_turns(queue: Queue) -> None:
