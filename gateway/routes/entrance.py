@@ -7,6 +7,7 @@ import logging
 import re
 import time
 from collections.abc import Iterable
+from http import HTTPStatus
 
 import uuid_utils
 from litestar import Litestar
@@ -145,6 +146,9 @@ class _Passage:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message["headers"] = [*message["headers"], *self.added]
+            if self.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and self.sending:
+                # Caddy ends the connection of a client that still sends when the answer comes.
+                await self.body.discard()
         try:
             await self._send(message)
         except asyncio.CancelledError:

@@ -156,11 +156,12 @@ async def test_it_answers_all_who_had_asked_it_and_the_later_ones_later(
     await releasing
     first, second = elsewhere.of("POST")
     assert first.body["messages"] == [system("Be brief."), user("One?")]
-    assert second.body["messages"] == [
-        system("Be brief."),
-        user("One?"),
+    told, *rest = second.body["messages"]
+    assert told["content"].startswith("Be brief.\n\nSeveral speak with you.")
+    assert rest == [
+        user(_by(manager, "One?")),
         {"role": "assistant", "content": "First."},
-        user("Three?"),
+        user(_by(clerk, "Three?")),
     ]
     assert await talk(database, clerk) == [
         ("user", manager, clerk, "Two?"),
@@ -168,6 +169,11 @@ async def test_it_answers_all_who_had_asked_it_and_the_later_ones_later(
         ("user", expert, clerk, "Second."),
         ("assistant", clerk, manager, "Two."),
     ]
+
+
+def _by(agent: int, words: str) -> str:
+    """As it is told where more than one speaks."""
+    return f'{{"by":{{"kind":"agent","identifier":"{agent}"}},"context":"{words}"}}'
 
 
 async def _heard(database: Database, agent: int, count: int) -> bool:
