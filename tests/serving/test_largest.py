@@ -143,7 +143,7 @@ LARGEST: dict[str, tuple[str, Callable[[], bytes]]] = {
         ),
     ),
     "logit_bias": (CHAT, lambda: chat(logit_bias=dict.fromkeys(map(str, range(1_000)), 1))),
-    "metadata": (CHAT, lambda: chat(metadata=dict.fromkeys(map(str, range(16)), "m" * 1_000_000))),
+    "metadata": (CHAT, lambda: chat(metadata=dict.fromkeys(map(str, range(16)), "m" * 512))),
     "a session": (SESSION, lambda: json.dumps({"messages": TALK}).encode()),
     "an agency": ("/api/agencies", agency),
     "embeddings": ("/v1/embeddings", lambda: embeddings(["a " * 240] * 2_048)),

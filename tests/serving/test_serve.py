@@ -231,11 +231,11 @@ def test_a_gateway_that_was_killed_is_not_in_the_way_of_the_next(
 def test_the_operators_root_key_is_the_only_one(
     environment: dict[str, str], tmp_path: Path, data_dir: Path
 ) -> None:
-    for key in ("My first key", "My second key"):
+    for key in ("My-first-key", "My-second-key"):
         with serving({**environment, "GATEWAY_ROOT_KEY": key}, tmp_path / "out") as served:
             served.await_ready()
             assert key not in served.printed()
-            for tried in ("My first key", "My second key"):
+            for tried in ("My-first-key", "My-second-key"):
                 connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=5)
                 headers = {"authorization": f"Bearer {tried}"}
                 connection.request("GET", "/api/me", headers=headers)
