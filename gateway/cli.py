@@ -45,10 +45,12 @@ def gateway() -> None:
 
 
 PLACE = "The gateway keeps its files in GATEWAY_DATA_DIR, by default ./.gateway."
+STANDARD_ERROR = 2
 LOOPBACK = "127.0.0.1,localhost,::1"
 
 
 def main() -> None:
+    _fill_standard_streams()
     _spare_loopback()
     try:
         gateway()
@@ -60,6 +62,14 @@ def main() -> None:
             raise
         click.echo(f"gateway: {error.filename} can't be used: {error.strerror}. {PLACE}", err=True)
         sys.exit(1)
+
+
+def _fill_standard_streams() -> None:
+    """Open what a supervisor closed: a socket that got the number of a standard stream would be one
+    to every program that is started from here."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= STANDARD_ERROR:
+        os.set_inheritable(number, True)
+    os.close(number)
 
 
 def _spare_loopback() -> None:

@@ -211,7 +211,7 @@ def _command_of(pid: int) -> str:
             return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
         except OSError:
             return ""
-    line = ("ps", "-o", "command=", "-p", str(pid))
+    line = ("ps", "-ww", "-o", "command=", "-p", str(pid))  # else a narrow terminal cuts it
     return subprocess.run(line, capture_output=True, text=True, check=False).stdout
 
 

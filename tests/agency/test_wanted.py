@@ -6,10 +6,10 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
 from collections.abc import AsyncIterator
 from time import process_time
 
+import psutil
 import pytest
 import pytest_asyncio
 
@@ -234,12 +234,10 @@ async def test_checks_leave_no_process_behind() -> None:
 
 def examiners() -> list[int]:
     """The processes that this one has started for checks."""
-    listed = subprocess.run(
-        ["ps", "-A", "-o", "ppid=,pid=,args="], capture_output=True, text=True, check=True
-    )
-    lines = [line.split(None, 2) for line in listed.stdout.splitlines()]
     return [
-        int(pid) for ppid, pid, args in lines if int(ppid) == os.getpid() and "examiner" in args
+        child.pid
+        for child in psutil.Process().children()
+        if any("examiner" in argument for argument in child.cmdline())
     ]
 
 

@@ -46,6 +46,7 @@ def pooler(dsn: str, mode: str, directory: Path) -> Iterator[str]:
     running = subprocess.Popen(
         (str(PGBOUNCER), "-q", str(config)),
         user=account and account.uid,
+        stdin=subprocess.DEVNULL,  # a socket that got the number 0 is none to it
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -47,6 +47,9 @@ def gateway(environment: Mapping[str, str], *arguments: str) -> subprocess.Compl
     )
 
 
+SERVE = (sys.executable, "-m", "gateway", "serve")
+
+
 class Served:
     """A running `gateway serve`: how long it took to be ready, and what it printed."""
 
@@ -55,7 +58,7 @@ class Served:
         environment: Mapping[str, str],
         out: Path,
         *,
-        command: tuple[str, ...] = (sys.executable, "-m", "gateway", "serve"),
+        command: tuple[str, ...] = SERVE,
         directory: Path | None = None,
     ) -> None:
         self.port = int(environment["GATEWAY_PORT"])
@@ -101,8 +104,10 @@ class Served:
 
 
 @contextmanager
-def serving(environment: Mapping[str, str], out: Path) -> Iterator[Served]:
-    served = Served(environment, out)
+def serving(
+    environment: Mapping[str, str], out: Path, command: tuple[str, ...] = SERVE
+) -> Iterator[Served]:
+    served = Served(environment, out, command=command)
     try:
         yield served
     finally:
@@ -188,6 +193,14 @@ def test_a_proxy_in_the_environment_is_no_way_to_this_machine(
         served.await_ready()
         assert "NO_PROXY=127.0.0.1" in served.printed()
         assert run_example(served.printed()).strip()
+
+
+def test_a_supervisor_may_close_the_standard_streams(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    closed = ("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *SERVE)
+    with serving(environment, tmp_path / "out", command=closed) as served:
+        served.await_ready()
 
 
 def test_commands_work_beside_a_gateway_and_alone(

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
 
 import pytest
 
@@ -18,10 +17,12 @@ from tests.serving.crash.processes import Process
 from tests.serving.crash.proxy import FaultProxy, Mode
 
 SEEDS = (70,)
-DOCUMENTS = 10
+KILLS = 4
+BATCH = 3
+"""Documents between two kills, so that each kill finds some under way."""
+DOCUMENTS = BATCH * KILLS
 PASSAGES = 60
 """Of a document, about: more than are written at once."""
-KILLS = 4
 SLOW_S = 0.15
 """How long each piece takes on its way to the index."""
 _UNDER_WAY = """
@@ -41,10 +42,9 @@ def text_of(number: int) -> str:
     return " ".join(lines)[: PASSAGES * 900]
 
 
-async def upload(books: Books, numbers: Sequence[int], chance: random.Random) -> None:
-    for number in numbers:
-        await asyncio.sleep(chance.uniform(0, 0.4))
-        await books.add(text_of(number), source=f"{number:02}.txt")
+async def upload(books: Books, number: int, chance: random.Random) -> None:
+    await asyncio.sleep(chance.uniform(0, 0.4))
+    await books.add(text_of(number), source=f"{number:02}.txt")
 
 
 async def under_way(database: Database) -> None:
@@ -65,16 +65,18 @@ async def test_documents_outlive_the_process_that_indexes_them(
     chance = random.Random(seed)
     books = Books(Caller(reading_pair, seed), "wheels")
     await books.open()
-    lanes = [range(DOCUMENTS)[start::3] for start in range(3)]
     async with chroma_proxy.fault(Mode.DELAY, seconds=SLOW_S):
-        uploads = asyncio.gather(*(upload(books, lane, chance) for lane in lanes))
-        for _ in range(KILLS):
+        for first in range(0, DOCUMENTS, BATCH):
             victim = chance.choice(reading_pair)
+            uploads = [
+                asyncio.create_task(upload(books, number, chance))
+                for number in range(first, first + BATCH)
+            ]
             await under_way(database)
             await asyncio.sleep(chance.uniform(0, 0.5))
             await victim.kill()
             await victim.restart()
-        await uploads
+            await asyncio.gather(*uploads)
     await books.ready(reading_pair[0], DOCUMENTS)
 
     rows = await database.fetch(_DOCUMENTS)
