@@ -10,6 +10,7 @@ import asyncio
 import codecs
 import time
 from contextlib import suppress
+from typing import cast
 
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from litestar.types import HTTPRequestEvent, Receive, ReceiveMessage
@@ -117,10 +118,9 @@ class Body:
 
 
 async def _within(seconds: float, receive: Receive) -> ReceiveMessage:
-    """The next message. Raises TooSlow. `asyncio.timeout` would cost five times as much, of each
-    request."""
-    task = asyncio.current_task()
-    assert task is not None
+    """The next message. Raises TooSlow. Every request waits here: `asyncio.timeout` takes twice as
+    long."""
+    task = cast("asyncio.Task[object]", asyncio.current_task())
     late = False
 
     def end() -> None:
