@@ -17,9 +17,9 @@ from pathlib import Path
 from bench import servers
 from bench.servers import KEY
 from bench.streams import show
-from gateway import embedded
-from gateway.database import open_database
-from gateway.migrate import migrate
+from gateway.postgres import embedded
+from gateway.postgres.database import open_database
+from gateway.postgres.migrate import migrate
 
 CONVERSATIONS = 1000
 INTERACTIONS = 10

@@ -21,8 +21,8 @@ from pathlib import Path
 import uvloop
 
 from bench.streams import show
-from gateway import embedded
-from gateway.migrate import migrate
+from gateway.postgres import embedded
+from gateway.postgres.migrate import migrate
 from gateway.resources import Resources, open_resources
 from gateway.retrieval.parsing import Kind
 from gateway.retrieval.shelves import Upload

@@ -19,7 +19,7 @@ import psutil
 
 from bench.load import Target
 from bench.mock import PORT_TOLD
-from gateway import embedded
+from gateway.postgres import embedded
 
 KEY = "agw_root_bench"
 START_S = 60

@@ -23,10 +23,11 @@ import uvloop
 
 from bench import servers
 from bench.servers import KEY
-from gateway import embedded, ids
+from gateway import ids
 from gateway.conversation.changes import ConversationChanges
-from gateway.database import Database, open_database
-from gateway.migrate import migrate
+from gateway.postgres import embedded
+from gateway.postgres.database import Database, open_database
+from gateway.postgres.migrate import migrate
 from gateway.streams.announcer import open_announcer
 from gateway.streams.broker import Message
 from gateway.streams.redis import open_redis

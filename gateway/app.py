@@ -17,9 +17,11 @@ from litestar.di import Provide
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ControllerRouterHandler
 
-from gateway import __version__, settings, telemetry
-from gateway.drain import on_signals
+from gateway import __version__, settings
 from gateway.errors import GatewayError, InvalidRequest
+from gateway.process import telemetry
+from gateway.process.drain import on_signals
+from gateway.process.watchdog import open_watchdog
 from gateway.resources import Resources, open_resources
 from gateway.routes import (
     agencies,
@@ -46,7 +48,6 @@ from gateway.routes.description import Description, operation_id
 from gateway.routes.entrance import Entrance
 from gateway.routes.examples import Exemplified
 from gateway.routes.viewers import viewers
-from gateway.watchdog import open_watchdog
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from enum import StrEnum
 from piccolo.columns import Array, Bytea, Text, Timestamptz
 from piccolo.table import Table
 
-from gateway.database import Database, Row
 from gateway.errors import Forbidden, InvalidRequest, NotFound, Unauthenticated
+from gateway.postgres.database import Database, Row
 
 ROOT = "root"
 """The root key's id and its user. It holds every scope and is made by the operator's setting."""

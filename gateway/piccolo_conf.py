@@ -4,7 +4,7 @@ import os
 
 from piccolo.conf.apps import AppRegistry
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 
 DB = Database(os.environ.get("DATABASE_URL", ""))
 APP_REGISTRY = AppRegistry(apps=["gateway.piccolo_app"])

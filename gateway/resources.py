@@ -23,10 +23,11 @@ from gateway.agency.turns.engine import Engine
 from gateway.agency.turns.recovery import open_engine
 from gateway.auth import Callers
 from gateway.conversation.changes import ConversationChanges
-from gateway.database import Database, open_database
-from gateway.drain import Drain
-from gateway.egress import Guard
-from gateway.health import Check, Checks, Ping
+from gateway.network.egress import Guard
+from gateway.postgres.database import Database, open_database
+from gateway.process.drain import Drain
+from gateway.process.health import Check, Checks, Ping
+from gateway.process.watchdog import Standstills
 from gateway.retrieval.embedding import Embedders, open_embedders
 from gateway.retrieval.index import Index
 from gateway.retrieval.ingest import Ingest, open_ingest
@@ -41,7 +42,6 @@ from gateway.streams.feed import Feed, open_feed
 from gateway.streams.memory import MemoryBroker
 from gateway.streams.source import Source
 from gateway.streams.tokens import Tokens
-from gateway.watchdog import Standstills
 
 UPSTREAM_KEEP = 10.0
 """Seconds. Probes come every few seconds, from several places, and upstreams count requests."""

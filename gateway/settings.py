@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from ipaddress import ip_network
 from pathlib import Path
 
-from gateway.addresses import is_base, is_key, is_server, origin, page_origin
 from gateway.errors import InvalidRequest
+from gateway.network.addresses import is_base, is_key, is_server, origin, page_origin
 
 
 @dataclass(frozen=True, slots=True)

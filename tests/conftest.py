@@ -13,7 +13,7 @@ from typing import Protocol
 import hypothesis
 import pytest
 
-from gateway.database import Database, open_database
+from gateway.postgres.database import Database, open_database
 from tests import integrity, postgres
 from tests.running import Gateway, running_gateway, settings_for
 from tests.scripted import ScriptedUpstream

@@ -3,7 +3,7 @@ hold their references: see `docs/decisions/0002`."""
 
 from __future__ import annotations
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 
 REFERENCES = (
     ("conversation", "root_id", "conversation"),

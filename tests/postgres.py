@@ -15,8 +15,8 @@ from pathlib import Path
 
 import asyncpg
 
-from gateway.embedded import running
-from gateway.migrate import migrate
+from gateway.postgres.embedded import running
+from gateway.postgres.migrate import migrate
 
 TEMPLATE = "template_gateway"
 OPTIONS = {

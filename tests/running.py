@@ -16,8 +16,8 @@ from openai import AsyncOpenAI
 
 from gateway.app import create_app
 from gateway.auth import Callers, Scope
+from gateway.cli.serve import CONNECTIONS, HTTP1
 from gateway.resources import Resources, open_resources
-from gateway.serve import CONNECTIONS, HTTP1
 from gateway.settings import Settings
 from tests import document
 

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from gateway.agency.teams.catalog import Catalog
 from gateway.agency.teams.document_file import parse, render
 from gateway.agency.teams.documents import NAME_MARKS, AgencyDocument
-from gateway.cli_agency import OPERATOR, apply_example, apply_file, export_file, told
-from gateway.database import Database
+from gateway.cli.agency import OPERATOR, apply_example, apply_file, export_file, told
 from gateway.errors import InvalidRequest
+from gateway.postgres.database import Database
 
-EXAMPLE = Path(__file__).parent.parent / "gateway" / "example.yaml"
+EXAMPLE = Path(__file__).parent.parent / "gateway" / "cli" / "example.yaml"
 SMALL = """
 name: Desk
 manager: clerk

@@ -7,8 +7,8 @@ import asyncio
 import asyncpg
 import pytest
 
-from gateway.database import Database, open_database
 from gateway.errors import Unavailable
+from gateway.postgres.database import Database, open_database
 
 
 async def _many(database: Database, count: int) -> list[int]:

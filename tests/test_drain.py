@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from gateway.drain import end
+from gateway.process.drain import end
 
 
 async def test_tasks_are_ended_though_a_cancellation_is_lost() -> None:

@@ -10,8 +10,8 @@ from piccolo.columns import Array, Column
 from piccolo.table import Table
 
 from gateway.errors import Unavailable
-from gateway.migrate import migrate, pending
 from gateway.piccolo_app import APP_CONFIG
+from gateway.postgres.migrate import migrate, pending
 from tests.postgres import database_dsn
 
 COLUMNS = """

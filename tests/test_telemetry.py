@@ -9,7 +9,7 @@ import logging
 
 import pytest
 
-from gateway import telemetry
+from gateway.process import telemetry
 
 SECRET = "a whole prompt"
 

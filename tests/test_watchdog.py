@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from gateway.app import create_app
+from gateway.process.watchdog import BEAT_S, STANDSTILL_S, Standstills, open_watchdog
 from gateway.resources import Resources, open_resources
-from gateway.watchdog import BEAT_S, STANDSTILL_S, Standstills, open_watchdog
 from tests.running import settings_for
 
 
@@ -27,7 +27,7 @@ def hold_the_loop(seconds: float) -> None:
 async def test_a_standstill_is_counted_and_logged_with_the_stack_that_caused_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.WARNING, "gateway.watchdog")
+    caplog.set_level(logging.WARNING, "gateway.process.watchdog")
     standstills = Standstills()
     async with open_watchdog(standstills):
         await asyncio.sleep(3 * BEAT_S)
@@ -59,7 +59,7 @@ async def test_a_loop_that_waits_does_not_stand_still(caplog: pytest.LogCaptureF
         await asyncio.sleep(4 * STANDSTILL_S)
         if time.process_time() - before > STANDSTILL_S:
             pytest.fail("the watchdog itself is no work")
-    told = [vars(record) for record in caplog.records if record.name == "gateway.watchdog"]
+    told = [vars(record) for record in caplog.records if record.name == "gateway.process.watchdog"]
     # A busy machine may hold up anybody; then hardly any processor time was used.
     assert all(one["processor_seconds"] < STANDSTILL_S for one in told)
     assert standstills.count == len(told)
@@ -79,6 +79,8 @@ async def test_a_start_holds_up_nobody_and_is_not_told(
         await asyncio.sleep(3 * BEAT_S)
         hold_the_loop(2 * STANDSTILL_S)
         await asyncio.sleep(3 * BEAT_S)
-    told = [str(vars(one)["stack"]) for one in caplog.records if one.name == "gateway.watchdog"]
+    told = [
+        str(vars(one)["stack"]) for one in caplog.records if one.name == "gateway.process.watchdog"
+    ]
     assert any(hold_the_loop.__name__ in stack for stack in told)
     assert not any(opening.__name__ in stack for stack in told)

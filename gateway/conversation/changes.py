@@ -9,7 +9,7 @@ import msgspec
 
 from gateway import ids
 from gateway.conversation import sql
-from gateway.database import Database, Row
+from gateway.postgres.database import Database, Row
 from gateway.streams.events import (
     Change,
     Conversation,

@@ -11,9 +11,9 @@ from uuid import UUID
 from gateway import ids
 from gateway.conversation import sql_files as sql
 from gateway.conversation.absence import absent
-from gateway.database import Database, Row
 from gateway.errors import InvalidRequest
 from gateway.names import visible
+from gateway.postgres.database import Database, Row
 
 MIB = 1024 * 1024
 MOST = 8 * MIB

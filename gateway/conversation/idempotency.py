@@ -13,8 +13,8 @@ from uuid import UUID
 
 import msgspec
 
-from gateway.database import Database
 from gateway.errors import IdempotencyMismatch
+from gateway.postgres.database import Database
 
 KEPT = "24 hours"
 """How long a key is remembered. An older one may be used for something else."""

@@ -17,9 +17,9 @@ from gateway.conversation import sql_participants as sql
 from gateway.conversation import sql_store
 from gateway.conversation.absence import absent
 from gateway.conversation.rights import Right, Standing, sees
-from gateway.database import Database
 from gateway.errors import InvalidRequest
 from gateway.names import is_line
+from gateway.postgres.database import Database
 from gateway.streams.announcer import Announcer
 from gateway.streams.events import Participant
 

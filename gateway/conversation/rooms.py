@@ -18,9 +18,9 @@ from gateway.conversation import sql_rooms as sql
 from gateway.conversation.absence import absent
 from gateway.conversation.changes import ConversationChanges
 from gateway.conversation.participants import Kind, Member
-from gateway.database import Database
 from gateway.errors import InvalidRequest, NotFound
 from gateway.names import line
+from gateway.postgres.database import Database
 from gateway.streams.announcer import Announcer
 from gateway.streams.events import Conversation, Interaction, WholeConversation
 

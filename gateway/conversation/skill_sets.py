@@ -9,9 +9,9 @@ from uuid import UUID
 
 from gateway import ids
 from gateway.conversation.absence import absent
-from gateway.database import Database, Row
 from gateway.errors import InvalidRequest
 from gateway.names import line
+from gateway.postgres.database import Database, Row
 
 LENGTHS = {"name": (1, 100), "icon": (0, 64), "description": (0, 1_000), "prompt": (1, 20_000)}
 """Characters, the fewest and the most. A prompt of 20,000 is about 5,000 tokens of every call."""

@@ -18,8 +18,8 @@ import msgspec
 from gateway import ids
 from gateway.conversation import sql_store as sql
 from gateway.conversation.absence import absent
-from gateway.database import Database, Row
 from gateway.ids import TurnId
+from gateway.postgres.database import Database, Row
 from gateway.streams.announcer import Announcer
 
 FIRST = UUID(int=0)

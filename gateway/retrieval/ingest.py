@@ -16,15 +16,15 @@ from uuid import UUID
 
 import msgspec
 
-from gateway.database import Database, Row
 from gateway.errors import GatewayError, InvalidRequest, Unavailable, UpstreamError
+from gateway.postgres.database import Database, Row
+from gateway.process.telemetry import causes
 from gateway.retrieval import parsing, sql, sql_queue
 from gateway.retrieval.chunking import Chunk, chunk
 from gateway.retrieval.embedding import Embedders
 from gateway.retrieval.index import MOST, Index
 from gateway.retrieval.parsing import Kind
 from gateway.retrieval.where import Scalar
-from gateway.telemetry import causes
 
 log = logging.getLogger(__name__)
 

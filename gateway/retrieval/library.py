@@ -16,8 +16,8 @@ from uuid import UUID
 
 import msgspec
 
-from gateway.database import Database, Row
 from gateway.errors import Conflict, InvalidRequest, Unavailable
+from gateway.postgres.database import Database, Row
 from gateway.retrieval import sql, sql_queue
 from gateway.retrieval.embedding import Embedders
 from gateway.retrieval.index import Index, Missing, Near

@@ -16,9 +16,9 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from gateway import ids
-from gateway.database import Database, Row
 from gateway.errors import Conflict, InvalidRequest, NotFound
 from gateway.names import line
+from gateway.postgres.database import Database, Row
 from gateway.retrieval import sql
 from gateway.retrieval.embedding import Embedders
 from gateway.retrieval.parsing import Kind

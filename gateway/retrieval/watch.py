@@ -13,14 +13,14 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from uuid import UUID
 
-from gateway.database import Database, Row
-from gateway.drain import Drain, end
 from gateway.errors import GatewayError, Unavailable
+from gateway.postgres.database import Database, Row
+from gateway.process.drain import Drain, end
+from gateway.process.telemetry import causes
 from gateway.retrieval import sql
 from gateway.retrieval.shelves import Document, DocumentState, document_of
 from gateway.streams.feed import Position, no_channel
 from gateway.streams.follower import Ending
-from gateway.telemetry import causes
 
 log = logging.getLogger(__name__)
 

@@ -24,8 +24,8 @@ from gateway.conversation.participants import Participants
 from gateway.conversation.rights import Right, demand, may, may_lead
 from gateway.conversation.rooms import Rooms
 from gateway.conversation.store import Conversations
-from gateway.database import Database
 from gateway.errors import TurnCancelled
+from gateway.postgres.database import Database
 from gateway.routes.conversation_wire import (
     ConversationList,
     ConversationPatch,

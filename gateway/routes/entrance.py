@@ -14,10 +14,10 @@ from litestar import Litestar
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
-from gateway import telemetry
 from gateway.auth import Callers
 from gateway.errors import GatewayError, HeadersTooLarge
-from gateway.hangup import HangUp
+from gateway.network.hangup import HangUp
+from gateway.process import telemetry
 from gateway.routes.arrival import Body
 from gateway.routes.cors import Cors, Headers
 from gateway.routes.errors import (

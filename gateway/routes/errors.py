@@ -13,9 +13,9 @@ from litestar import Request, Response
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException, InternalServerException, ValidationException
 
-from gateway import telemetry
 from gateway.auth import Principal
 from gateway.errors import GatewayError, InvalidRequest, NotFound, Unavailable
+from gateway.process import telemetry
 from gateway.routes.reasons import INVALID, MALFORMED, Reason, Violations
 
 log = logging.getLogger(__name__)

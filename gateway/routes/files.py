@@ -15,7 +15,7 @@ from litestar.params import FromPath, QueryParameter
 from gateway import ids
 from gateway.auth import Principal
 from gateway.conversation.files import Files
-from gateway.database import Database
+from gateway.postgres.database import Database
 from gateway.routes.completions import After, Order
 from gateway.routes.file_wire import (
     DeletedFile,

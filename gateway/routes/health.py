@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from litestar.openapi import ResponseSpec
 from litestar.types import ControllerRouterHandler
 
-from gateway.health import Checks, Result
+from gateway.process.health import Checks, Result
 
 
 class Live(msgspec.Struct):

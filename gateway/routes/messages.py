@@ -16,7 +16,7 @@ from gateway.agency.records.records import ConversationRecord, MessageRecord, Re
 from gateway.agency.teams.catalog import Catalog
 from gateway.agency.teams.register import BIGINT
 from gateway.auth import Principal
-from gateway.database import Database
+from gateway.postgres.database import Database
 from gateway.routes.pages import BAD, MISSING, Cursor, Limit, may_chat
 
 Agent = Annotated[

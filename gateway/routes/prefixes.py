@@ -15,7 +15,7 @@ from litestar.types import ControllerRouterHandler
 from gateway.agency.records.stored import Store
 from gateway.agency.teams.catalog import AgencySpec, Catalog
 from gateway.auth import Principal
-from gateway.database import Database
+from gateway.postgres.database import Database
 from gateway.routes.pages import may_chat
 
 Agency = NamedDependency[SkipValidation[AgencySpec | None]]

@@ -30,8 +30,8 @@ from gateway import ids
 from gateway.auth import Principal, Scope
 from gateway.conversation.idempotency import Idempotency
 from gateway.conversation.store import Conversations
-from gateway.database import Database
 from gateway.errors import Forbidden, NotFound
+from gateway.postgres.database import Database
 from gateway.routes import reasons
 from gateway.routes.errors import JSON
 from gateway.routes.rpc_2025_02_12 import ConversationOwner, RpcError

@@ -16,7 +16,7 @@ from gateway.auth import Principal, Scope
 from gateway.conversation.idempotency import Claim, body_hash
 from gateway.conversation.skill_sets import NewSkillSet, SkillSet, SkillSetPatch, SkillSets
 from gateway.conversation.store import Conversations
-from gateway.database import Database
+from gateway.postgres.database import Database
 from gateway.routes.rpc_2025_02_12 import (
     CreateSkillSet,
     DeleteSkillSet,

@@ -18,8 +18,8 @@ from gateway.agency.turns.request import Dialogue
 from gateway.agency.turns.session import SessionState
 from gateway.agency.turns.sessions import Sessions, WrongStep
 from gateway.auth import Principal
-from gateway.database import Database
 from gateway.errors import Conflict, InvalidRequest
+from gateway.postgres.database import Database
 from gateway.routes.agency_wire import Problem
 from gateway.routes.chat_wire import holds_nul
 from gateway.routes.dialogue import dialogue

@@ -11,9 +11,9 @@ from gateway import ids
 from gateway.agency.records.proceedings import Proceedings
 from gateway.agency.turns.engine import Engine
 from gateway.auth import Principal
-from gateway.database import Database
 from gateway.errors import Conflict
 from gateway.ids import ConversationId, TurnId
+from gateway.postgres.database import Database
 from gateway.routes.pages import BAD, MISSING, Cursor, Limit, may_chat, refusal
 from gateway.routes.turn_wire import Turn, TurnList, turn_answer, turn_entry
 

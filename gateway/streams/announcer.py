@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
-from gateway.drain import end
+from gateway.process.drain import end
 from gateway.streams import signals
 from gateway.streams.broker import Broker, Message
 from gateway.streams.signals import ASKS, Asked, Changed, Freed, Signal, Spoke, Stopped, channel_of

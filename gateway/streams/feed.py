@@ -18,8 +18,9 @@ from typing import TypeAlias
 from uuid import UUID
 
 from gateway import ids
-from gateway.drain import Drain, end
 from gateway.errors import GatewayError, NotFound, Unavailable
+from gateway.process.drain import Drain, end
+from gateway.process.telemetry import causes
 from gateway.streams import signals
 from gateway.streams.announcer import Announcer
 from gateway.streams.broker import Broker
@@ -34,7 +35,6 @@ from gateway.streams.events import (
 from gateway.streams.follower import Ending, Follower, Lens, Moment, Notice
 from gateway.streams.signals import channel_of
 from gateway.streams.source import Access, Changes, Reader, Source
-from gateway.telemetry import causes
 
 log = logging.getLogger(__name__)
 

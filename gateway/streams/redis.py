@@ -23,8 +23,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-from gateway.drain import end
 from gateway.errors import Unavailable
+from gateway.process.drain import end
 from gateway.streams.broker import Listener, Message
 
 log = logging.getLogger(__name__)

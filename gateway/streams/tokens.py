@@ -18,8 +18,8 @@ import msgspec
 from piccolo.columns import Bytea, Text, Timestamptz
 from piccolo.table import Table
 
-from gateway.database import Database
 from gateway.errors import Unauthenticated
+from gateway.postgres.database import Database
 
 LIFE_S = 300
 """A token opens a stream, and opens it again after a short break; then a page asks for a new one.

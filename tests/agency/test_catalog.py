@@ -10,8 +10,8 @@ import pytest
 from gateway.agency.teams.catalog import AgencySpec, Catalog, Limits
 from gateway.agency.teams.documents import AgencyDocument, AgencyPatch, AgentDocument, AgentPatch
 from gateway.auth import Principal, Scope
-from gateway.database import Database
 from gateway.errors import Conflict, GatewayError, InvalidRequest, NotFound
+from gateway.postgres.database import Database
 
 ALICE = Principal("alice", frozenset({Scope.AGENCIES, Scope.CHAT}), "a")
 BOB = Principal("bob", frozenset({Scope.AGENCIES, Scope.CHAT}), "b")

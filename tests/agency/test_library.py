@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 
-from gateway.database import Database
 from gateway.errors import InvalidRequest, Unavailable
+from gateway.postgres.database import Database
 from tests.agency.test_recovery import is_, leave, lose, until
 from tests.chat.asking import ask, replies, talk, text, turns
 from tests.chat.clients import Chat, letters

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from gateway.agency.turns import sql, sql_accept, sql_inbox, sql_read
-from gateway.database import Database
+from gateway.postgres.database import Database
 
 FILL = """
     INSERT INTO api_key (id, secret_hash, "user", scopes) VALUES ('k', '', 'ann', '{chat}');

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import pytest
 from openai import APIError
 
-from gateway.database import Database
 from gateway.ids import TurnId
+from gateway.postgres.database import Database
 from tests.chat.clients import Chat, letters, named, retry
 from tests.conftest import StartGateway
 from tests.integrity import check

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from openai import APIStatusError
 
-from gateway.database import Database, Row
+from gateway.postgres.database import Database, Row
 from tests.chat.clients import Chat, letters, retry
 from tests.conftest import StartGateway
 from tests.integrity import check

@@ -6,7 +6,7 @@ from typing import Any
 
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.running import Gateway
 from tests.team import Team
 

@@ -6,7 +6,7 @@ import pytest
 from openai import AuthenticationError, NotFoundError
 
 from gateway.auth import Callers
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.chat.clients import Chat, retry
 from tests.conftest import StartGateway
 from tests.running import Gateway

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from openai import BadRequestError, NotFoundError
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.chat.asking import user
 from tests.chat.clients import Chat, named, public
 from tests.integrity import check

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.chat.asking import ask, stream, talk, text, turns, user, words
 from tests.conftest import StartGateway
 from tests.running import ROOT_KEY, Gateway

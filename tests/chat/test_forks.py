@@ -9,7 +9,7 @@ import pytest
 from openai import APIStatusError
 
 from gateway import ids
-from gateway.database import Database, Row
+from gateway.postgres.database import Database, Row
 from tests.chat.clients import Chat, letters, named, public
 from tests.integrity import check
 from tests.running import Gateway

@@ -10,7 +10,7 @@ from typing import Any
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, example, given, settings
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.chat.clients import Chat, Said, letters, public, words
 from tests.integrity import check
 from tests.running import Gateway

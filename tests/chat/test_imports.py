@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.chat.clients import Chat, letters, public
 from tests.integrity import check
 from tests.running import Gateway

@@ -9,8 +9,8 @@ from gateway.agency.speech.prompt import GATEWAY, Entry
 from gateway.agency.turns.ledger import Ledger
 from gateway.agency.turns.memory import Memory, Remembered
 from gateway.agency.turns.step import ANSWER_NOW
-from gateway.database import Database
 from gateway.ids import CONVERSATION, new, read
+from gateway.postgres.database import Database
 from tests.running import Gateway
 from tests.scripted import Call, ScriptedUpstream, Step, say, say_many, text
 from tests.team import Team, make_team

@@ -9,7 +9,7 @@ import pytest
 from openai import APIStatusError, NotFoundError
 
 from gateway import ids
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.chat.asking import turns
 from tests.chat.clients import Chat, named, public, retry
 from tests.conftest import StartGateway

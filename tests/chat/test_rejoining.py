@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from openai import APIStatusError
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.chat.clients import Chat, letters, named, public
 from tests.running import Gateway
 from tests.scripted import ScriptedUpstream, say, status

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from openai import APIStatusError, APITimeoutError
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.chat.asking import turns, words
 from tests.chat.clients import Chat, letters, retry
 from tests.running import Gateway

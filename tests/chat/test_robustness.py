@@ -13,9 +13,9 @@ from typing import Any
 import openai
 import pytest
 
-from gateway import telemetry
 from gateway.agency.turns.step import ANSWER_NOW, RETURNS
-from gateway.database import Database
+from gateway.postgres.database import Database
+from gateway.process import telemetry
 from tests.chat.asking import (
     ask,
     replies,

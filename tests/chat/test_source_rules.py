@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from gateway.agency.speech.prompt import PROTOCOL
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.chat.asking import ask, stream, system, talk, text, user, words
 from tests.running import Gateway
 from tests.scripted import ScriptedUpstream, say, say_many

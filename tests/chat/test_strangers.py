@@ -8,7 +8,7 @@ from itertools import product
 
 import pytest
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.chat.clients import Chat, letters, public, words
 from tests.integrity import check
 from tests.running import Gateway

@@ -12,7 +12,7 @@ import httpx
 import openai
 import pytest
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.chat.asking import ask, replies, stream, text, turns, user, words
 from tests.conftest import StartGateway
 from tests.running import Gateway

@@ -64,7 +64,7 @@ def test_the_gateway_gets_into_the_image() -> None:
     ignored = (ROOT / IGNORED).read_text()
     for path in (
         "gateway/agency/turns/step.py",
-        "gateway/example.yaml",
+        "gateway/cli/example.yaml",
         "requirements/runtime.txt",
     ):
         assert (ROOT / path).is_file()

@@ -10,8 +10,8 @@ from openai import AsyncOpenAI, NotFoundError
 
 from gateway import ids
 from gateway.conversation.files import Files, NewFile
-from gateway.database import Database
 from gateway.errors import NotFound
+from gateway.postgres.database import Database
 from tests.chat.reading import refused
 from tests.running import Gateway
 from tests.team import make_team

@@ -9,8 +9,8 @@ import pytest
 
 from gateway import ids
 from gateway.conversation.skill_sets import NewSkillSet, SkillSetPatch, SkillSets
-from gateway.database import Database
 from gateway.errors import InvalidRequest, NotFound
+from gateway.postgres.database import Database
 
 BAKER = NewSkillSet("Bäcker", "🥐", "Knows bread.", "You know all about bread.")
 

@@ -10,7 +10,7 @@ from openai import APIStatusError, AsyncOpenAI, BadRequestError
 from openai.types import FileObject
 
 from gateway.conversation.files import MOST, MOST_BYTES, MOST_FILES
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.chat.reading import refused
 from tests.running import Gateway
 from tests.team import make_team

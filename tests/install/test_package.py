@@ -40,7 +40,7 @@ def test_the_wheel_serves_in_an_empty_folder(
 ) -> None:
     wheel = build(tmp_path)
     names = zipfile.ZipFile(wheel).namelist()
-    assert {"gateway/py.typed", "gateway/example.yaml"} <= set(names)
+    assert {"gateway/py.typed", "gateway/cli/example.yaml"} <= set(names)
     assert not [name for name in names if name.startswith(("tests", "bench", "requirements"))]
     venv.EnvBuilder(symlinks=True).create(tmp_path / "venv")
     python = tmp_path / "venv" / "bin" / "python"

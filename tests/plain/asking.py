@@ -8,7 +8,7 @@ from typing import Any
 
 from openai import AsyncOpenAI
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.running import ROOT_KEY, Gateway
 
 MODEL = "gpt-plain"

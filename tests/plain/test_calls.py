@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.chat.reading import refused
 from tests.plain.asking import ASKED, MODEL, OTHER, ask, conversations, row
 from tests.running import Gateway

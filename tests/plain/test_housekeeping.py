@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.chat.clients import public
 from tests.plain.asking import MODEL, conversations, rows, sdk
 from tests.running import Gateway

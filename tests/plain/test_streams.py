@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from openai import APIError, BadRequestError
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.conftest import StartGateway
 from tests.plain.asking import ASKED, MODEL, ask, row, rows
 from tests.running import Gateway

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.running import Gateway
 from tests.team import Team, make_team
 

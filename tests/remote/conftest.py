@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.database import open_database
+from gateway.postgres.database import open_database
 from tests import integrity, postgres
 from tests.conftest import StartGateway
 from tests.remote.elsewhere import Elsewhere

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.addresses import is_open, origin
+from gateway.network.addresses import is_open, origin
 
 OPEN = (
     "8.8.8.8",

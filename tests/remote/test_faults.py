@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.chat.asking import ask, text
 from tests.chat.clients import letters
 from tests.conftest import StartGateway

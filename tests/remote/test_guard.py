@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from gateway.egress import Guard, was_refused
+from gateway.network.egress import Guard, was_refused
 from tests.remote.elsewhere import Elsewhere
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway.addresses import origin
-from gateway.database import Database, open_database
 from gateway.ids import TURN, show
+from gateway.network.addresses import origin
+from gateway.postgres.database import Database, open_database
 from tests.agency.test_recovery import is_, leave, only_turn, until
 from tests.chat.asking import ask, steps, stream, system, talk, text, user, words
 from tests.chat.clients import Chat, letters

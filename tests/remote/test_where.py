@@ -9,7 +9,7 @@ import pytest
 
 from gateway.agency.teams.catalog import Catalog
 from gateway.agency.teams.document_file import parse, render
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.remote.asking import team_with
 from tests.running import Gateway
 

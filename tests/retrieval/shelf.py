@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from gateway.auth import Scope
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.running import Gateway
 
 WITHIN = 60.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.chat.asking import ask, text
 from tests.chat.clients import Chat
 from tests.conftest import StartGateway

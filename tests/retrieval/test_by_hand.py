@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.chat.clients import Chat, letters
 from tests.integrity import check
 from tests.retrieval.shelf import Shelf

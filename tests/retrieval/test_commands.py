@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli_retrieval import LARGEST
+from gateway.cli.collections import LARGEST
 from tests.retrieval.files import pdf
 from tests.serving.test_serve import environment, gateway, serving
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from gateway.retrieval.embedding import Embedded, Embedders, WordLlama
 from gateway.retrieval.index import Index
 from gateway.retrieval.ingest import ATTEMPTS, Ingest, open_ingest

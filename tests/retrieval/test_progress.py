@@ -13,9 +13,9 @@ import httpx
 import pytest
 
 from gateway import ids
-from gateway.database import Database
-from gateway.drain import Drain
-from gateway.postmaster import SOCKET
+from gateway.postgres.database import Database
+from gateway.postgres.postmaster import SOCKET
+from gateway.process.drain import Drain
 from gateway.retrieval import sql_queue
 from gateway.retrieval.embedding import Embedders, WordLlama
 from gateway.retrieval.index import Index

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from gateway.retrieval import sql, sql_queue
 from gateway.retrieval.embedding import Embedders, WordLlama
 from gateway.retrieval.index import Index

@@ -4,7 +4,7 @@ import asyncio
 import json
 from typing import Any
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.rooms.asking import Caller, by, heard, settled, told, voices, wrapped
 from tests.rpc.asking import TITLED
 from tests.running import Gateway

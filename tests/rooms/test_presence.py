@@ -8,7 +8,7 @@ from contextlib import suppress
 import httpx
 import pytest
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.agency.test_recovery import lose
 from tests.conftest import StartGateway
 from tests.rooms.asking import Caller, calling, settled

@@ -3,7 +3,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from gateway.conversation.participants import Participants
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.rooms.asking import Caller
 from tests.running import Gateway
 from tests.streams.reading import following

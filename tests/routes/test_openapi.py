@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from gateway.auth import Scope
+from gateway.process.watchdog import BEAT_S
 from gateway.routes.errors import MAX_BODY
-from gateway.watchdog import BEAT_S
 from tests.document import Operation, check, check_body, document, operations
 from tests.running import Gateway
 
@@ -154,12 +154,14 @@ async def test_a_body_too_large_is_refused_as_documented(gateway: Gateway, path:
 async def test_nobody_waits_while_the_document_is_made(
     gateway: Gateway, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.WARNING, "gateway.watchdog")
+    caplog.set_level(logging.WARNING, "gateway.process.watchdog")
     forms = ("openapi.json", "openapi.yaml", "openapi.yml", "swagger", "")
     asked = [gateway.anonymous.get(f"/schema/{form}".rstrip("/")) for form in forms]
     answers = await asyncio.gather(*asked)
     await asyncio.sleep(2 * BEAT_S)
-    held = [str(vars(one)["stack"]) for one in caplog.records if one.name == "gateway.watchdog"]
+    held = [
+        str(vars(one)["stack"]) for one in caplog.records if one.name == "gateway.process.watchdog"
+    ]
     assert not [stack for stack in held if re.search("openapi|yaml|description", stack)]
     assert {one.status_code for one in answers} == {200}
     assert answers[0].json() == document()

@@ -8,7 +8,7 @@ import asyncio
 import pytest
 from openai import ConflictError
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.chat.clients import Chat, retry
 from tests.rpc.asking import Body, Rpc, answering, prompts
 from tests.running import Gateway

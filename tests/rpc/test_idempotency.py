@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from gateway.conversation.idempotency import Idempotency
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.rpc.asking import Rpc, answering, calling, prompts, refusal
 from tests.running import Gateway
 from tests.scripted import ScriptedUpstream, text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway import ids
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.rpc.asking import Rpc, answering
 from tests.scripted import ScriptedUpstream
 from tests.streams.rows import new_conversation

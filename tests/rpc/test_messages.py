@@ -8,7 +8,7 @@ import asyncio
 import httpx
 import pytest
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.chat.clients import Chat, named, public
 from tests.rpc.asking import Body, Rpc, answering, calling, prompts
 from tests.running import Gateway

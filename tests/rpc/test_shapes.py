@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests import document
 from tests.rpc.asking import Rpc, answering
 from tests.running import Gateway

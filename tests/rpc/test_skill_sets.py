@@ -7,7 +7,7 @@ import re
 import pytest
 
 from gateway.conversation.skill_sets import LENGTHS
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.rpc.asking import Body, Rpc, calling
 from tests.running import Gateway
 

@@ -14,8 +14,8 @@ import pytest
 from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server
 
+from gateway.cli.serve import HTTP1
 from gateway.routes.entrance import MAX_HEADERS, Entrance
-from gateway.serve import HTTP1
 from tests.running import Gateway, listening, reserved_port
 
 ROOT = b"authorization: Bearer agw_root_test\r\n"

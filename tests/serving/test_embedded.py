@@ -12,17 +12,17 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from gateway.account import runnable, server_account
-from gateway.embedded import running
 from gateway.errors import Unavailable
-from gateway.postmaster import SOCKET, Postmaster
+from gateway.postgres.account import runnable, server_account
+from gateway.postgres.embedded import running
+from gateway.postgres.postmaster import SOCKET, Postmaster
 
 FAST = {"fsync": "off"}
 HOLD = """
 import sys
 from pathlib import Path
-from gateway.account import runnable, server_account
-from gateway.embedded import running
+from gateway.postgres.account import runnable, server_account
+from gateway.postgres.embedded import running
 with running(Path(sys.argv[1]), {"fsync": "off"}) as dsn:
     print(dsn, flush=True)
     sys.stdin.read()

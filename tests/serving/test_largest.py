@@ -65,10 +65,10 @@ async def door(start_gateway: StartGateway) -> Door:
 @pytest.fixture
 def stood(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
     """Standstills that used the loop's processor, and were not the machine's."""
-    caplog.set_level(logging.WARNING, "gateway.watchdog")
+    caplog.set_level(logging.WARNING, "gateway.process.watchdog")
 
     def told() -> list[str]:
-        logged = [vars(one) for one in caplog.records if one.name == "gateway.watchdog"]
+        logged = [vars(one) for one in caplog.records if one.name == "gateway.process.watchdog"]
         return [
             f"{one['processor_seconds']} s: {one['stack']}"
             for one in logged

@@ -10,8 +10,8 @@ import asyncpg
 import httpx
 import pytest
 
-from gateway.database import Database, open_database
 from gateway.errors import Unavailable
+from gateway.postgres.database import Database, open_database
 from tests.conftest import StartGateway
 from tests.running import Gateway
 

@@ -16,11 +16,11 @@ from urllib.parse import parse_qs, urlsplit
 import asyncpg
 import pytest
 
-from gateway.account import server_account
-from gateway.connection import check_mode, unprepared
-from gateway.database import open_database
 from gateway.errors import Unavailable
-from gateway.migrate import migrate
+from gateway.postgres.account import server_account
+from gateway.postgres.connection import check_mode, unprepared
+from gateway.postgres.database import open_database
+from gateway.postgres.migrate import migrate
 from tests.serving.test_serve import environment, free_port, gateway, run_example, serving
 
 __all__ = ["environment"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.running import Gateway
 
 Body = dict[str, Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.agency.test_recovery import is_, lose, until
 from tests.conftest import StartGateway
 from tests.integrity import check

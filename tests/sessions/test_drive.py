@@ -9,8 +9,8 @@ import pytest
 
 from gateway.agency.turns.request import Posted
 from gateway.auth import Principal, Scope
-from gateway.database import Database
 from gateway.errors import NotFound
+from gateway.postgres.database import Database
 from tests.agency.test_recovery import is_, until
 from tests.chat.asking import ask, text
 from tests.chat.clients import letters

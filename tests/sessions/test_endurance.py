@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.agency.test_recovery import is_, lose, until
 from tests.chat.clients import letters
 from tests.conftest import StartGateway

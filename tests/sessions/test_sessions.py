@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.chat.clients import Chat, letters, named
 from tests.running import Gateway
 from tests.scripted import ScriptedUpstream, say, silence

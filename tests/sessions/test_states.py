@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.chat.clients import letters
 from tests.integrity import check
 from tests.running import Gateway

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.agency.test_recovery import lose, until
 from tests.conftest import StartGateway
 from tests.integrity import check

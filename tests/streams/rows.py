@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from gateway import ids
-from gateway.database import Database
+from gateway.postgres.database import Database
 
 _RAISE = """
     UPDATE conversation SET version = version + 1, updated_at = now(){more} WHERE id = $1

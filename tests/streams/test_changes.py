@@ -11,7 +11,7 @@ import pytest
 from gateway import ids
 from gateway.conversation.changes import MOST, ConversationChanges
 from gateway.conversation.sql import CHANGES
-from gateway.database import Database
+from gateway.postgres.database import Database
 from gateway.streams.events import name_of
 from tests.streams.rows import Writer, new_conversation
 

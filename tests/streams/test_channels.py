@@ -14,7 +14,7 @@ import pytest
 
 from gateway import ids
 from gateway.conversation.changes import MOST
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.conftest import StartGateway
 from tests.running import Gateway
 from tests.streams.reading import Subscription, following

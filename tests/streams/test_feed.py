@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from gateway import ids
-from gateway.drain import Drain
 from gateway.errors import NotFound, Unavailable
+from gateway.process.drain import Drain
 from gateway.streams.announcer import Announcer
 from gateway.streams.events import (
     Interaction,

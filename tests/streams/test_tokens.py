@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from gateway.database import Database
 from gateway.errors import Unauthenticated
+from gateway.postgres.database import Database
 from gateway.streams.tokens import LIFE_S, Tokens
 
 

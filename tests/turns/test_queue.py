@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import httpx
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.chat.asking import turns
 from tests.chat.clients import Chat, named
 from tests.conftest import StartGateway

@@ -21,14 +21,14 @@ from typing import Final, Self, TypeVar
 import aiohttp
 import msgspec
 
-from gateway.addresses import origin
 from gateway.agency.model import ChatMessage, Json
 from gateway.agency.models import remote_faults as faults
 from gateway.agency.models.faults import seconds_of
 from gateway.agency.models.upstream import CONNECT_S, INLINE_BODY, MAX_RETRY_AFTER
 from gateway.agency.models.wire import MAX_BODY, encoded
-from gateway.egress import Guard, was_refused
 from gateway.errors import UpstreamError
+from gateway.network.addresses import origin
+from gateway.network.egress import Guard, was_refused
 
 T = TypeVar("T")
 

@@ -14,7 +14,6 @@ from typing import Final, Self
 
 import aiohttp
 
-from gateway.addresses import is_base, is_key
 from gateway.agency.model import Completion, ModelCall, OnText
 from gateway.agency.models import exchange, faults, wire
 from gateway.agency.models.adaptation import (
@@ -31,6 +30,7 @@ from gateway.agency.models.passage import Listed, Passage, read_list
 from gateway.agency.models.wire import Answer
 from gateway.agency.speech.thoughts import Thoughts
 from gateway.errors import InvalidRequest, UpstreamError
+from gateway.network.addresses import is_base, is_key
 
 OPENAI: Final = "https://api.openai.com/v1"
 

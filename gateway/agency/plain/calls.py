@@ -16,8 +16,8 @@ from gateway import ids
 from gateway.agency.plain.counting import Tokens
 from gateway.agency.plain.request import PlainRequest
 from gateway.agency.plain.sql_calls import BEGIN, END
-from gateway.database import Database
 from gateway.errors import Unavailable
+from gateway.postgres.database import Database
 
 log = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from gateway.agency.plain.calls import Calls
 from gateway.agency.plain.offer import Offer
 from gateway.agency.plain.request import PlainRequest
 from gateway.auth import Principal
-from gateway.database import Database
-from gateway.drain import Drain, end
 from gateway.errors import NotFound
+from gateway.postgres.database import Database
+from gateway.process.drain import Drain, end
 
 TOTAL_S: Final = 600.0
 """Seconds for all of a call, which is how long OpenAI's own SDKs wait."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from gateway.streams.source import Access, Reader
 
 # $1 conversations, $2 the key of each one's reader. A row for every reader who may read. Whether a

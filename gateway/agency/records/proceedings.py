@@ -15,9 +15,9 @@ from gateway.agency.records.records import no_conversation, place_of
 from gateway.agency.records.talk import Saying, sayings
 from gateway.agency.teams.catalog import Page
 from gateway.auth import Principal, Scope
-from gateway.database import Database, Row
 from gateway.errors import NotFound
 from gateway.ids import ConversationId, TurnId
+from gateway.postgres.database import Database, Row
 
 
 @dataclass(frozen=True, slots=True)

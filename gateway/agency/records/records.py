@@ -10,8 +10,8 @@ from gateway.agency.records import sql_records as sql
 from gateway.agency.teams.catalog import Page
 from gateway.agency.teams.team import AgencySpec
 from gateway.auth import Principal, Scope
-from gateway.database import Database, Row
 from gateway.errors import InvalidRequest, NotFound
+from gateway.postgres.database import Database, Row
 
 LAST = UUID(int=2**128 - 1)
 """An id after every other."""

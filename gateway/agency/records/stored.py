@@ -18,8 +18,8 @@ from gateway.agency.speech.parts import role as role_of_result
 from gateway.agency.teams.register import BIGINT
 from gateway.agency.turns.request import Ask
 from gateway.auth import Principal
-from gateway.database import Database, Row
 from gateway.errors import NotFound
+from gateway.postgres.database import Database, Row
 
 FIRST = UUID(int=0)
 """An id before every other."""

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from gateway.agency.speech.prompt import GATEWAY
 from gateway.agency.turns.step import NOBODY
-from gateway.database import Row
+from gateway.postgres.database import Row
 
 Kind: TypeAlias = Literal["question", "answer", "note"]
 

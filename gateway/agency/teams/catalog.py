@@ -22,9 +22,9 @@ from gateway.agency.teams.remotes import refuse_changes
 from gateway.agency.teams.rules import checked
 from gateway.agency.teams.team import AgencySpec, AgencySummary, AgentSpec, Limits
 from gateway.auth import USER, Principal, Scope
-from gateway.database import Database, Row
 from gateway.errors import Conflict, InvalidRequest
 from gateway.ids import AgencyId
+from gateway.postgres.database import Database, Row
 
 __all__ = ["AgencySpec", "AgencySummary", "AgentSpec", "Applied", "Catalog", "Limits", "Page"]
 

@@ -11,8 +11,8 @@ from gateway.agency.teams import sql_catalog as sql
 from gateway.agency.teams.documents import AgencyDocument, AgentDocument, plain
 from gateway.agency.teams.roster import Changes
 from gateway.agency.teams.team import AgencySpec, AgencySummary, AgentSpec, Limits
-from gateway.database import Database, Row
 from gateway.ids import AgencyId, AgentId
+from gateway.postgres.database import Database, Row
 
 BIGINT = 2**63
 """The first id that no row can have."""

@@ -9,8 +9,8 @@ from gateway.agency.speech.prompt import CHARACTERS_PER_TOKEN, CONTEXT_TOKENS
 from gateway.agency.turns.request import Public
 from gateway.auth import Principal
 from gateway.conversation.files import Files
-from gateway.database import Database
 from gateway.errors import InvalidRequest
+from gateway.postgres.database import Database
 
 MOST_TEXT = CONTEXT_TOKENS * CHARACTERS_PER_TOKEN
 """Characters of all files of one message: what is beyond would fit into no prompt."""

@@ -30,9 +30,9 @@ from gateway.agency.turns.rows import Taken, encoded, uuids
 from gateway.auth import Principal
 from gateway.conversation.participants import Member, Participants
 from gateway.conversation.skill_sets import SkillSet, SkillSets
-from gateway.database import Database, Row
 from gateway.errors import NotFound, TurnCancelled
 from gateway.ids import TurnId
+from gateway.postgres.database import Database, Row
 from gateway.streams.announcer import Announcer
 
 

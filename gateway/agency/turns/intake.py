@@ -18,9 +18,9 @@ from gateway.agency.turns.lineage import BUSY, Fork, Match
 from gateway.agency.turns.request import Ask
 from gateway.agency.turns.rows import MANUAL, Lease, Taken, encoded, entries_of, uuids
 from gateway.auth import Principal
-from gateway.database import Database, Row
 from gateway.errors import Unavailable
 from gateway.ids import TurnId
+from gateway.postgres.database import Database, Row
 from gateway.streams.announcer import Announcer
 
 FIRST = 1

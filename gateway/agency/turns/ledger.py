@@ -32,8 +32,8 @@ from gateway.agency.turns.rows import (
 )
 from gateway.agency.turns.step import Delivery, Question
 from gateway.conversation.participants import Status
-from gateway.database import Database, Row
 from gateway.ids import TurnId
+from gateway.postgres.database import Database, Row
 from gateway.streams.announcer import Announcer
 
 CONTEXT_ROWS = 1000

@@ -24,11 +24,11 @@ from gateway.agency.turns.reception import Reception
 from gateway.agency.turns.sweeper import Sweeper
 from gateway.conversation.idempotency import Idempotency
 from gateway.conversation.participants import Participants
-from gateway.database import Database
-from gateway.drain import Drain, end
+from gateway.postgres.database import Database
+from gateway.process.drain import Drain, end
+from gateway.process.telemetry import causes
 from gateway.settings import Settings
 from gateway.streams.announcer import Announcer
-from gateway.telemetry import causes
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from gateway.agency.speech.prompt import GATEWAY, LIBRARY, Entry, FileText
 from gateway.agency.turns.request import Ask
 from gateway.agency.turns.step import Delivery, Event
 from gateway.conversation.participants import Status
-from gateway.database import Row
 from gateway.ids import TurnId
+from gateway.postgres.database import Row
 
 MANUAL = "manual"
 """The drive of a conversation in which somebody outside answers what agents ask; else it is auto,

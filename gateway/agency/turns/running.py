@@ -19,8 +19,8 @@ from gateway.agency.turns.reply import Reply
 from gateway.agency.turns.rows import Ended, Lease, Taken
 from gateway.conversation.participants import Status
 from gateway.errors import GatewayError, TurnFailed, Unavailable
+from gateway.process.telemetry import causes
 from gateway.streams.announcer import Announcer, Voice
-from gateway.telemetry import causes
 
 log = logging.getLogger(__name__)
 

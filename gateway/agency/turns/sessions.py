@@ -34,9 +34,9 @@ from gateway.agency.turns.session import (
 )
 from gateway.agency.turns.step import Delivery, Event, Question, Work, begin
 from gateway.auth import Principal
-from gateway.database import Database, Row
 from gateway.errors import InvalidRequest, NotFound, Unavailable
 from gateway.ids import TurnId
+from gateway.postgres.database import Database, Row
 from gateway.streams.announcer import Announcer
 
 TRIES = 3

@@ -9,10 +9,10 @@ from uuid import UUID
 
 from gateway.agency.turns import replay
 from gateway.agency.turns.runner import ATTEMPTS, Runner
-from gateway.database import Row
 from gateway.errors import GatewayError, TurnFailed
 from gateway.ids import TurnId
-from gateway.telemetry import causes
+from gateway.postgres.database import Row
+from gateway.process.telemetry import causes
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from gateway.agency.turns.ledger import Ledger
 from gateway.agency.turns.request import is_model
 from gateway.errors import GatewayError
 from gateway.names import visible
-from gateway.telemetry import causes
+from gateway.process.telemetry import causes
 
 log = logging.getLogger(__name__)
 

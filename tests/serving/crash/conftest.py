@@ -8,8 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from gateway.database import Database
-from gateway.postmaster import SOCKET
+from gateway.postgres.database import Database
+from gateway.postgres.postmaster import SOCKET
 from tests import integrity
 from tests.retrieval.servers import ChromaServer
 from tests.scripted import ScriptedUpstream

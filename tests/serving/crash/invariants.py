@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 from gateway import ids
-from gateway.database import Database, Row
+from gateway.postgres.database import Database, Row
 from tests import integrity
 from tests.serving.crash.counting import LIBRARY, MANAGER, Counting
 from tests.serving.crash.transcripts import Transcript

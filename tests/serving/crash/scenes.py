@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.scripted import ScriptedUpstream
 from tests.serving.crash.callers import DOORS, PATIENCE, Caller, Door
 from tests.serving.crash.counting import Asked, Counting

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.scripted import ScriptedUpstream, silence
 from tests.serving.crash.callers import DOORS, Caller, Door
 from tests.serving.crash.counting import MANAGER

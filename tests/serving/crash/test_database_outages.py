@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.database import Database, open_database
-from gateway.migrate import migrate
-from gateway.postmaster import Postmaster
+from gateway.postgres.database import Database, open_database
+from gateway.postgres.migrate import migrate
+from gateway.postgres.postmaster import Postmaster
 from tests.postgres import OPTIONS
 from tests.scripted import ScriptedUpstream
 from tests.serving.crash.conftest import Spawn

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.scripted import ScriptedUpstream, say, text
 from tests.scripted.exchange import ANONYMOUS
 from tests.serving.crash.callers import OWNER, RPC, Caller, Rpc

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.running import Gateway
 from tests.scripted import Call, ScriptedUpstream, say, text
 from tests.scripted.exchange import ANONYMOUS

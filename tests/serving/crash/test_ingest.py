@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from gateway.retrieval.chunking import chunk
 from tests.retrieval.servers import ChromaServer
 from tests.serving.crash.books import Books

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.scripted import ScriptedUpstream
 from tests.serving.crash.processes import Process
 from tests.serving.crash.scenes import staged

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.scripted import Call, ScriptedUpstream
 from tests.serving.crash.books import Books
 from tests.serving.crash.callers import Caller

@@ -7,7 +7,7 @@ import asyncio
 
 import pytest
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.scripted import ScriptedUpstream
 from tests.serving.crash.callers import Caller, Rooms, Rpc
 from tests.serving.crash.conftest import Spawn

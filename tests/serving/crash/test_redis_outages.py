@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from gateway import ids
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.scripted import ScriptedUpstream
 from tests.serving.crash.conftest import Spawn
 from tests.serving.crash.processes import Process

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.agency.test_recovery import is_, only_turn, until
 from tests.remote.elsewhere import Elsewhere, tells, thinks
 from tests.scripted import ScriptedUpstream, say

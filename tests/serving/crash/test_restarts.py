@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.scripted import Call, ScriptedUpstream, say, silence
 from tests.scripted.server import Step
 from tests.serving.crash.callers import Caller, Rpc

@@ -8,7 +8,7 @@ import asyncio
 import pytest
 
 from gateway import ids
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.scripted import ScriptedUpstream
 from tests.serving.crash.callers import ROOMS
 from tests.serving.crash.invariants import all_ended

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pytest
 
 from gateway import ids
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.scripted import Call, ScriptedUpstream, say, say_many
 from tests.scripted.replies import Reply
 from tests.serving.crash.callers import PATIENCE, Caller

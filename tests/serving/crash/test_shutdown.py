@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.scripted import ScriptedUpstream
 from tests.serving.crash.conftest import Spawn
 from tests.serving.crash.processes import Process

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 
 import httpx
 
-from gateway.database import Database
+from gateway.postgres.database import Database
 from tests.running import ROOT_KEY
 from tests.scripted import ScriptedUpstream, silence
 from tests.serving.crash.conftest import Spawn

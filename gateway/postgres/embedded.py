@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from gateway.connection import unprepared
-from gateway.postmaster import Postmaster
+from gateway.postgres.connection import unprepared
+from gateway.postgres.postmaster import Postmaster
 from gateway.settings import Settings
 
 

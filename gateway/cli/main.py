@@ -12,13 +12,13 @@ from gateway import __version__
 from gateway.errors import GatewayError
 
 COMMANDS = {
-    "serve": "gateway.serve:serve",
-    "migrate": "gateway.cli_migrate:migrate",
-    "doctor": "gateway.cli_doctor:doctor",
-    "keys": "gateway.cli_keys:keys",
-    "agency": "gateway.cli_agency:agency",
-    "collections": "gateway.cli_retrieval:collections",
-    "ingest": "gateway.cli_retrieval:ingest",
+    "serve": "gateway.cli.serve:serve",
+    "migrate": "gateway.cli.migrate:migrate",
+    "doctor": "gateway.cli.doctor:doctor",
+    "keys": "gateway.cli.keys:keys",
+    "agency": "gateway.cli.agency:agency",
+    "collections": "gateway.cli.collections:collections",
+    "ingest": "gateway.cli.collections:ingest",
 }
 
 

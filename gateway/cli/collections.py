@@ -15,11 +15,13 @@ from uuid import UUID
 
 import click
 
-from gateway import embedded, settings, telemetry
+from gateway import settings
 from gateway.auth import ROOT
-from gateway.database import open_database
 from gateway.errors import Conflict, InvalidRequest
-from gateway.migrate import migrate
+from gateway.postgres import embedded
+from gateway.postgres.database import open_database
+from gateway.postgres.migrate import migrate
+from gateway.process import telemetry
 from gateway.resources import open_index
 from gateway.retrieval.embedding import open_embedders
 from gateway.retrieval.ingest import open_ingest

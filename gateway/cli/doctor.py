@@ -10,12 +10,13 @@ from functools import partial
 
 import click
 
-from gateway import embedded, telemetry
-from gateway.connection import check_mode
-from gateway.database import open_database
 from gateway.errors import GatewayError
-from gateway.health import Check, Checks, Ping, Result
-from gateway.migrate import pending
+from gateway.postgres import embedded
+from gateway.postgres.connection import check_mode
+from gateway.postgres.database import open_database
+from gateway.postgres.migrate import pending
+from gateway.process import telemetry
+from gateway.process.health import Check, Checks, Ping, Result
 from gateway.resources import list_checks, open_index, open_model
 from gateway.settings import Settings, read
 

@@ -19,8 +19,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from gateway.account import HERE, runnable, server_account
 from gateway.errors import Unavailable
+from gateway.postgres.account import HERE, runnable, server_account
 
 MAJOR = 18
 START_S = 60

@@ -6,8 +6,9 @@ import asyncio
 
 import click
 
-from gateway import embedded, settings
-from gateway.migrate import migrate as run
+from gateway import settings
+from gateway.postgres import embedded
+from gateway.postgres.migrate import migrate as run
 
 
 @click.command()

@@ -17,9 +17,9 @@ import asyncpg
 from piccolo.engine.postgres import PostgresEngine, PostgresTransaction
 from piccolo.querystring import QueryString
 
-from gateway.connection import LIMIT, SESSION, options, prepares, reasons
 from gateway.errors import Unavailable
-from gateway.outages import FAILED, READ_ONLY, TROUBLED, TROUBLED_S, unavailable
+from gateway.postgres.connection import LIMIT, SESSION, options, prepares, reasons
+from gateway.postgres.outages import FAILED, READ_ONLY, TROUBLED, TROUBLED_S, unavailable
 
 Row: TypeAlias = asyncpg.Record
 Connection: TypeAlias = asyncpg.pool.PoolConnectionProxy

@@ -10,14 +10,15 @@ from typing import TypeVar
 
 import click
 
-from gateway import embedded, settings
+from gateway import settings
 from gateway.agency.teams.catalog import Applied, Catalog
 from gateway.agency.teams.document_file import parse, render
 from gateway.agency.teams.documents import AgencyDocument
 from gateway.auth import ROOT, Principal, Scope
-from gateway.database import open_database
 from gateway.errors import InvalidRequest, NotFound
-from gateway.migrate import migrate
+from gateway.postgres import embedded
+from gateway.postgres.database import open_database
+from gateway.postgres.migrate import migrate
 
 T = TypeVar("T")
 OPERATOR = Principal(ROOT, frozenset(Scope), ROOT)
@@ -87,7 +88,7 @@ async def apply_example(catalog: Catalog) -> Applied | None:
     """The studio as agency 1, unless there has ever been an agency."""
     if not await catalog.is_blank():
         return None
-    text = resources.files("gateway").joinpath("example.yaml").read_text("utf-8")
+    text = resources.files("gateway.cli").joinpath("example.yaml").read_text("utf-8")
     return await catalog.apply(parse(text), ROOT)
 
 

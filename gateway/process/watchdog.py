@@ -24,7 +24,7 @@ STANDSTILL_S = 0.25
 BEAT_S = 0.05
 FRAMES = 12
 """Places of a stack that are told, the innermost first."""
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass(slots=True)

@@ -8,11 +8,12 @@ from typing import TypeVar
 
 import click
 
-from gateway import embedded, settings
+from gateway import settings
 from gateway.auth import ROOT, Callers, Scope
-from gateway.database import open_database
 from gateway.errors import Conflict
-from gateway.migrate import migrate
+from gateway.postgres import embedded
+from gateway.postgres.database import open_database
+from gateway.postgres.migrate import migrate
 
 T = TypeVar("T")
 

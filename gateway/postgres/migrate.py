@@ -19,14 +19,14 @@ from typing import Protocol
 
 import asyncpg
 
-from gateway import telemetry
-from gateway.connection import connect, reasons
 from gateway.errors import Unavailable
+from gateway.postgres.connection import connect, reasons
+from gateway.process import telemetry
 
 log = logging.getLogger(__name__)
 LOCK = 0x6167_7721
 """Key of the advisory lock; any number will do that nothing else in the database uses."""
-FOLDER = Path(__file__).resolve().parent.parent / "piccolo_migrations"
+FOLDER = Path(__file__).resolve().parents[2] / "piccolo_migrations"
 
 _ID = re.compile(r'^ID = "(.+)"$', re.MULTILINE)
 _KNOWN = "SELECT to_regclass('migration') IS NOT NULL"
@@ -71,7 +71,7 @@ async def pending(connection: Fetching) -> list[str]:
 async def _run_elsewhere(dsn: str) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-P", "-m", "gateway.migrate"),
+        *("-P", "-m", "gateway.postgres.migrate"),
         env={**os.environ, "DATABASE_URL": dsn, "PICCOLO_CONF": "gateway.piccolo_conf"},
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,

@@ -9,7 +9,7 @@ import time
 import click
 
 from gateway import __version__
-from gateway.first_start import RootKey, Start
+from gateway.cli.first_start import RootKey, Start
 from gateway.settings import Settings
 
 FIRST_LOOK = 0.3

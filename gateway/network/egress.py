@@ -15,7 +15,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
-from gateway.addresses import is_open
+from gateway.network.addresses import is_open
 
 
 class Refused(OSError):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncpg
 
-from gateway.connection import SHARED
 from gateway.errors import Unavailable
+from gateway.postgres.connection import SHARED
 
 _SHARED = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
 """What comes of prepared statements where a pooler lends a session to each transaction."""

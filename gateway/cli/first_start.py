@@ -12,9 +12,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.connection import check_mode, connect
 from gateway.errors import InvalidRequest
-from gateway.migrate import migrate
+from gateway.postgres.connection import check_mode, connect
+from gateway.postgres.migrate import migrate
 from gateway.settings import Settings
 
 KEY_FILE = "root_key"
@@ -103,7 +103,7 @@ def _write_new(file: Path) -> str:
 
 async def _install_root(dsn: str, token: str) -> None:
     from gateway.auth import Callers
-    from gateway.database import open_database
+    from gateway.postgres.database import open_database
 
     async with open_database(dsn, pool_size=1) as database:
         await Callers(database).install_root(token)
@@ -111,8 +111,8 @@ async def _install_root(dsn: str, token: str) -> None:
 
 async def _apply_example(dsn: str) -> None:
     from gateway.agency.teams.catalog import Catalog
-    from gateway.cli_agency import apply_example
-    from gateway.database import open_database
+    from gateway.cli.agency import apply_example
+    from gateway.postgres.database import open_database
 
     async with open_database(dsn, pool_size=1) as database:
         await apply_example(Catalog(database))

@@ -21,10 +21,11 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
-from gateway import embedded, telemetry
-from gateway.banner import announce
+from gateway.cli.banner import announce
+from gateway.cli.first_start import prepare
 from gateway.errors import Conflict, InvalidRequest
-from gateway.first_start import prepare
+from gateway.postgres import embedded
+from gateway.process import telemetry
 from gateway.settings import Settings, read
 
 CONNECTIONS = 10_000

@@ -1,0 +1,1 @@
+"""Addresses: which may be connected to, and connections that are ended."""

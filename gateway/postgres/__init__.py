@@ -1,0 +1,1 @@
+"""Postgres: the pool, transactions, migrations, and the server that is embedded."""

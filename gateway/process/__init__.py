@@ -1,0 +1,1 @@
+"""What every process has: logs, health, an orderly end, a watch on its event loop."""
