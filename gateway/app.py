@@ -23,31 +23,21 @@ from gateway.process import telemetry
 from gateway.process.drain import on_signals
 from gateway.process.watchdog import open_watchdog
 from gateway.resources import Resources, open_resources
-from gateway.routes import (
-    agencies,
-    chat,
-    collections,
-    completions,
-    conversations,
-    embeddings,
-    errors,
-    files,
-    guards,
-    health,
-    keys,
-    messages,
-    models,
-    rpc,
-    sessions,
-    streams,
-    turns,
-)
-from gateway.routes.bulk import Counted
-from gateway.routes.cors import Cors
-from gateway.routes.description import Description, operation_id
-from gateway.routes.entrance import Entrance
-from gateway.routes.examples import Exemplified
-from gateway.routes.viewers import viewers
+from gateway.routes import health, keys
+from gateway.routes.agencies import agencies, messages, sessions, turns
+from gateway.routes.conversations import conversations, streams
+from gateway.routes.http import errors, guards
+from gateway.routes.http.bulk import Counted
+from gateway.routes.http.cors import Cors
+from gateway.routes.http.entrance import Entrance
+from gateway.routes.library import collections
+from gateway.routes.openai import embeddings, files, models
+from gateway.routes.openai.chat import completions as chat
+from gateway.routes.openai.chat import stored
+from gateway.routes.rpc_2025_02_12 import conversations as rpc
+from gateway.routes.schema.description import Description, operation_id
+from gateway.routes.schema.examples import Exemplified
+from gateway.routes.schema.viewers import viewers
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +47,7 @@ ROUTES: list[ControllerRouterHandler] = [
     *health.ROUTES,
     *keys.ROUTES,
     *agencies.ROUTES,
-    *completions.ROUTES,  # before chat, which adds to its paths: Litestar can't do the reverse
+    *stored.ROUTES,  # before chat, which adds to its paths: Litestar can't do the reverse
     *chat.ROUTES,
     *conversations.ROUTES,
     *files.ROUTES,

@@ -16,7 +16,7 @@ GatewayError
 ├── UpstreamError 502/503/504 a model call failed; 400 if what the client sent is refused
 └── Unavailable 503           a resource of ours (Postgres, Redis, Chroma) is down
 
-`type` and `code` follow the OpenAI API. `gateway/routes/errors.py` renders them for each door.
+`type` and `code` follow the OpenAI API. `gateway/routes/http/errors.py` renders them for each door.
 """
 
 from __future__ import annotations

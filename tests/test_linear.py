@@ -24,8 +24,8 @@ from gateway.agency.turns.request import Ask
 from gateway.agency.turns.wanted import misfit
 from gateway.retrieval.chunking import chunk
 from gateway.retrieval.parsing import of_html
-from gateway.routes.errors import field_of
-from gateway.routes.file_wire import attachment
+from gateway.routes.http.errors import field_of
+from gateway.routes.openai.file_wire import attachment
 
 SMALL, TIMES = 6_000, 8
 """Characters, and how many times as many the second run has."""

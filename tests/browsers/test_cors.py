@@ -10,7 +10,7 @@ import pytest
 
 import gateway as package
 from gateway.errors import InvalidRequest
-from gateway.routes.cors import EXPOSED
+from gateway.routes.http.cors import EXPOSED
 from gateway.settings import read
 from tests.conftest import StartGateway
 from tests.running import Gateway

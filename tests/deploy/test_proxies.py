@@ -14,7 +14,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from gateway.routes.errors import MAX_BODY
+from gateway.routes.http.errors import MAX_BODY
 from tests import postgres
 from tests.deploy.topology import GATEWAYS, KEY, Proxy, Stack, caddy, nginx
 from tests.scripted import ScriptedUpstream, say

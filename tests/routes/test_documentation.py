@@ -14,8 +14,8 @@ import pytest
 import gateway
 from gateway.app import create_app
 from gateway.resources import Resources
-from gateway.routes.examples import EXAMPLES
-from gateway.routes.retrieval_wire import NewDocument
+from gateway.routes.library.wire import NewDocument
+from gateway.routes.schema.examples import EXAMPLES
 from tests import document
 
 API = Path(__file__).parents[2] / "docs" / "api.md"

@@ -15,7 +15,7 @@ import yaml
 
 from gateway.auth import Scope
 from gateway.process.watchdog import BEAT_S
-from gateway.routes.errors import MAX_BODY
+from gateway.routes.http.errors import MAX_BODY
 from tests.document import Operation, check, check_body, document, operations
 from tests.running import Gateway
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.routes.errors import MAX_BODY
+from gateway.routes.http.errors import MAX_BODY
 from tests.rpc.asking import VERSION, Rpc, calling, refusal
 from tests.running import Gateway
 

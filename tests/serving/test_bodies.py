@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from gateway.errors import InvalidRequest
-from gateway.routes.encodings import STEP, Unpacking
-from gateway.routes.errors import MAX_BODY
+from gateway.routes.http.encodings import STEP, Unpacking
+from gateway.routes.http.errors import MAX_BODY
 from tests.running import Gateway
 from tests.scripted import ScriptedUpstream, say
 from tests.team import make_team

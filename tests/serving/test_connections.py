@@ -15,7 +15,7 @@ from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server
 
 from gateway.cli.serve import HTTP1
-from gateway.routes.entrance import MAX_HEADERS, Entrance
+from gateway.routes.http.entrance import MAX_HEADERS, Entrance
 from tests.running import Gateway, listening, reserved_port
 
 ROOT = b"authorization: Bearer agw_root_test\r\n"

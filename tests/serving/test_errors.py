@@ -12,8 +12,8 @@ import pytest
 from litestar.routes import HTTPRoute
 
 from gateway.app import create_app
-from gateway.routes.errors import MAX_BODY
-from gateway.routes.guards import is_public
+from gateway.routes.http.errors import MAX_BODY
+from gateway.routes.http.guards import is_public
 from tests.rpc.asking import refusal
 from tests.running import Gateway
 
@@ -173,7 +173,7 @@ async def test_a_bug_says_nothing_but_its_request_id_finds_the_log_line(
     error = is_openai_error(answer, 500)
     assert "api_key" not in json.dumps(error)
     assert answer.headers["x-request-id"] == "look-me-up"
-    (record,) = [r for r in caplog.records if r.name == "gateway.routes.errors"]
+    (record,) = [r for r in caplog.records if r.name == "gateway.routes.http.errors"]
     assert record.levelno == logging.ERROR
     assert "UndefinedTableError 42P01" in str(vars(record)["causes"])
 

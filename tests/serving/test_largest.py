@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.routes.bulk import MOST_MEMBERS, MOST_VALUES, Count
-from gateway.routes.dialogue import MOST_MESSAGES, MOST_PARTS
+from gateway.routes.http.bulk import MOST_MEMBERS, MOST_VALUES, Count
 from gateway.routes.keys import MOST_SCOPES
+from gateway.routes.openai.chat.dialogue import MOST_MESSAGES, MOST_PARTS
 from tests.conftest import StartGateway
 from tests.running import Gateway
 from tests.team import Team, make_team

@@ -1,0 +1,1 @@
+"""The Agents API: agencies, what their agents said, turns and sessions."""

@@ -1,0 +1,1 @@
+"""The Conversation API and its channels."""

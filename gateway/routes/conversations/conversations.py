@@ -1,0 +1,239 @@
+"""`/api/conversations`: conversations with people and bots in them. To others they are 404."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
+from litestar import Response, Router, delete, get, patch, post, put
+from litestar.di import NamedDependency, Provide
+from litestar.openapi import ResponseSpec
+from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
+from litestar.types import ControllerRouterHandler
+from msgspec import UNSET
+
+from gateway import ids
+from gateway.agency.teams.catalog import Catalog
+from gateway.agency.turns.engine import Engine
+from gateway.agency.turns.members import admit
+from gateway.agency.turns.replay import describe
+from gateway.auth import Principal
+from gateway.conversation.idempotency import Claim, Idempotency, body_hash
+from gateway.conversation.participants import Participants
+from gateway.conversation.rights import Right, demand, may, may_lead
+from gateway.conversation.rooms import Rooms
+from gateway.conversation.store import Conversations
+from gateway.errors import TurnCancelled
+from gateway.postgres.database import Database
+from gateway.routes.conversations.wire import (
+    ConversationList,
+    ConversationPatch,
+    MessageList,
+    NewConversation,
+    NewMessage,
+    NewStatus,
+    members,
+    said,
+)
+from gateway.routes.http.errors import JSON
+from gateway.routes.http.pages import BAD, MISSING, Cursor, Limit, refusal
+from gateway.routes.rpc_2025_02_12.calls import may_converse
+from gateway.streams.announcer import Announcer
+from gateway.streams.events import Conversation, Interaction, Participant, WholeConversation
+
+Caller = NamedDependency[Principal]
+Titled = Annotated[
+    str | None, QueryParameter(name="q", max_length=200, description="Part of a title.")
+]
+Key = Annotated[
+    str | None,
+    HeaderParameter(
+        name="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        description="The same request again is given the first answer, for 24 hours.",
+    ),
+]
+REUSED = {422: refusal("The idempotency key was used before with another request.")}
+KNOWN = MISSING | {403: refusal("`right_missing`: you are in it, but may not do this.")}
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """All that these routes need, as one dependency: each costs a task."""
+
+    rooms: Rooms
+    participants: Participants
+    catalog: Catalog
+    conversations: Conversations
+    idempotency: Idempotency
+    engine: Engine
+
+
+TheDesk = NamedDependency[Desk]
+
+
+@post("/", summary="Create a conversation", responses=BAD | MISSING)
+async def create_conversation(
+    data: JSONBody[NewConversation], desk: TheDesk, principal: Caller
+) -> WholeConversation:
+    """You own it. Agents, agencies and models join at once and answer what is said; users are
+    invited."""
+    others = members(data)
+    await admit(others, desk.catalog, principal)
+    made = await desk.rooms.create(principal.user, data.title, data.drive, others)
+    return await desk.rooms.whole(made)
+
+
+@get("/", summary="List one's conversations, newest first", responses=BAD)
+async def list_conversations(
+    desk: TheDesk,
+    principal: Caller,
+    q: Titled = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> ConversationList:
+    """Those that were begun at another door are among them."""
+    page = await desk.rooms.page(principal.user, q, limit, cursor)
+    return ConversationList(list(page.items), page.next_cursor)
+
+
+@get("/{conversation_id:str}", summary="Read a conversation", responses=MISSING)
+async def read_conversation(
+    conversation_id: FromPath[str], desk: TheDesk, principal: Caller
+) -> WholeConversation:
+    """With its newest 200 messages, oldest first. A channel's `snapshot` is the same."""
+    conversation = ids.read(ids.CONVERSATION, conversation_id)
+    await desk.participants.standing(conversation, principal.user)
+    return await desk.rooms.whole(conversation)
+
+
+@patch(
+    "/{conversation_id:str}", summary="Rename a conversation, or drive it", responses=BAD | KNOWN
+)
+async def patch_conversation(
+    conversation_id: FromPath[str],
+    data: JSONBody[ConversationPatch],
+    desk: TheDesk,
+    principal: Caller,
+) -> Conversation:
+    """Only its owner may. A `title` of null takes the title away. While it is driven by hand, what
+    bots ask others or the library is left to whoever answers it; `auto` has them go on at once."""
+    conversation = ids.read(ids.CONVERSATION, conversation_id)
+    standing = await desk.participants.standing(conversation, principal.user)
+    demand(allowed=may_lead(standing), what="change title or drive")
+    if data.title is not UNSET:
+        await desk.rooms.entitle(conversation, data.title)
+    if data.drive is not UNSET:
+        await desk.engine.set_drive(conversation, data.drive)
+    return await desk.rooms.one(conversation)
+
+
+@delete("/{conversation_id:str}", summary="Delete a conversation", responses=KNOWN)
+async def delete_conversation(
+    conversation_id: FromPath[str], desk: TheDesk, principal: Caller
+) -> None:
+    """With all that was said. Replies that are being given are cancelled."""
+    conversation = ids.read(ids.CONVERSATION, conversation_id)
+    standing = await desk.participants.standing(conversation, principal.user)
+    demand(allowed=may(standing, Right.DELETE_CONVERSATION), what="delete anything as a whole")
+    why = describe(TurnCancelled("The conversation was deleted."))
+    await desk.engine.stop(await desk.conversations.delete([conversation], None, why))
+
+
+@post(
+    "/{conversation_id:str}/messages",
+    summary="Say something in a conversation",
+    responses={201: ResponseSpec(Interaction, generate_examples=False)} | BAD | KNOWN | REUSED,
+)
+async def add_message(
+    conversation_id: FromPath[str],
+    data: JSONBody[NewMessage],
+    desk: TheDesk,
+    principal: Caller,
+    idempotency_key: Key = None,
+) -> Response[bytes]:
+    """It is answered at once. Every bot in the conversation then replies, one after the other in
+    their order; that is told on the channel."""
+    conversation = ids.read(ids.CONVERSATION, conversation_id)
+    standing = await desk.participants.standing(conversation, principal.user)
+    demand(allowed=may(standing, Right.ADD_MESSAGE), what="add messages")
+    message = said(conversation, data)
+
+    async def say() -> bytes:
+        made = await desk.engine.say(message, principal)
+        return msgspec.json.encode(await desk.rooms.message(made))
+
+    if idempotency_key is None:
+        return _made(await say())
+    claim = Claim(principal.user, "add_message", idempotency_key, body_hash(message))
+    return _made(await desk.idempotency.once(claim, say))
+
+
+@get(
+    "/{conversation_id:str}/messages",
+    summary="List the messages of a conversation, newest first",
+    responses=BAD | MISSING,
+)
+async def list_messages(
+    conversation_id: FromPath[str],
+    desk: TheDesk,
+    principal: Caller,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> MessageList:
+    conversation = ids.read(ids.CONVERSATION, conversation_id)
+    await desk.participants.standing(conversation, principal.user)
+    page = await desk.rooms.messages(conversation, limit, cursor)
+    return MessageList(list(page.items), page.next_cursor)
+
+
+@put("/{conversation_id:str}/status", summary="Say what you do", responses=BAD | MISSING)
+async def put_status(
+    conversation_id: FromPath[str], data: JSONBody[NewStatus], desk: TheDesk, principal: Caller
+) -> Participant:
+    """It is told on the channel. What is not said again within a minute is over, and you are idle;
+    `idle` and `offline` last."""
+    conversation = ids.read(ids.CONVERSATION, conversation_id)
+    return await desk.participants.set_status(conversation, principal.user, data.status)
+
+
+def _made(body: bytes) -> Response[bytes]:
+    return Response(body, status_code=201, media_type=JSON)
+
+
+async def _desk(
+    database: NamedDependency[Database],
+    announcer: NamedDependency[Announcer],
+    catalog: NamedDependency[Catalog],
+    engine: NamedDependency[Engine],
+) -> Desk:
+    return Desk(
+        Rooms(database, announcer),
+        Participants(database, announcer),
+        catalog,
+        Conversations(database, announcer),
+        Idempotency(database),
+        engine,
+    )
+
+
+ROUTES: list[ControllerRouterHandler] = [
+    Router(
+        path="/api/conversations",
+        route_handlers=[
+            create_conversation,
+            list_conversations,
+            read_conversation,
+            patch_conversation,
+            delete_conversation,
+            add_message,
+            list_messages,
+            put_status,
+        ],
+        dependencies={"desk": Provide(_desk)},
+        guards=[may_converse],
+        tags=["Conversations"],
+    )
+]

@@ -1,0 +1,91 @@
+"""What the Conversation API takes. What it answers are the shapes that channels tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+from uuid import UUID
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from gateway import ids
+from gateway.agency.turns.request import Said
+from gateway.conversation.participants import Kind, Member, Status, checked
+from gateway.conversation.rights import Right
+from gateway.errors import InvalidRequest
+from gateway.routes.rpc_2025_02_12.calls import read_ids
+from gateway.streams.events import Conversation, Interaction
+
+MOST_PARTICIPANTS = 50
+
+Title = Annotated[str, Meta(min_length=1, max_length=200)]
+Drive = Annotated[
+    Literal["auto", "manual"],
+    Meta(description="Whether the gateway has bots answer, or leaves that to others."),
+]
+Identifier = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=256,
+        description="A user name, the number of an agent or agency, or the name of a model.",
+        examples=["ann", "143", "gpt-4o-mini"],
+    ),
+]
+
+
+class NewParticipant(Struct, forbid_unknown_fields=True):
+    """Only users hold `rights`."""
+
+    kind: Kind
+    identifier: Identifier
+    rights: Annotated[list[Right], Meta(max_length=len(Right))] = []
+
+
+class NewConversation(Struct, forbid_unknown_fields=True):
+    title: Title | None = None
+    participants: Annotated[list[NewParticipant], Meta(max_length=MOST_PARTICIPANTS)] = []
+    drive: Drive = "auto"
+
+
+class ConversationPatch(Struct, forbid_unknown_fields=True):
+    """What is left out stays as it is."""
+
+    title: Title | UnsetType | None = UNSET
+    drive: Drive | UnsetType = UNSET
+
+
+class NewMessage(Struct, forbid_unknown_fields=True):
+    content: str
+    file_ids: Annotated[list[Annotated[str, Meta(max_length=100)]], Meta(max_length=100)] = []
+
+
+class NewStatus(Struct, forbid_unknown_fields=True):
+    status: Status
+
+
+class ConversationList(Struct):
+    data: list[Conversation]
+    next_cursor: str | None
+
+
+class MessageList(Struct):
+    data: list[Interaction]
+    next_cursor: str | None
+
+
+def members(wanted: NewConversation) -> Sequence[Member]:
+    """Raises InvalidRequest."""
+    return checked(
+        [
+            Member(one.kind, one.identifier, tuple(dict.fromkeys(one.rights)))
+            for one in wanted.participants
+        ]
+    )
+
+
+def said(conversation_id: UUID, message: NewMessage) -> Said:
+    """Raises InvalidRequest for a message without anything in it, NotFound."""
+    if not message.content and not message.file_ids:
+        raise InvalidRequest("A message has content, or files.", param="content")
+    return Said(conversation_id, message.content, tuple(read_ids(ids.FILE, message.file_ids)))

@@ -1,0 +1,1 @@
+"""Collections, their documents, and how far these are."""

@@ -1,0 +1,1 @@
+"""Chat completions: by agencies, by plain models, and stored ones."""

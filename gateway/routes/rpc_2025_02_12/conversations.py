@@ -1,0 +1,275 @@
+"""`POST /rpc/2025-02-12/<endpoint>`: svc_conversation, whose shapes stand in `rpc_2025_02_12`."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import UUID
+
+import msgspec
+from litestar import Response, Router, post
+from litestar.di import NamedDependency, Provide
+from litestar.params import JSONBody
+from litestar.types import ControllerRouterHandler
+
+from gateway import ids
+from gateway.agency.teams.catalog import Catalog
+from gateway.agency.turns.engine import Engine
+from gateway.agency.turns.replay import describe
+from gateway.agency.turns.request import AGENCY, Posted, agency_id
+from gateway.auth import Principal
+from gateway.conversation.idempotency import Claim, body_hash
+from gateway.conversation.store import Conversation
+from gateway.errors import NotFound, TurnCancelled
+from gateway.routes.http.reasons import INVALID, MISSING, Reason, Violations
+from gateway.routes.rpc_2025_02_12 import answers as rpc_answers
+from gateway.routes.rpc_2025_02_12 import skill_sets
+from gateway.routes.rpc_2025_02_12.calls import (
+    NEXT_CURSOR,
+    PATH,
+    Caller,
+    EveryReason,
+    PagedOperation,
+    TheConversations,
+    TheIdempotency,
+    answer,
+    answers,
+    may_converse,
+    nothing,
+    on_behalf_of,
+    provide_conversations,
+    provide_idempotency,
+    read_ids,
+    refusals,
+    whose,
+)
+from gateway.routes.rpc_2025_02_12.contract import (
+    ConversationsWithInteractions,
+    ConversationWithInteractions,
+    CreateConversation,
+    CreateConversationMessage,
+    CreatedConversation,
+    CreatedConversationMessage,
+    DeleteConversations,
+    DeleteInteractions,
+    GetConversationWithInteractions,
+    ListConversationsWithInteractions,
+    UpdateInteractionExcludedState,
+)
+
+TheEngine = NamedDependency[Engine]
+
+BREATH = 25
+"""Conversations of a list that are put in shape before others have their turn."""
+
+
+@post(
+    "/create_conversation",
+    status_code=200,
+    summary="Create a conversation",
+    responses=answers(CreatedConversation) | refusals(400, 403, 404, 422),
+)
+async def create_conversation(
+    data: JSONBody[CreateConversation],
+    principal: Caller,
+    catalog: NamedDependency[Catalog],
+    conversations: TheConversations,
+    idempotency: TheIdempotency,
+) -> Response[bytes]:
+    """It has no title yet, and is given one after its first reply."""
+    caller, options = on_behalf_of(data.owner, principal), data.ai_relay_options
+    await _check_responder(options.model_id, caller, catalog)
+
+    async def create() -> bytes:
+        made = await conversations.create(caller.user, options.provider_id, options.model_id)
+        return msgspec.json.encode(rpc_answers.created(made))
+
+    claim = Claim(caller.user, "create_conversation", data.idempotency_key, body_hash(data))
+    return answer(await idempotency.once(claim, create))
+
+
+@post(
+    "/create_conversation_message",
+    status_code=200,
+    summary="Say something in a conversation, and have it answered",
+    responses=answers(CreatedConversationMessage) | refusals(400, 403, 404, 422),
+)
+async def create_conversation_message(
+    data: JSONBody[CreateConversationMessage],
+    principal: Caller,
+    engine: TheEngine,
+    conversations: TheConversations,
+    idempotency: TheIdempotency,
+) -> Response[bytes]:
+    """With `use_streaming` it is answered at once, and the reply is told on its channel. A message
+    waits for those before it. The reply goes on if the caller goes away; a reply that failed has
+    `errors`."""
+    caller = on_behalf_of(data.owner, principal)
+    (conversation_id,) = read_ids(ids.CONVERSATION, [data.conversation_id])
+    conversation = await conversations.one(conversation_id, caller.user)
+    claim = Claim(caller.user, "create_conversation_message", data.idempotency_key, body_hash(data))
+    posting = await engine.post(_posted(data, conversation), caller, claim)
+    if posting.response is not None:
+        return answer(posting.response)
+    if not data.options.use_streaming:
+        await engine.finish(posting.turn_id)
+    said, reply = await conversations.interactions([posting.input_id, posting.reply_id])
+    body = msgspec.json.encode(rpc_answers.message(conversation, posting, said, reply))
+    return answer(await idempotency.settle(claim, body))
+
+
+@post(
+    "/get_conversation_with_interactions",
+    status_code=200,
+    summary="Read a conversation",
+    responses=refusals(400, 404),
+)
+async def get_conversation_with_interactions(
+    data: JSONBody[GetConversationWithInteractions],
+    principal: Caller,
+    conversations: TheConversations,
+) -> ConversationWithInteractions:
+    (conversation_id,) = read_ids(ids.CONVERSATION, [data.conversation_id])
+    return rpc_answers.with_interactions(
+        await conversations.whole(conversation_id, whose(principal))
+    )
+
+
+@post(
+    "/list_conversations_with_interactions",
+    status_code=200,
+    summary="List an owner's conversations, oldest first",
+    responses=answers(ConversationsWithInteractions) | refusals(400, 403),
+    operation_class=PagedOperation,
+)
+async def list_conversations_with_interactions(
+    data: JSONBody[ListConversationsWithInteractions],
+    principal: Caller,
+    conversations: TheConversations,
+) -> Response[bytes]:
+    """In the order of their making. A page that others follow has an `x-next-cursor`."""
+    caller = on_behalf_of(data.owner, principal)
+    after = None if data.cursor is None else _cursor(data.cursor)
+    page = await conversations.page(caller.user, data.limit, after)
+    listed = []
+    for number, whole in enumerate(page.items):
+        if not number % BREATH:
+            await asyncio.sleep(0)
+        listed.append(rpc_answers.listed(whole))
+    response = answer(msgspec.json.encode(ConversationsWithInteractions(listed)))
+    if page.more is not None:
+        response.set_header(NEXT_CURSOR, ids.show(ids.CONVERSATION, page.more))
+    return response
+
+
+@post(
+    "/delete_conversations",
+    status_code=200,
+    summary="Delete conversations, all or none",
+    responses=answers(None) | refusals(400, 404),
+)
+async def delete_conversations(
+    data: JSONBody[DeleteConversations],
+    principal: Caller,
+    conversations: TheConversations,
+    engine: TheEngine,
+) -> Response[bytes]:
+    """With their interactions. Replies that are being given are cancelled."""
+    wanted = read_ids(ids.CONVERSATION, data.conversation_ids)
+    why = describe(TurnCancelled("The conversation was deleted."))
+    await engine.stop(await conversations.delete(wanted, whose(principal), why))
+    return nothing()
+
+
+@post(
+    "/delete_interactions",
+    status_code=200,
+    summary="Delete interactions, all or none",
+    responses=answers(None) | refusals(400, 404),
+)
+async def delete_interactions(
+    data: JSONBody[DeleteInteractions],
+    principal: Caller,
+    conversations: TheConversations,
+    engine: TheEngine,
+) -> Response[bytes]:
+    """Their words are not shown to an agent again. A reply that is being given is cancelled if its
+    message is deleted, or itself."""
+    given = data.interaction_ids
+    wanted = read_ids(ids.INTERACTION, [given] if isinstance(given, str) else given)
+    why = describe(TurnCancelled("Its message, or the reply itself, was deleted."))
+    await engine.stop(await conversations.delete_interactions(wanted, whose(principal), why))
+    return nothing()
+
+
+@post(
+    "/update_interaction_excluded_state",
+    status_code=200,
+    summary="Keep an interaction from the agents, or show it again",
+    responses=answers(None) | refusals(400, 404),
+)
+async def update_interaction_excluded_state(
+    data: JSONBody[UpdateInteractionExcludedState],
+    principal: Caller,
+    conversations: TheConversations,
+) -> Response[bytes]:
+    """An excluded message takes its whole turn along, an excluded reply is left out alone."""
+    (interaction_id,) = read_ids(ids.INTERACTION, [data.interaction_id])
+    await conversations.exclude(interaction_id, whose(principal), excluded=data.excluded)
+    return nothing()
+
+
+async def _check_responder(model_id: str, caller: Principal, catalog: Catalog) -> None:
+    """Raises NotFound for an agency that the caller may not use."""
+    number = agency_id(model_id)
+    if number is not None:
+        await catalog.read(number, caller)
+    elif model_id.startswith(AGENCY):
+        raise NotFound(f"There is no agency {model_id[:64]!r}.", code="agency_not_found")
+
+
+def _posted(data: CreateConversationMessage, conversation: Conversation) -> Posted:
+    options = data.ai_relay_options
+    responder = conversation.model_id if options is None else options.model_id
+    if not responder:
+        told = "ai_relay_options is missing: the conversation has no model of its own."
+        raise Violations([Reason(MISSING, told)])
+    return Posted(
+        conversation.id,
+        responder,
+        data.message_content,
+        tuple(read_ids(ids.FILE, data.file_ids)),
+        tuple(read_ids(ids.SKILL_SET, data.skill_set_ids)),
+    )
+
+
+def _cursor(text: str) -> UUID:
+    try:
+        return ids.read(ids.CONVERSATION, text)
+    except NotFound:
+        raise Violations([Reason(INVALID, "cursor is none of ours.")]) from None
+
+
+ROUTES: list[ControllerRouterHandler] = [
+    Router(
+        path=PATH,
+        route_handlers=[
+            create_conversation,
+            create_conversation_message,
+            get_conversation_with_interactions,
+            list_conversations_with_interactions,
+            delete_conversations,
+            delete_interactions,
+            update_interaction_excluded_state,
+            *skill_sets.HANDLERS,
+        ],
+        dto=EveryReason,
+        return_dto=None,
+        guards=[may_converse],
+        dependencies={
+            "conversations": Provide(provide_conversations),
+            "idempotency": Provide(provide_idempotency),
+            "skill_sets": Provide(skill_sets.provide_skill_sets),
+        },
+        tags=["RPC 2025-02-12"],
+    )
+]

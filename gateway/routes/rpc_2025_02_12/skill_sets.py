@@ -1,0 +1,184 @@
+"""Skill sets at the RPC door, in the style of svc_conversation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import msgspec
+from litestar import Response, post
+from litestar.di import NamedDependency
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import JSONBody
+
+from gateway import ids
+from gateway.auth import Principal, Scope
+from gateway.conversation.idempotency import Claim, body_hash
+from gateway.conversation.skill_sets import NewSkillSet, SkillSet, SkillSetPatch, SkillSets
+from gateway.conversation.store import Conversations
+from gateway.postgres.database import Database
+from gateway.routes.rpc_2025_02_12.answers import skill_set
+from gateway.routes.rpc_2025_02_12.calls import (
+    Caller,
+    TheConversations,
+    TheIdempotency,
+    answer,
+    answers,
+    nothing,
+    on_behalf_of,
+    read_ids,
+    refusals,
+)
+from gateway.routes.rpc_2025_02_12.contract import (
+    CreateSkillSet,
+    DeleteSkillSet,
+    GetManySkillSets,
+    GetSkillSet,
+    ListSkillSetsByOwner,
+    SkillSetAnswer,
+    SkillSetList,
+    UpdateSkillSet,
+)
+
+TheSkillSets = NamedDependency[SkillSets]
+
+
+@post(
+    "/create_skill_set",
+    status_code=200,
+    summary="Create a skill set",
+    responses=answers(SkillSetAnswer) | refusals(400, 403, 422),
+)
+async def create_skill_set(
+    data: JSONBody[CreateSkillSet],
+    principal: Caller,
+    skill_sets: TheSkillSets,
+    idempotency: TheIdempotency,
+) -> Response[bytes]:
+    caller = on_behalf_of(data.owner, principal)
+    new = NewSkillSet(data.name, data.icon, data.description, data.prompt)
+
+    async def create() -> bytes:
+        return msgspec.json.encode(skill_set(await skill_sets.create(caller.user, new)))
+
+    if data.idempotency_key is None:
+        return answer(await create())
+    claim = Claim(caller.user, "create_skill_set", data.idempotency_key, body_hash(data))
+    return answer(await idempotency.once(claim, create))
+
+
+@post(
+    "/get_skill_set",
+    status_code=200,
+    summary="Read a skill set",
+    responses=refusals(400, 404),
+)
+async def get_skill_set(
+    data: JSONBody[GetSkillSet],
+    principal: Caller,
+    skill_sets: TheSkillSets,
+    conversations: TheConversations,
+) -> SkillSetAnswer:
+    skill_set_id, owner = await _one(data.skill_set_id, principal, conversations)
+    (found,) = await skill_sets.get([skill_set_id], owner)
+    return skill_set(found)
+
+
+@post(
+    "/get_many_skill_sets",
+    status_code=200,
+    summary="Read skill sets, in the order asked",
+    responses=refusals(400, 404),
+)
+async def get_many_skill_sets(
+    data: JSONBody[GetManySkillSets],
+    principal: Caller,
+    skill_sets: TheSkillSets,
+    conversations: TheConversations,
+) -> SkillSetList:
+    """One that is asked for twice is answered once."""
+    wanted = read_ids(ids.SKILL_SET, data.skill_set_ids)
+    owners = await _owners(wanted, principal, conversations)
+    found: dict[UUID, SkillSet] = {}
+    for owner in dict.fromkeys(owners):
+        theirs = [one for one, its in zip(wanted, owners, strict=True) if its == owner]
+        found |= {one.id: one for one in await skill_sets.get(theirs, owner)}
+    return SkillSetList([skill_set(found[one]) for one in wanted])
+
+
+@post(
+    "/list_skill_sets_by_owner",
+    status_code=200,
+    summary="List an owner's skill sets, oldest first",
+    responses=refusals(400, 403),
+)
+async def list_skill_sets_by_owner(
+    data: JSONBody[ListSkillSetsByOwner], principal: Caller, skill_sets: TheSkillSets
+) -> SkillSetList:
+    caller = on_behalf_of(data.owner, principal)
+    return SkillSetList([skill_set(one) for one in await skill_sets.of_owner(caller.user)])
+
+
+@post(
+    "/update_skill_set",
+    status_code=200,
+    summary="Change a skill set",
+    responses=refusals(400, 404),
+)
+async def update_skill_set(
+    data: JSONBody[UpdateSkillSet],
+    principal: Caller,
+    skill_sets: TheSkillSets,
+    conversations: TheConversations,
+) -> SkillSetAnswer:
+    """What is left out stays as it is. Turns that have begun keep the prompt they began with."""
+    skill_set_id, owner = await _one(data.skill_set_id, principal, conversations)
+    patch = SkillSetPatch(data.name, data.icon, data.description, data.prompt)
+    return skill_set(await skill_sets.update(skill_set_id, owner, patch))
+
+
+@post(
+    "/delete_skill_set",
+    status_code=200,
+    summary="Delete a skill set",
+    responses=answers(None) | refusals(400, 404),
+)
+async def delete_skill_set(
+    data: JSONBody[DeleteSkillSet],
+    principal: Caller,
+    skill_sets: TheSkillSets,
+    conversations: TheConversations,
+) -> Response[bytes]:
+    skill_set_id, owner = await _one(data.skill_set_id, principal, conversations)
+    await skill_sets.delete(skill_set_id, owner)
+    return nothing()
+
+
+async def _one(text: str, principal: Principal, conversations: Conversations) -> tuple[UUID, str]:
+    wanted = read_ids(ids.SKILL_SET, [text])
+    return wanted[0], (await _owners(wanted, principal, conversations))[0]
+
+
+async def _owners(
+    wanted: Sequence[UUID], principal: Principal, conversations: Conversations
+) -> list[str]:
+    """As whose each is asked for: the caller's, or whoever's it is if the caller may act as them.
+    What is nobody's is asked for as the caller's, and not found."""
+    if not principal.may(Scope.ACT_AS):
+        return [principal.user] * len(wanted)
+    owners = await conversations.owners_of_skill_sets(wanted)
+    return [owners.get(one, principal.user) for one in wanted]
+
+
+async def provide_skill_sets(database: NamedDependency[Database]) -> SkillSets:
+    return SkillSets(database)
+
+
+HANDLERS: list[HTTPRouteHandler] = [
+    create_skill_set,
+    get_skill_set,
+    get_many_skill_sets,
+    list_skill_sets_by_owner,
+    update_skill_set,
+    delete_skill_set,
+]
