@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from gateway.agency.engine.engine import Engine
+from gateway.agency.engine.recovery import open_engine
 from gateway.agency.model import Model
 from gateway.agency.models.rehearsal import Rehearsal
 from gateway.agency.models.remote import Remotes
 from gateway.agency.models.upstream import Upstream
 from gateway.agency.plain.models import PlainModels, open_plain
 from gateway.agency.records.hearing import Hearing
+from gateway.agency.run.checks import Checks as SchemaChecks
 from gateway.agency.teams.catalog import Catalog
-from gateway.agency.turns.checks import Checks as SchemaChecks
-from gateway.agency.turns.engine import Engine
-from gateway.agency.turns.recovery import open_engine
 from gateway.auth import Callers
 from gateway.conversation.changes import ConversationChanges
 from gateway.network.egress import Guard

@@ -19,9 +19,9 @@ from gateway.agency.models.wire import MAX_BODY
 from gateway.agency.speech.decoder import Decoder, parse
 from gateway.agency.speech.envelope import recipient, storable, tells
 from gateway.agency.speech.thoughts import Thoughts, spoken
-from gateway.agency.turns.release import Release
-from gateway.agency.turns.request import Ask
-from gateway.agency.turns.wanted import misfit
+from gateway.agency.turn.answer_format import misfit
+from gateway.agency.turn.bounds import Release
+from gateway.agency.turn.request import Ask
 from gateway.retrieval.chunking import chunk
 from gateway.retrieval.parsing import of_html
 from gateway.routes.http.errors import field_of

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from uuid import UUID
 
+from gateway.agency.run.contexts import Contexts
 from gateway.agency.speech.prompt import Entry
-from gateway.agency.turns.contexts import Contexts
-from gateway.agency.turns.step import Delivery, Event
+from gateway.agency.turn.rules import Delivery, Event
 
 TURN, STEP = UUID(int=1), UUID(int=2)
 MANAGER, PROGRAMMER, TESTER = 1, 2, 3

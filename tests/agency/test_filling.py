@@ -30,7 +30,7 @@ from pydantic import (
 from gateway.agency.models.filling import filled
 from gateway.agency.models.pattern import Unreadable, matching
 from gateway.agency.models.schema import Unfillable
-from gateway.agency.turns.step import RETURNS
+from gateway.agency.turn.rules import RETURNS
 
 WORDS = "A rehearsal."
 

@@ -8,7 +8,7 @@ from uuid import UUID
 import hypothesis.strategies as st
 from hypothesis import given
 
-from gateway.agency.turns.lineage import (
+from gateway.agency.turn.lineage import (
     BUSY,
     Begin,
     Continue,
@@ -20,7 +20,7 @@ from gateway.agency.turns.lineage import (
     scope,
     within,
 )
-from gateway.agency.turns.request import Public
+from gateway.agency.turn.request import Public
 
 publics = st.builds(
     Public,

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from gateway.agency.turns import sql, sql_accept, sql_inbox, sql_read
+from gateway.agency.intake import sql_accept, sql_queue
+from gateway.agency.ledger import sql_read, sql_write
 from gateway.postgres.database import Database
 
 FILL = """
@@ -44,7 +45,7 @@ FILL = """
 BIG = ("conversation", "interaction", "turn", "message", "step")
 STATEMENTS = {
     f"{room.__name__.rpartition('.')[2]}.{name}": statement
-    for room in (sql, sql_accept, sql_inbox, sql_read)
+    for room in (sql_write, sql_accept, sql_queue, sql_read)
     for name, statement in vars(room).items()
     if name.isupper() and not name.startswith("_") and "$1" in statement
 }

@@ -10,7 +10,7 @@ import pytest
 from gateway.agency.model import ModelCall
 from gateway.agency.models.rehearsal import Rehearsal
 from gateway.agency.speech.prompt import TITLE, wanted_format
-from gateway.agency.turns.step import RETURNS
+from gateway.agency.turn.rules import RETURNS
 
 MANAGER = (
     "You are #1 (manager).\n\nLead.\n\nThe others in your team:\n#143 (programmer)\n#-1 (library)"

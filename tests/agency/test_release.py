@@ -10,8 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.agency.speech.prompt import CHARACTERS_PER_TOKEN
-from gateway.agency.turns.release import Release
-from gateway.agency.turns.request import Ask
+from gateway.agency.turn.bounds import Release
+from gateway.agency.turn.request import Ask
 
 
 def released(

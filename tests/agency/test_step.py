@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.agency.speech.envelope import Envelope, Said
-from gateway.agency.turns.step import (
+from gateway.agency.turn.rules import (
     ANSWER_NOW,
     EMPTY,
     NOBODY,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gateway.agency.turns.rows import covered
+from gateway.agency.ledger.rows import covered
 from gateway.postgres.database import Database
 from tests.agency.test_recovery import is_, leave, lose, until
 from tests.chat.asking import replies

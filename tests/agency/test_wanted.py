@@ -14,9 +14,9 @@ import pytest
 import pytest_asyncio
 
 from gateway.agency.model import Json
-from gateway.agency.turns.checks import Checks
-from gateway.agency.turns.examiner import CPU_S
-from gateway.agency.turns.wanted import MAX_MEMBERS, MAX_SCHEMA, MAX_TOLD, outsize
+from gateway.agency.run.checks import Checks
+from gateway.agency.run.examiner import CPU_S
+from gateway.agency.turn.answer_format import MAX_MEMBERS, MAX_SCHEMA, MAX_TOLD, outsize
 
 POINT: dict[str, Json] = {
     "type": "object",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from uuid import UUID
 
+from gateway.agency.ledger.context_cache import Memory, Remembered
+from gateway.agency.ledger.ledger import Ledger
 from gateway.agency.speech.prompt import GATEWAY, Entry
-from gateway.agency.turns.ledger import Ledger
-from gateway.agency.turns.memory import Memory, Remembered
-from gateway.agency.turns.step import ANSWER_NOW
+from gateway.agency.turn.rules import ANSWER_NOW
 from gateway.ids import CONVERSATION, new, read
 from gateway.postgres.database import Database
 from tests.running import Gateway

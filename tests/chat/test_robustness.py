@@ -13,7 +13,7 @@ from typing import Any
 import openai
 import pytest
 
-from gateway.agency.turns.step import ANSWER_NOW, RETURNS
+from gateway.agency.turn.rules import ANSWER_NOW, RETURNS
 from gateway.postgres.database import Database
 from gateway.process import telemetry
 from tests.chat.asking import (

@@ -63,7 +63,7 @@ def test_secrets_and_leftovers_stay_out_of_the_image(path: str) -> None:
 def test_the_gateway_gets_into_the_image() -> None:
     ignored = (ROOT / IGNORED).read_text()
     for path in (
-        "gateway/agency/turns/step.py",
+        "gateway/agency/turn/rules.py",
         "gateway/cli/example.yaml",
         "requirements/runtime.txt",
     ):

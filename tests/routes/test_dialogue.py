@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.agency.turns import lineage
-from gateway.agency.turns.request import Dialogue
+from gateway.agency.turn import lineage
+from gateway.agency.turn.request import Dialogue
 from gateway.errors import InvalidRequest
 from gateway.routes.openai.chat.dialogue import ChatMessageIn, dialogue
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.agency.turns.titles import fitting
+from gateway.agency.engine.titles import fitting
 from gateway.errors import InvalidRequest
 from gateway.names import line, visible
 from tests.running import Gateway

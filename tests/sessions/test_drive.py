@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.agency.turns.request import Posted
+from gateway.agency.turn.request import Posted
 from gateway.auth import Principal, Scope
 from gateway.errors import NotFound
 from gateway.postgres.database import Database

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.agency.turns.titles import fitting
+from gateway.agency.engine.titles import fitting
 from tests.chat.clients import Chat, named, public
 from tests.rpc.asking import TITLED, Rpc, answering, prompts
 from tests.running import Gateway

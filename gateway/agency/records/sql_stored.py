@@ -1,7 +1,7 @@
 """The statements of stored completions. A completion is a completed turn that its caller asked for
 at the chat door (a turn copied by a fork has no request hash) and did not want to be forgotten."""
 
-from gateway.agency.turns.sql_accept import copied
+from gateway.agency.intake.sql_accept import copied
 
 _COLUMNS = """t.id, t.conversation_id, t.created_at, t.request, t.metadata, t.prompt_tokens,
            t.completion_tokens, t.finish_reason, i.content"""

@@ -16,7 +16,7 @@ from gateway.agency.records.records import LAST
 from gateway.agency.speech.parts import Parts, called, shown
 from gateway.agency.speech.parts import role as role_of_result
 from gateway.agency.teams.register import BIGINT
-from gateway.agency.turns.request import Ask
+from gateway.agency.turn.request import Ask
 from gateway.auth import Principal
 from gateway.errors import NotFound
 from gateway.postgres.database import Database, Row

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 from uuid import UUID
 
 from gateway.agency.speech.prompt import GATEWAY
-from gateway.agency.turns.step import NOBODY
+from gateway.agency.turn.rules import NOBODY
 from gateway.postgres.database import Row
 
 Kind: TypeAlias = Literal["question", "answer", "note"]

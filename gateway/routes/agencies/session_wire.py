@@ -11,9 +11,9 @@ from msgspec import Meta
 
 from gateway import ids
 from gateway.agency.model import Json
+from gateway.agency.sessions.state import Given, Session, SessionState
 from gateway.agency.speech.prompt import LIBRARY
-from gateway.agency.turns.library import PASSAGES
-from gateway.agency.turns.session import Given, Session, SessionState
+from gateway.agency.turn.library import PASSAGES
 from gateway.errors import InvalidRequest
 from gateway.routes.agencies.turn_wire import Failure
 from gateway.routes.agencies.wire import Problem

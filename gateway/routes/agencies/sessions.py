@@ -12,11 +12,11 @@ from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
 from litestar.types import ControllerRouterHandler
 
 from gateway import ids
+from gateway.agency.engine.engine import Engine
+from gateway.agency.sessions.sessions import Sessions, WrongStep
+from gateway.agency.sessions.state import SessionState
 from gateway.agency.teams.catalog import Catalog
-from gateway.agency.turns.engine import Engine
-from gateway.agency.turns.request import Dialogue
-from gateway.agency.turns.session import SessionState
-from gateway.agency.turns.sessions import Sessions, WrongStep
+from gateway.agency.turn.request import Dialogue
 from gateway.auth import Principal
 from gateway.errors import Conflict, InvalidRequest
 from gateway.postgres.database import Database

@@ -8,8 +8,8 @@ from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 
 from gateway import ids
+from gateway.agency.engine.engine import Engine
 from gateway.agency.records.proceedings import Proceedings
-from gateway.agency.turns.engine import Engine
 from gateway.auth import Principal
 from gateway.errors import Conflict
 from gateway.ids import ConversationId, TurnId

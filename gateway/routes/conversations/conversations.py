@@ -14,10 +14,10 @@ from litestar.types import ControllerRouterHandler
 from msgspec import UNSET
 
 from gateway import ids
+from gateway.agency.engine.engine import Engine
+from gateway.agency.intake.members import admit
+from gateway.agency.ledger.outcome import describe
 from gateway.agency.teams.catalog import Catalog
-from gateway.agency.turns.engine import Engine
-from gateway.agency.turns.members import admit
-from gateway.agency.turns.replay import describe
 from gateway.auth import Principal
 from gateway.conversation.idempotency import Claim, Idempotency, body_hash
 from gateway.conversation.participants import Participants

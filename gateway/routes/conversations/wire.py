@@ -9,7 +9,7 @@ from uuid import UUID
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gateway import ids
-from gateway.agency.turns.request import Said
+from gateway.agency.turn.request import Said
 from gateway.conversation.participants import Kind, Member, Status, checked
 from gateway.conversation.rights import Right
 from gateway.errors import InvalidRequest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from gateway import ids
-from gateway.agency.turns.inbox import Posting
+from gateway.agency.intake.queue import Posting
 from gateway.conversation.skill_sets import SkillSet
 from gateway.conversation.store import Conversation, Interaction, Whole
 from gateway.routes.rpc_2025_02_12.calls import show_ids

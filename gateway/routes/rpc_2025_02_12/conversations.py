@@ -12,10 +12,10 @@ from litestar.params import JSONBody
 from litestar.types import ControllerRouterHandler
 
 from gateway import ids
+from gateway.agency.engine.engine import Engine
+from gateway.agency.ledger.outcome import describe
 from gateway.agency.teams.catalog import Catalog
-from gateway.agency.turns.engine import Engine
-from gateway.agency.turns.replay import describe
-from gateway.agency.turns.request import AGENCY, Posted, agency_id
+from gateway.agency.turn.request import AGENCY, Posted, agency_id
 from gateway.auth import Principal
 from gateway.conversation.idempotency import Claim, body_hash
 from gateway.conversation.store import Conversation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from gateway.agency.turns.library import told
+from gateway.agency.turn.library import told
 from tests.scripted import Call, say, say_many
 from tests.scripted.replies import Reply
 from tests.serving.crash.counting import (

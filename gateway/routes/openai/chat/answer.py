@@ -16,7 +16,7 @@ from litestar.openapi.spec import (
 
 from gateway import __version__, ids
 from gateway.agency.model import Json, Usage
-from gateway.agency.turns.reply import Outcome, Reply
+from gateway.agency.turn.reply import Outcome, Reply
 from gateway.routes.http.pages import refusal
 
 FINGERPRINT = f"agency-gateway-{__version__}"

@@ -20,11 +20,11 @@ from sse_starlette import EventSourceResponse
 from sse_starlette.sse import SendTimeoutError
 
 from gateway import ids
+from gateway.agency.engine.engine import Engine, Stale
 from gateway.agency.plain.offer import AGENCY
 from gateway.agency.teams.catalog import Catalog
-from gateway.agency.turns.engine import Engine, Stale
-from gateway.agency.turns.reply import Reply
-from gateway.agency.turns.request import ChatRequest
+from gateway.agency.turn.reply import Reply
+from gateway.agency.turn.request import ChatRequest
 from gateway.auth import Callers, Principal
 from gateway.auth import Scope as Right
 from gateway.conversation.idempotency import Claim, body_hash

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from gateway.agency.speech import parts as own
-from gateway.agency.turns.request import Dialogue, Public
+from gateway.agency.turn.request import Dialogue, Public
 from gateway.errors import InvalidRequest
 
 SPOKEN = ("text", "refusal")

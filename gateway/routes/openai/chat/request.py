@@ -14,9 +14,9 @@ import msgspec
 from msgspec import Meta
 
 from gateway.agency.model import Json
-from gateway.agency.turns import lineage
-from gateway.agency.turns.request import Ask, ChatRequest
-from gateway.agency.turns.wanted import outsize
+from gateway.agency.turn import lineage
+from gateway.agency.turn.answer_format import outsize
+from gateway.agency.turn.request import Ask, ChatRequest
 from gateway.errors import InvalidRequest
 from gateway.routes.openai.chat.dialogue import Messages, dialogue
 

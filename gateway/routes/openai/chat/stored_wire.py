@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from gateway.agency.records.stored import Slice, StoredCompletion, StoredMessage
-from gateway.agency.turns.reply import Outcome, Reply
+from gateway.agency.turn.reply import Outcome, Reply
 from gateway.ids import TurnId
 from gateway.routes.openai.chat.answer import (
     FINGERPRINT,

@@ -1,0 +1,272 @@
+"""The turn engine: what its doors call.
+
+`chat` accepts a request and starts its turn; a request that comes again is given the turn it began.
+`post` accepts a message to a conversation that is named, whose turn waits for those before it.
+Whoever follows the reply of a chat does so inside `listening`; when nobody does any more its turn
+is suspended. A posted one goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+from gateway.agency.engine.runner import Runner
+from gateway.agency.intake.draft import Asked, entries, inbound
+from gateway.agency.intake.queue import Inbox, Letter, Posting
+from gateway.agency.intake.rejoin import OPEN, Accepted, Queues, Reception, TakenBack
+from gateway.agency.ledger import outcome
+from gateway.agency.ledger.context_cache import Memory
+from gateway.agency.ledger.ledger import Ledger
+from gateway.agency.ledger.rows import Taken
+from gateway.agency.model import Model
+from gateway.agency.models.remote import Remotes
+from gateway.agency.run.checks import Checks
+from gateway.agency.run.plan import Plan
+from gateway.agency.teams.catalog import Catalog
+from gateway.agency.teams.team import AgencySpec
+from gateway.agency.turn import lineage
+from gateway.agency.turn.library import Library
+from gateway.agency.turn.reply import Reply
+from gateway.agency.turn.request import ChatRequest, Posted, Public, Said
+from gateway.agency.turn.rules import Event, begin
+from gateway.auth import Principal
+from gateway.conversation.idempotency import Claim, Idempotency
+from gateway.errors import TurnCancelled, Unavailable
+from gateway.ids import TurnId
+from gateway.streams.announcer import Announcer
+
+
+class Stale(Exception):
+    """What a request rested on (key, agency, place in the conversation) has changed: look again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entered:
+    """A turn that was accepted into a queue, and the one that was started by that, if any."""
+
+    turn_id: TurnId
+    started: Taken | None = None
+
+
+class Engine(Runner):
+    """The turns of one process, and what begins and ends them."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        reception: Reception,
+        inbox: Inbox,
+        idempotency: Idempotency,
+        memory: Memory,
+        catalog: Catalog,
+        model: Model,
+        remotes: Remotes,
+        announcer: Announcer,
+        checks: Checks,
+        *,
+        default_model: str,
+        library: Library | None = None,
+    ) -> None:
+        super().__init__(
+            ledger,
+            inbox,
+            memory,
+            catalog,
+            model,
+            remotes,
+            announcer,
+            checks,
+            default_model=default_model,
+            library=library,
+        )
+        self._reception = reception
+        self._idempotency = idempotency
+        self._requests = Queues()
+
+    # ---- accepting a chat ------------------------------------------------------------------------
+
+    async def chat(
+        self,
+        request: ChatRequest,
+        agency: AgencySpec,
+        principal: Principal,
+        *,
+        conversation_id: UUID | None = None,
+        claim: Claim | None = None,
+    ) -> Reply:
+        """Accept a chat completion. Raises `Stale` if it must be asked again with fresh knowledge.
+
+        A `retry` gets the turn that the same request began, also if it is still running; so does
+        whoever makes a `claim` that was made before. Raises NotFound for a file that is not there.
+        """
+        if conversation_id is not None:
+            digest = lineage.within(request.digest, conversation_id)
+            request = replace(request, digest=digest)
+        await self.inbox.attachments.check_said(request.dialogue.said, principal)
+        asked = Asked(request, agency, principal)
+        # The queue is for a retry that overtakes its own first try.
+        async with self._requests.of(request.digest):
+            if claim is None:
+                found = await self._enter(asked, conversation_id)
+            else:
+                found = await self._claim(asked, conversation_id, claim)
+            if isinstance(found, Accepted):
+                return self._begin(found)
+        if found is None:
+            raise Stale
+        await self._go_on(found.started)
+        return await self.attach(found.turn_id)
+
+    async def _enter(
+        self, asked: Asked, conversation_id: UUID | None
+    ) -> Accepted | _Entered | None:
+        if asked.request.retry and (seen := await self._reception.seen(asked, retry=True)):
+            return _Entered(seen)
+        if accepted := await self._accept(asked, conversation_id):
+            return accepted
+        again = await self._reception.seen(asked, retry=False)
+        return None if again is None else _Entered(again)
+
+    async def _claim(
+        self, asked: Asked, conversation_id: UUID | None, claim: Claim
+    ) -> Accepted | _Entered | None:
+        """A turn that failed has not used its claim up."""
+        try:
+            async with self.inbox.transaction():
+                seen = await self._idempotency.claim(claim)
+                if seen and seen.turn_id and not await self.ledger.is_void(seen.turn_id):
+                    return _Entered(TurnId(seen.turn_id))
+                accepted = await self._accept(asked, conversation_id)
+                if accepted is None:
+                    raise TakenBack
+                await self._idempotency.began(claim, accepted.turn_id)
+                return accepted
+        except TakenBack:
+            return None
+
+    async def _accept(
+        self, asked: Asked, conversation_id: UUID | None
+    ) -> Accepted | _Entered | None:
+        if conversation_id is None:
+            return await self._reception.rejoin(asked)
+        async with self.inbox.transaction():
+            posting = await self.inbox.accept(_letter(asked, conversation_id))
+            if posting is None:
+                return None
+            return _Entered(posting.turn_id, await self._next(conversation_id))
+
+    def _begin(self, accepted: Accepted) -> Reply:
+        turn, begun, agency = accepted.turn, accepted.begun, accepted.asked.agency
+        lease = begun.lease
+        limits, silence = turn.ask.within(agency.limits), turn.ask.silence
+        work = begin(agency, limits, manual=begun.manual, silence=silence)
+        work.apply(Event(lease.version, inbound(turn)))
+        contexts = dict(accepted.contexts)
+        heard = [*contexts.pop(turn.entry, ()), *entries(turn, lease.version)]
+        if not turn.has_files:  # else it is read from the rows, with what the files say
+            contexts[turn.entry] = heard
+        plan = Plan(
+            lease=lease,
+            agency=agency,
+            ask=turn.ask,
+            work=work,
+            system=accepted.asked.request.dialogue.system,
+            chain=turn.history_hash,
+            contexts=contexts,
+            fresh=accepted.fresh and not turn.has_files,
+        )
+        reply = Reply(lease.turn_id, lease.conversation_id, int(begun.created_at.timestamp()))
+        return self._run(plan, reply, attended=accepted.attended)
+
+    # ---- sessions --------------------------------------------------------------------------------
+
+    async def open(self, asked: Asked, drive: str, source: UUID | None = None) -> TurnId:
+        """Begin a session: who answers in it is said by `drive`. Raises `Stale`."""
+        if self.draining:
+            raise Unavailable("The gateway ends; ask again.", retry_after=1)
+        await self.inbox.attachments.check_said(asked.request.dialogue.said, asked.principal)
+        accepted = await self._reception.open(asked, drive, source)
+        if accepted is None:
+            raise Stale
+        return self._begin(accepted).turn_id
+
+    async def set_drive(self, conversation_id: UUID, drive: str) -> None:
+        """`auto`: turns that wait for somebody outside go on at once. `manual`: those that run wait
+        for somebody at the next question. Not for a caller to choose unless the conversation is
+        the caller's."""
+        self.go_on_with(await self.ledger.drive(conversation_id, drive))
+
+    def go_on_with(self, turn_ids: Sequence[TurnId]) -> None:
+        """Turns that wait for nobody any more, once that is committed."""
+        if turn_ids:
+            self.inbox.after_commit(lambda: self.running.see_to(self._resume(turn_ids)))
+
+    async def _resume(self, turn_ids: Sequence[TurnId]) -> None:
+        for turn_id in turn_ids:
+            if await self.take_up(turn_id) is None:
+                self.announcer.freed()
+
+    # ---- accepting a message ---------------------------------------------------------------------
+
+    async def post(
+        self, message: Posted, principal: Principal, claim: Claim | None = None
+    ) -> Posting:
+        """Accept a message to a conversation that is named. Its turn goes on whether or not anybody
+        waits. Raises NotFound, InvalidRequest, IdempotencyMismatch."""
+        async with self.inbox.transaction():
+            seen = None if claim is None else await self._idempotency.claim(claim)
+            if seen is not None and seen.turn_id is not None:
+                return await self.inbox.posted(seen.turn_id, seen.response)
+            posting = await self.inbox.post(message, principal)
+            if claim is not None:
+                await self._idempotency.began(claim, posting.turn_id)
+            started = await self._next(message.conversation_id)
+        await self._go_on(started)
+        return posting
+
+    async def say(self, message: Said, principal: Principal) -> UUID:
+        """Accept a message to all who are in a conversation: its id. The bots' turns go on by
+        themselves, once this is committed. Raises NotFound, InvalidRequest."""
+        async with self.inbox.transaction():
+            said = await self.inbox.say(message, principal)
+            if (taken := await self._next(message.conversation_id)) is not None:
+                self.inbox.after_commit(lambda: self.running.see_to(self._see_through(taken)))
+        return said
+
+    async def _see_through(self, taken: Taken) -> None:
+        await self._go_on(taken)
+
+    # ---- from outside ----------------------------------------------------------------------------
+
+    async def cancel(self, turn_id: TurnId) -> bool:
+        """Store that a turn is cancelled, then stop it. False if it had ended before."""
+        error = outcome.describe(TurnCancelled("The turn was cancelled."))
+        if not await self.ledger.end(turn_id, "cancelled", error, among=tuple(OPEN)):
+            return False
+        await self.stop([turn_id])
+        return True
+
+    async def stop(self, turn_ids: Sequence[UUID]) -> None:
+        """Turns that have been ended in the rows: whoever runs them closes their model calls."""
+        self.running.stop(turn_ids)
+        self.announcer.stopped(turn_ids)
+        self.announcer.freed()  # what waited for them may begin
+
+
+def _letter(asked: Asked, conversation_id: UUID) -> Letter:
+    """What the request sends of the history is ignored: the conversation knows it."""
+    request = asked.request
+    return Letter(
+        conversation_id=conversation_id,
+        asked={request.responder: request.ask},
+        principal=asked.principal,
+        # A history that ends with an answer asks for another one: the input is then empty.
+        inputs=request.dialogue.inputs or (Public("user", ""),),
+        request_hash=request.digest,
+        attended=True,
+        agency=asked.agency,
+        system=request.dialogue.system,
+        metadata=request.metadata,
+    )

@@ -1,0 +1,123 @@
+"""Turns that outlive their process or their client: leases are renewed, what ran out is swept."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+
+from gateway import ids
+from gateway.agency.engine.engine import Engine
+from gateway.agency.engine.sweeper import Sweeper
+from gateway.agency.intake.accept import Intake
+from gateway.agency.intake.queue import Inbox
+from gateway.agency.intake.rejoin import Reception
+from gateway.agency.ledger.context_cache import Memory
+from gateway.agency.ledger.ledger import Ledger
+from gateway.agency.model import Model
+from gateway.agency.models.remote import Remotes
+from gateway.agency.run.checks import Checks
+from gateway.agency.teams.catalog import Catalog
+from gateway.agency.turn.library import Library
+from gateway.conversation.idempotency import Idempotency
+from gateway.conversation.participants import Participants
+from gateway.postgres.database import Database
+from gateway.process.drain import Drain, end
+from gateway.process.telemetry import causes
+from gateway.settings import Settings
+from gateway.streams.announcer import Announcer
+
+log = logging.getLogger(__name__)
+
+RENEWALS = 3
+"""Renewals within a lease: two may fail before the turn is lost."""
+SAVE_S = 1.0
+"""How often the text of replies is kept while they grow."""
+FORGET_S = 600.0
+"""How often idempotency keys that are too old to count are deleted."""
+STATUS_S = 5.0
+"""How often statuses are looked for that people have not said again in time."""
+LAST_SECONDS = 5.0
+"""What a turn that runs when the process is told to end may still take."""
+
+
+@asynccontextmanager
+async def open_engine(
+    database: Database,
+    catalog: Catalog,
+    model: Model,
+    remotes: Remotes,
+    settings: Settings,
+    drain: Drain,
+    announcer: Announcer,
+    checks: Checks,
+    library: Library | None = None,
+) -> AsyncIterator[Engine]:
+    """An engine with its keepers. When the process drains, turns that nobody waits for are handed
+    over, the others have a few seconds to end; those left are suspended for their clients' next
+    try."""
+    node = f"{socket.gethostname()}:{os.getpid()}:{ids.new().hex[-8:]}"
+    ledger = Ledger(database, node, settings.lease, announcer)
+    memory = Memory()
+    reception = Reception(Intake(database, ledger, node, settings.lease, announcer), memory)
+    inbox = Inbox(database, ledger, catalog, announcer, node=node, lease=settings.lease)
+    idempotency = Idempotency(database)
+    engine = Engine(
+        ledger,
+        reception,
+        inbox,
+        idempotency,
+        memory,
+        catalog,
+        model,
+        remotes,
+        announcer,
+        checks,
+        default_model=settings.default_model,
+        library=library,
+    )
+    period = settings.lease / RENEWALS
+    keepers = [
+        asyncio.create_task(_regularly(engine.running.renew, period), name="renew leases"),
+        asyncio.create_task(
+            _regularly(Sweeper(engine).sweep, min(period, 1.0), engine.woken), name="sweep turns"
+        ),
+        asyncio.create_task(_regularly(engine.running.save, SAVE_S), name="save replies"),
+        asyncio.create_task(_regularly(idempotency.forget_old, FORGET_S), name="forget keys"),
+        asyncio.create_task(
+            _regularly(Participants(database, announcer).sweep, STATUS_S), name="sweep statuses"
+        ),
+        asyncio.create_task(_wind_down(engine, drain), name="wind turns down"),
+    ]
+    try:
+        yield engine
+    finally:
+        await end(keepers)
+        await engine.close()
+
+
+async def _wind_down(engine: Engine, drain: Drain) -> None:
+    await drain.wait()
+    await engine.hand_over()
+    await engine.running.idle(LAST_SECONDS)
+    await engine.close()
+
+
+async def _regularly(
+    act: Callable[[], Awaitable[None]], period: float, woken: asyncio.Event | None = None
+) -> None:
+    """Every so many seconds, and as soon as it is woken."""
+    woken = woken or asyncio.Event()
+    while True:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(period):
+                await woken.wait()
+        woken.clear()
+        try:
+            await act()
+        except Exception as error:
+            # Whatever it was: without its keepers a process holds turns that nobody can take.
+            log.warning("recovery failed", extra={"act": act.__name__, "causes": causes(error)})

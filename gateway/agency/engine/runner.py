@@ -1,0 +1,255 @@
+"""The side of the engine that runs turns: finds them wherever they are, takes them up from what
+their rows say, and looks after those who follow their replies."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from uuid import UUID
+
+from gateway.agency.engine.active import Running
+from gateway.agency.engine.titles import Titles
+from gateway.agency.engine.waiting import ATTACHED, POLL, Awaiting
+from gateway.agency.intake.queue import Inbox
+from gateway.agency.intake.rejoin import OPEN
+from gateway.agency.intake.responder import team_of
+from gateway.agency.ledger import outcome
+from gateway.agency.ledger.context_cache import Memory
+from gateway.agency.ledger.ledger import Ledger
+from gateway.agency.ledger.rows import Ended, Lease, StoredTurn, Taken
+from gateway.agency.model import Model
+from gateway.agency.models.remote import Remotes
+from gateway.agency.run.checks import Checks
+from gateway.agency.run.plain import PlainTurn
+from gateway.agency.run.plan import Plan
+from gateway.agency.run.turn import Turn
+from gateway.agency.teams.catalog import Catalog
+from gateway.agency.turn.library import Library
+from gateway.agency.turn.reply import Reply
+from gateway.agency.turn.request import is_model
+from gateway.agency.turn.rules import begin
+from gateway.errors import GatewayError, NotFound, TurnCancelled, TurnFailed, Unavailable
+from gateway.ids import TurnId
+from gateway.streams.announcer import Announcer
+
+ATTEMPTS = 3
+"""How many processes may be lost over one turn."""
+
+
+class Runner:
+    """The turns of one process."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        inbox: Inbox,
+        memory: Memory,
+        catalog: Catalog,
+        model: Model,
+        remotes: Remotes,
+        announcer: Announcer,
+        checks: Checks,
+        *,
+        default_model: str,
+        library: Library | None = None,
+    ) -> None:
+        self.ledger = ledger
+        self.inbox = inbox
+        self._catalog = catalog
+        self._model = model
+        self._remotes = remotes
+        self.announcer = announcer
+        self.checks = checks
+        self._default_model = default_model
+        self.library = library
+        """None: it is closed."""
+        self._titles = Titles(ledger, model, default_model)
+        self._awaiting = Awaiting(ledger, self.take_up)
+        self.draining = False
+        """Set once this process ends: it begins nothing more."""
+        self.running = Running(ledger, memory, announcer, self._ended, self._parked)
+        self.woken = asyncio.Event()
+        """Set when there may be something to take up."""
+        announcer.employ(self.running.stop, self.woken.set)
+
+    # ---- taking up -------------------------------------------------------------------------------
+
+    async def attach(self, turn_id: TurnId) -> Reply:
+        """The reply of a turn, wherever it runs. One that nobody runs is taken up."""
+        if reply := self._known(turn_id):
+            return reply
+        stored = await self.ledger.turn(turn_id)
+        if stored is None:
+            raise NotFound("There is no such turn.", code="turn_not_found")
+        reply = self._known(turn_id) or _reply(stored)
+        if outcome.into(reply, stored):
+            return reply
+        if stored.abandoned and (taken := await self.take_up(turn_id)):
+            return taken
+        return self._known(turn_id) or self._awaiting.wait(reply)
+
+    def _known(self, turn_id: TurnId) -> Reply | None:
+        held = self.running.find(turn_id)
+        return held.reply if held else self._awaiting.find(turn_id)
+
+    async def take_up(self, turn_id: TurnId) -> Reply | None:
+        """Go on with a turn that nobody runs. None if somebody was faster."""
+        return (
+            None if self.draining else await self._go_on(await self.ledger.take(turn_id, ATTEMPTS))
+        )
+
+    async def _next(self, conversation_id: UUID) -> Taken | None:
+        """The conversation's next turn, if it is ours to run now."""
+        return None if self.draining else await self.inbox.start(conversation_id)
+
+    async def start(self, conversation_id: UUID) -> bool:
+        taken = await self._next(conversation_id)
+        await self._go_on(taken)
+        return taken is not None
+
+    async def _start_next(self, conversation_id: UUID) -> None:
+        if not await self.start(conversation_id):
+            self.announcer.freed()  # another process has its client, or is to stay when we end
+
+    async def _go_on(self, taken: Taken | None) -> Reply | None:
+        """Run a turn that has become ours."""
+        if taken is None:
+            return None
+        try:
+            return await self._read_and_run(taken)
+        except GatewayError:  # else nobody would run it till its lease is over
+            self.ledger.drop(taken)
+            raise
+
+    async def _read_and_run(self, taken: Taken) -> Reply | None:
+        """From what its rows say."""
+        # Read now: till then another process could write.
+        stored = await self.ledger.turn(taken.turn_id)
+        if stored is None or stored.fence != taken.fence:
+            return None  # who was held up on the way may have lost it again
+        reply = self._awaiting.hand_over(stored.id) or _reply(stored)
+        if is_model(stored.responder):
+            plain = PlainTurn(stored, self.ledger, self._model, reply)
+            return self.running.start(plain, stored.lease, reply, attended=stored.attended)
+        agency = await team_of(stored.responder, self._catalog)
+        if agency is None:
+            return await self._fail(stored, reply)
+        limits, silence = stored.ask.within(agency.limits), stored.ask.silence
+        work = begin(agency, limits, manual=stored.manual, silence=silence)
+        past = await self.ledger.past(stored.id)
+        for event in past.events:
+            work.apply(event)
+        plan = Plan(
+            lease=stored.lease,
+            agency=agency,
+            ask=stored.ask,
+            work=work,
+            system=stored.system,
+            chain=stored.history_hash,
+            usage=stored.usage,
+            used=past.seconds,
+        )
+        return self._run(plan, reply, attended=stored.attended)
+
+    async def _fail(self, stored: StoredTurn, reply: Reply) -> Reply:
+        error = TurnFailed("The agency was deleted.", code="agency_deleted")
+        ended = await self.ledger.fail(stored.lease, None, outcome.describe(error), "")
+        reply.end(error)
+        self._ended(stored.lease, ended)
+        return reply
+
+    def _run(self, plan: Plan, reply: Reply, *, attended: bool) -> Reply:
+        turn = Turn(
+            plan,
+            self.ledger,
+            self._model,
+            self._remotes,
+            self.library,
+            self.checks,
+            reply,
+            default_model=self._default_model,
+        )
+        return self.running.start(turn, plan.lease, reply, attended=attended)
+
+    def _ended(self, lease: Lease, ended: Ended) -> None:
+        if ended.followed:
+            self.running.see_to(self._start_next(lease.conversation_id))
+        if ended.untitled and not self.draining:
+            self.running.aside(self._titles.give(lease.conversation_id))
+
+    # ---- listeners -------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def listening(self, reply: Reply) -> AsyncIterator[Reply]:
+        """Follow a reply. When the last listener leaves before the end, the turn is suspended."""
+        reply.followers += 1
+        try:
+            yield reply
+        finally:
+            reply.followers -= 1
+            if not reply.followers and not reply.ended:
+                self.running.see_to(self._abandon(reply))
+
+    async def _abandon(self, reply: Reply) -> None:
+        # A listener who had been given the reply when the last one left may have come since.
+        if reply.followers:
+            return
+        held = self.running.find(reply.turn_id)
+        if held is not None and held.reply is reply and held.attended:
+            self.running.let_go(reply)
+            await self.running.suspend(held)
+        elif self._awaiting.forget(reply):
+            gone = outcome.describe(TurnCancelled("Its client went away."))
+            await self.ledger.end(reply.turn_id, "cancelled", gone, among=("queued",))
+
+    # ---- the end ---------------------------------------------------------------------------------
+
+    async def finish(self, turn_id: TurnId) -> None:
+        """Wait until a turn has ended, in whatever way: its rows say how. Raises Unavailable."""
+        try:
+            async with asyncio.timeout(ATTACHED):
+                while await self._is_open(turn_id):
+                    reply = await self.attach(turn_id)
+                    with suppress(GatewayError):
+                        await reply.outcome()
+                    if self.draining:
+                        raise Unavailable("The gateway ends; ask again.", retry_after=1)
+        except TimeoutError:
+            raise Unavailable("The turn is still running; ask again.") from None
+
+    async def _is_open(self, turn_id: TurnId) -> bool:
+        stored = await self.ledger.turn(turn_id)
+        return stored is not None and stored.state in OPEN
+
+    async def rest(self, turn_id: TurnId, seconds: float) -> bool:
+        """Wait until a turn runs here no further, at most so long; if it runs elsewhere, for a
+        moment. False if this process ends."""
+        held = self.running.find(turn_id)
+        if held is None:
+            await asyncio.sleep(min(POLL, seconds))
+        else:
+            await asyncio.wait((held.task,), timeout=seconds)
+        return not self.draining
+
+    def _parked(self, reply: Reply) -> None:
+        """Whoever follows the reply of a turn that waits is told when it has ended."""
+        if reply.followers:
+            self._awaiting.wait(reply)
+        else:
+            reply.end(Unavailable("The turn waits for an answer from outside."))
+
+    async def hand_over(self) -> None:
+        """This process ends: others go on with what nobody here waits for."""
+        self.draining = True
+        await self.running.hand_over()
+
+    async def close(self) -> None:
+        await self.hand_over()
+        await self.running.close()
+        await self._awaiting.close()
+        await self.hand_over()  # again, for what was about to be run while the others were closed
+
+
+def _reply(stored: StoredTurn) -> Reply:
+    return Reply(stored.id, stored.conversation_id, int(stored.created_at))

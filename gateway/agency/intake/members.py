@@ -1,0 +1,44 @@
+"""The bots of a conversation, and what turns call them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from gateway.agency.intake.responder import check
+from gateway.agency.teams.catalog import Catalog
+from gateway.agency.turn.request import AGENCY, AGENT, agency_id, agent_id
+from gateway.auth import Principal
+from gateway.conversation.participants import Kind, Member
+
+
+def responder_of(member: Member) -> str | None:
+    """What a participant is called as a responder. None if it does not answer: only here that is
+    decided."""
+    match member.kind:
+        case Kind.AGENCY:
+            return f"{AGENCY}{member.identifier}"
+        case Kind.AGENT:
+            return f"{AGENT}{member.identifier}"
+        case Kind.MODEL:
+            return member.identifier
+        case Kind.USER:
+            return None
+        case kind:
+            assert_never(kind)
+
+
+def member_of(responder: str) -> Member:
+    """The reverse."""
+    if (number := agency_id(responder)) is not None:
+        return Member(Kind.AGENCY, str(number))
+    if (number := agent_id(responder)) is not None:
+        return Member(Kind.AGENT, str(number))
+    return Member(Kind.MODEL, responder)
+
+
+async def admit(members: Sequence[Member], catalog: Catalog, principal: Principal) -> None:
+    """Raises NotFound for a bot that the caller may not have answer."""
+    for member in members:
+        if (responder := responder_of(member)) is not None:
+            await check(responder, catalog, principal)

@@ -1,0 +1,26 @@
+"""Who answers: the team behind a responder's name."""
+
+from __future__ import annotations
+
+from gateway.agency.teams.catalog import Catalog
+from gateway.agency.teams.team import AgencySpec
+from gateway.agency.turn.request import agency_id, agent_id
+from gateway.auth import Principal
+
+
+async def team_of(responder: str, catalog: Catalog) -> AgencySpec | None:
+    """For turns that were accepted already. Its manager is the one who is spoken to. None for a
+    model, and for what was deleted."""
+    if (number := agency_id(responder)) is not None:
+        return await catalog.working(number)
+    if (number := agent_id(responder)) is not None:
+        return await catalog.entered_by(number)
+    return None
+
+
+async def check(responder: str, catalog: Catalog, principal: Principal) -> None:
+    """Raises NotFound unless the caller may have it answer. An agent is for who may define it."""
+    if (number := agency_id(responder)) is not None:
+        await catalog.read(number, principal)
+    if (number := agent_id(responder)) is not None:
+        await catalog.around(number, principal)

@@ -1,0 +1,247 @@
+"""The rows of turns that were accepted: each thing that they write, and how they are taken up.
+
+Times of leases are the database's. Every write of a running turn goes through a `Lease` and raises
+`Fenced` if another process has taken the turn, or somebody ended it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from uuid import UUID
+
+from gateway import ids
+from gateway.agency.ledger import sql_read, sql_write
+from gateway.agency.ledger.rows import (
+    MANUAL,
+    Ended,
+    Lease,
+    Past,
+    StepRecord,
+    StoredTurn,
+    Taken,
+    Written,
+    encoded,
+    entries_of,
+    message_columns,
+    past_of,
+    step_columns,
+    stored,
+)
+from gateway.agency.model import Json
+from gateway.agency.speech.prompt import Entry
+from gateway.agency.turn.rules import Delivery, Question
+from gateway.conversation.participants import Status
+from gateway.ids import TurnId
+from gateway.postgres.database import Database, Row
+from gateway.streams.announcer import Announcer
+
+CONTEXT_ROWS = 1000
+"""The newest messages of a context that a prompt is made from. What bounds a prompt is the agent's
+budget; this bounds what is read for it: see `docs/decisions/0005`."""
+SESSION_WAIT = 3600.0
+"""Seconds that a session waits for an answer."""
+
+
+class Fenced(Exception):
+    """The turn is no longer this runner's: whatever it was about to write must not be."""
+
+
+class Ledger:
+    """Reads and writes turns for one process, whose name is `node`. `lease` is in seconds. What it
+    has committed it announces."""
+
+    def __init__(self, database: Database, node: str, lease: float, announcer: Announcer) -> None:
+        self._database = database
+        self._node = node
+        self._lease = lease
+        self._announcer = announcer
+        self._dropped: list[Taken] = []
+
+    # ---- during a turn ---------------------------------------------------------------------------
+
+    async def context(self, conversation_id: UUID, agent: int) -> list[Entry]:
+        """An agent's context, oldest first."""
+        return entries_of(
+            await self._database.fetch(sql_read.CONTEXT, conversation_id, agent, CONTEXT_ROWS)
+        )
+
+    async def chain(self, conversation_id: UUID, seq: int) -> list[Entry]:
+        """All that was said before a plain model's reply, oldest first."""
+        return entries_of(
+            await self._database.fetch(sql_read.CHAIN, conversation_id, seq, CONTEXT_ROWS)
+        )
+
+    async def advance(
+        self, lease: Lease, step: StepRecord | None, deliveries: Sequence[Delivery]
+    ) -> Written:
+        """Write a step and what it caused, or what no step said."""
+        row = await self._written(
+            lease, sql_write.ADVANCE, *step_columns(lease, step), *message_columns(deliveries)
+        )
+        return Written(row["version"], row["drive"] == MANUAL)
+
+    async def park(self, lease: Lease, question: Question) -> bool:
+        """Leave the turn to whoever answers this. False if the engine is to go on itself."""
+        head = lease.conversation_id, lease.turn_id, lease.fence
+        row = await self._written(lease, sql_write.PARK, *head, encoded(question), SESSION_WAIT)
+        return bool(row["drive"] == MANUAL)
+
+    async def complete(
+        self,
+        lease: Lease,
+        step: StepRecord,
+        text: str,
+        finish_reason: str,
+        history_hash: bytes | None,
+    ) -> Ended:
+        """Write the answer and end the turn."""
+        statement = sql_write.COMPLETE if lease.shown is None else sql_write.COMPLETE_IN_ROOM
+        row = await self._written(
+            lease,
+            statement,
+            *step_columns(lease, step),
+            ids.new(),
+            text,
+            finish_reason,
+            history_hash,
+        )
+        return Ended(row["version"], row["followed"], row["untitled"])
+
+    async def fail(
+        self, lease: Lease, step: StepRecord | None, error: Mapping[str, Json], text: str
+    ) -> Ended:
+        """End the turn without an answer; `text` is what had been said of it."""
+        statement = sql_write.FAIL if lease.shown is None else sql_write.FAIL_IN_ROOM
+        row = await self._written(
+            lease, statement, *step_columns(lease, step), encoded(error), text
+        )
+        return Ended(row["version"], row["followed"], row["untitled"])
+
+    async def show(self, lease: Lease, status: Status) -> None:
+        """What the responder, a participant, is seen to do. Its reply is seen once it writes."""
+        place = lease.conversation_id, lease.turn_id, lease.fence
+        row = await self._written(lease, sql_write.SHOW, *place, status)
+        if not row["shown"]:
+            raise Fenced
+
+    async def suspend(self, lease: Lease, seconds: float) -> None:
+        """Nobody listens any more: keep the turn for a client that comes back."""
+        row = await self._database.fetchrow(sql_write.SUSPEND, lease.turn_id, lease.fence, seconds)
+        if row is not None:
+            self._announcer.changed(row["id"], row["version"])
+
+    def drop(self, turn: Taken) -> None:
+        """A turn that is ours in the rows, as far as we know, and that nobody here runs."""
+        self._dropped.append(turn)
+
+    async def release_dropped(self) -> None:
+        """What was dropped is anybody's, as soon as the database is there to say so."""
+        while self._dropped:
+            dropped = tuple(self._dropped)
+            turns, fences = [one.turn_id for one in dropped], [one.fence for one in dropped]
+            await self._database.execute(sql_write.RELEASE, turns, fences)
+            self._dropped = self._dropped[len(dropped) :]
+            self._announcer.freed()
+
+    async def release_all(self) -> None:
+        """Give up every turn of this process that nobody needs to wait for, those too that it was
+        about to run."""
+        await self._database.execute(sql_write.RELEASE_ALL, self._node)
+
+    async def renew(self, leases: Sequence[Lease]) -> set[UUID]:
+        """Renew leases; the turns that are no longer ours."""
+        turns, fences = [lease.turn_id for lease in leases], [lease.fence for lease in leases]
+        rows = await self._database.fetch(sql_write.RENEW, turns, fences, self._lease)
+        return {row["id"] for row in rows}
+
+    async def save(self, texts: Sequence[tuple[Lease, str]]) -> None:
+        """Keep what replies say so far. It makes no version: those who follow are told the words
+        themselves."""
+        leases = [lease for lease, _ in texts]
+        await self._database.execute(
+            sql_write.SAVE,
+            [lease.turn_id for lease in leases],
+            [lease.fence for lease in leases],
+            [text for _, text in texts],
+        )
+
+    async def _written(self, lease: Lease, statement: str, *parameters: object) -> Row:
+        row = await self._database.fetchrow(statement, *parameters)
+        if row is None:
+            raise Fenced
+        self._announcer.changed(lease.conversation_id, row["version"])
+        return row
+
+    # ---- taking up a turn ------------------------------------------------------------------------
+
+    async def turn(self, turn_id: TurnId) -> StoredTurn | None:
+        row = await self._database.fetchrow(sql_read.TURN, turn_id)
+        return stored(row) if row else None
+
+    async def is_void(self, turn_id: UUID) -> bool:
+        """Whether a turn ended without an answer, or is gone."""
+        row = await self._database.fetchrow(sql_read.VOID, turn_id)
+        return row is None or bool(row["void"])
+
+    async def take(self, turn_id: TurnId, attempts: int) -> Taken | None:
+        """Make a turn that nobody runs ours. None if somebody was faster."""
+        row = await self._database.fetchrow(
+            sql_write.TAKE, turn_id, self._node, self._lease, attempts
+        )
+        if row is None:
+            return None
+        self._announcer.changed(row["id"], row["version"])
+        return None if row["fence"] is None else Taken(turn_id, row["fence"])
+
+    async def past(self, turn_id: TurnId) -> Past:
+        """What happened in a turn so far."""
+        steps = await self._database.fetch(sql_read.STEPS, turn_id)
+        delivered = await self._database.fetch(sql_read.DELIVERIES, turn_id)
+        return past_of(steps, delivered)
+
+    async def expired(self, most: int) -> list[Row]:
+        """Open turns whose lease or whose wait has run out: (id, state, attempts
+        since the last finished step, whether a process was lost over it)."""
+        return await self._database.fetch(sql_write.EXPIRED, most)
+
+    async def end(
+        self,
+        turn_id: TurnId,
+        state: str,
+        error: Mapping[str, Json],
+        *,
+        among: Sequence[str],
+        expired: bool = False,
+    ) -> bool:
+        """End a turn from outside if it is in one of the states `among`. Whether it was."""
+        row = await self._database.fetchrow(
+            sql_write.END, turn_id, encoded(error), list(among), state, expired
+        )
+        if row is None:
+            return False
+        changed = partial(self._announcer.changed, row["conversation_id"], row["version"])
+        self._database.after_commit(changed)
+        return True
+
+    async def drive(self, conversation_id: UUID, drive: str) -> list[TurnId]:
+        """Say who answers in a conversation. The turns that nobody needs to wait for any more."""
+        async with self._database.joined():
+            await self._database.execute(sql_write.LOCK, conversation_id)
+            row = await self._database.fetchrow(sql_write.DRIVE, conversation_id, drive)
+        if row is None:
+            return []
+        changed = partial(self._announcer.changed, conversation_id, row["version"])
+        self._database.after_commit(changed)
+        return [TurnId(turn_id) for turn_id in row["freed"]]
+
+    # ---- titles ----------------------------------------------------------------------------------
+
+    async def untitled(self, conversation_id: UUID) -> tuple[str, str | None] | None:
+        """The first words of a conversation that has no title, and who replies in it."""
+        row = await self._database.fetchrow(sql_read.UNTITLED, conversation_id)
+        return (row["text"], row["model_id"]) if row else None
+
+    async def entitle(self, conversation_id: UUID, title: str) -> None:
+        if row := await self._database.fetchrow(sql_write.ENTITLE, conversation_id, title):
+            self._announcer.changed(conversation_id, row["version"])

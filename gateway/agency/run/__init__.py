@@ -1,0 +1,1 @@
+"""One turn, from its first call to its end."""

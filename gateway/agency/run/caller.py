@@ -1,0 +1,195 @@
+"""Calls the agents of one turn: has a model speak with what the agent has before it, or asks the
+gateway in which the agent lives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gateway.agency.ledger.outcome import describe
+from gateway.agency.model import ChatMessage, Completion, Json, Model, ModelCall, OnText, Usage
+from gateway.agency.models.remote import RemoteCall, Remotes
+from gateway.agency.run import remote_agent
+from gateway.agency.run.call import Call, Spoken, broken
+from gateway.agency.run.contexts import Contexts
+from gateway.agency.run.plan import Plan
+from gateway.agency.speech.decoder import CUT_OFF
+from gateway.agency.speech.envelope import (
+    Envelope,
+    Malformed,
+    Said,
+    encode_outbound,
+    storable,
+)
+from gateway.agency.speech.prompt import CONTEXT_TOKENS, END_USER, compose, forms, system_message
+from gateway.agency.speech.thoughts import thinks_aloud
+from gateway.agency.teams.team import AgentSpec
+from gateway.agency.turn.bounds import Release
+from gateway.agency.turn.reply import Reply
+from gateway.errors import UpstreamError
+
+
+class Caller:
+    """`default_model` serves agents that name none. Nothing is written here."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        contexts: Contexts,
+        model: Model,
+        remotes: Remotes,
+        reply: Reply,
+        *,
+        default_model: str,
+    ) -> None:
+        self._plan = plan
+        self._work = plan.work
+        self._agency = plan.agency
+        self._contexts = contexts
+        self._model = model
+        self._remotes = remotes
+        self._reply = reply
+        self._default_model = default_model
+
+    async def call(self, agent_id: int, seconds: float) -> Spoken:
+        """What an agent says, or that its call failed. It may take so many seconds."""
+        agent = self._agency.agent(agent_id)
+        if agent is None:
+            error = UpstreamError("It is no longer part of the team.", code="agent_deleted")
+            return broken(Call(agent_id, "", self._contexts.version), error)
+        if agent.remote is not None:
+            return await self._ask(agent, agent.remote, seconds)
+        messages = await self._messages(agent)
+        entry = agent_id == self._work.entry
+        call = Call(agent_id, agent.model or self._default_model, self._contexts.version)
+        asked = ModelCall(
+            model=call.model,
+            messages=messages,
+            params=self._params(agent, entry=entry),
+            allowed=self._work.allowed(agent_id),
+            timeout=seconds,
+            insisted=frozenset(self._plan.ask.sampling) if entry else frozenset(),
+        )
+        return await self._complete(call, asked, streamed=entry and self._reply.streamed)
+
+    async def _complete(self, call: Call, asked: ModelCall, *, streamed: bool) -> Spoken:
+        listen = self._listener(call) if streamed else None
+        self._reply.calling()
+        try:
+            completion = await self._model.complete(asked, listen)
+        except UpstreamError as failure:
+            return broken(call, failure)
+        finally:
+            self._reply.called()
+        if listen is None:
+            call.decoder.feed(completion.text)
+        output = storable(completion.text)
+        if call.decoder.recanted:
+            error = _recanted()
+            step = call.step(completion.usage, describe(error))
+            return Spoken(call.agent, step, output, error=error)
+        step, said = call.step(completion.usage), self._heard(call, completion)
+        return Spoken(call.agent, step, output, said, completion.finish_reason)
+
+    def _heard(self, call: Call, completion: Completion) -> Said:
+        """What was said. An answer to the end user that is all there, or as much of it as there
+        will be, counts also if what surrounds it is broken."""
+        decoder = call.decoder
+        said = decoder.close()
+        cut = call.enough or completion.finish_reason != "stop"
+        if cut and not decoder.sure:
+            return _cut_off(said)
+        if not isinstance(said, Malformed) or call.agent != self._work.entry:
+            return said
+        if decoder.answered or self._reply.spoken or (cut and decoder.answer):
+            return (Envelope(END_USER, decoder.answer),)
+        return said
+
+    def _listener(self, call: Call) -> OnText:
+        """Lets the answer out while it comes, unless it must be checked as a whole first."""
+        release = Release(self._plan.ask)
+        held = self._plan.ask.wanted is not None
+
+        def listen(deltas: list[str]) -> bool:
+            for delta in deltas:
+                text = call.decoder.feed(delta)
+                if not held and (text := release.feed(text)):
+                    self._reply.publish(text)
+            call.enough = release.finish_reason is not None
+            return not call.enough
+
+        return listen
+
+    # ---- what it is told -------------------------------------------------------------------------
+
+    async def _messages(self, agent: AgentSpec) -> list[ChatMessage]:
+        context = await self._contexts.of(agent.id)
+        system = system_message(
+            agent,
+            [other for other in self._agency.agents if other.id != agent.id],
+            entry=agent.id == self._work.entry,
+            library=agent.id in self._work.readers,
+            forms=forms(context),
+            custom=self._custom(),
+            wanted=self._plan.ask.wanted,
+        )
+        return compose(system, context, _budget(agent))
+
+    def _custom(self) -> str | None:
+        """What the one who answers is told beside its own instructions."""
+        told = (self._plan.system, *self._plan.ask.skills)
+        return "\n\n".join(text for text in told if text) or None
+
+    def _params(self, agent: AgentSpec, *, entry: bool) -> Mapping[str, Json]:
+        own = {k: v for k, v in agent.params.items() if k != "context_tokens"}
+        return {**own, **self._plan.ask.sampling} if entry else own
+
+    # ---- one that lives elsewhere ----------------------------------------------------------------
+
+    async def _ask(self, agent: AgentSpec, address: str, seconds: float) -> Spoken:
+        """It speaks to whoever has asked it until now, in plain words. What its answer costs is
+        counted where it is made."""
+        context = await self._contexts.of(agent.id)
+        call = Call(agent.id, remote_agent.MODEL, self._contexts.version)
+        askers = self._work.askers(agent.id)
+        entry = agent.id == self._work.entry
+        asked = RemoteCall(
+            address,
+            remote_agent.messages(
+                remote_agent.system(agent.instructions, self._custom(), self._plan.ask.wanted)
+                if entry
+                else agent.instructions.strip(),
+                remote_agent.heard_last(
+                    context, self._plan.lease.turn_id, self._work.read(agent.id)
+                ),
+                _budget(agent),
+            ),
+            hops=self._plan.ask.hops,
+            timeout=seconds,
+        )
+        self._reply.calling()
+        try:
+            text = storable(await self._remotes.ask(asked))
+        except UpstreamError as error:
+            return broken(call, error)
+        finally:
+            self._reply.called()
+        said = tuple(Envelope(asker, text) for asker in askers)
+        return Spoken(call.agent, call.step(Usage()), encode_outbound(said), said)
+
+
+def _recanted() -> UpstreamError:
+    sentence = "The model's thoughts, which it did not mark, were taken for its answer."
+    return UpstreamError(sentence, code="upstream_thoughts")
+
+
+def _cut_off(said: Said) -> Said:
+    """An answer that began with words and was cut short: an envelope in it may be a draft, in
+    thoughts that were not marked. Plain words count, unless somebody thinks aloud in them."""
+    if isinstance(said, Malformed) and said.prose and not thinks_aloud(said.prose):
+        return said
+    return Malformed(CUT_OFF)
+
+
+def _budget(agent: AgentSpec) -> int:
+    budget = agent.params.get("context_tokens", CONTEXT_TOKENS)
+    return budget if isinstance(budget, int) else CONTEXT_TOKENS

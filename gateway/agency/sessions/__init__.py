@@ -1,0 +1,1 @@
+"""Sessions: turns that are driven by hand, step by step."""

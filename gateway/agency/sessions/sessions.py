@@ -1,0 +1,307 @@
+"""Sessions: one agent at work, step by step. Whoever drives one finds passages for it and answers
+in the place of the others."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from uuid import UUID
+
+import msgspec
+
+from gateway.agency.engine.engine import Engine, Stale
+from gateway.agency.intake.draft import Asked
+from gateway.agency.ledger.ledger import CONTEXT_ROWS, SESSION_WAIT
+from gateway.agency.ledger.rows import MANUAL, StoredTurn, encoded, entries_of, message_columns
+from gateway.agency.sessions import sql as sql
+from gateway.agency.sessions.state import (
+    Given,
+    Nothing,
+    Refused,
+    Session,
+    SessionState,
+    Standing,
+    judge,
+    stand,
+)
+from gateway.agency.speech.parts import kept
+from gateway.agency.speech.prompt import LIBRARY, Entry
+from gateway.agency.teams.catalog import AgencySpec, Catalog, Page
+from gateway.agency.teams.register import BIGINT
+from gateway.agency.turn.request import AGENCY, AGENT, Ask, ChatRequest, Dialogue, Public
+from gateway.agency.turn.rules import Delivery, Event, Question, Work, begin
+from gateway.auth import Principal
+from gateway.errors import InvalidRequest, NotFound, Unavailable
+from gateway.ids import TurnId
+from gateway.postgres.database import Database, Row
+from gateway.streams.announcer import Announcer
+
+TRIES = 3
+"""How often a session is begun again because its agency was changed meanwhile."""
+MAX_HOPS = 4
+"""How many gateways may hand a question on."""
+FIRST = UUID(int=0)
+"""An id before every other."""
+
+STATES = {
+    SessionState.THINKING: ["queued", "running", "suspended"],
+    SessionState.SEARCH: ["waiting"],
+    SessionState.CALL_AGENT: ["waiting"],
+    SessionState.RESOLVED: ["completed"],
+    SessionState.FAILED: ["failed", "cancelled"],
+}
+"""Those of a turn."""
+
+
+class WrongStep(Exception):
+    """An answer to a step that the session is not at. `session` is how it stands."""
+
+    def __init__(self, reason: str, session: Session) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.session = session
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """An agent, for a caller who may have it work."""
+
+    agent_id: int
+    agency: AgencySpec
+
+    @property
+    def manages(self) -> bool:
+        return self.agency.manager_id == self.agent_id
+
+    @property
+    def names(self) -> list[str]:
+        """What it is called as a responder."""
+        own = f"{AGENT}{self.agent_id}"
+        return [own, f"{AGENCY}{self.agency.id}"] if self.manages else [own]
+
+
+class Sessions:
+    def __init__(
+        self,
+        database: Database,
+        catalog: Catalog,
+        engine: Engine,
+        announcer: Announcer,
+    ) -> None:
+        self._database = database
+        self._catalog = catalog
+        self._ledger = engine.ledger
+        self._engine = engine
+        self._announcer = announcer
+
+    # ---- beginning -------------------------------------------------------------------------------
+
+    async def begin(
+        self,
+        agent_id: int,
+        dialogue: Dialogue,
+        principal: Principal,
+        source: UUID | None = None,
+        *,
+        drive: str = MANUAL,
+        hops: int = 0,
+    ) -> UUID:
+        """Have an agent answer. It begins with all that was said, in a conversation of its own.
+        Raises NotFound, or InvalidRequest if too many gateways have handed the question on."""
+        if hops > MAX_HOPS:
+            raise InvalidRequest(
+                f"This question was handed on by more than {MAX_HOPS} gateways: remote agents may "
+                "be asking each other in a circle.",
+                param="X-Gateway-Hops",
+                code="too_many_hops",
+            )
+        name = f"{AGENT}{agent_id}"
+        ask = Ask(model=name, store=False, hops=hops, silence=True)
+        request = ChatRequest(name, b"", dialogue, ask, secrets.token_bytes(32))
+        for _ in range(TRIES):
+            place = await self._place(agent_id, principal)
+            agency = place.agency.entered_by(agent_id)
+            if agency is None:
+                raise LookupError("an agent is not in its agency")
+            try:
+                return await self._engine.open(Asked(request, agency, principal), drive, source)
+            except Stale:
+                continue
+        raise Unavailable("The agency is being changed; ask again.")
+
+    async def dialogue(self, conversation_id: UUID, principal: Principal) -> Dialogue:
+        """What was said in a conversation of the caller's. Raises NotFound."""
+        rows = await self._database.fetch(
+            sql.SOURCE, conversation_id, BIGINT - 1, CONTEXT_ROWS, principal.user
+        )
+        if not rows:
+            raise NotFound("There is no such conversation.", code="conversation_not_found")
+        said = entries_of([row for row in rows if row["version"] is not None])
+        public = [_public(entry) for entry in said]
+        answers = [place for place, one in enumerate(public, 1) if one.role == "assistant"]
+        known = answers[-1] if answers else 0
+        return Dialogue(tuple(public[:known]), tuple(public[known:]))
+
+    # ---- reading ---------------------------------------------------------------------------------
+
+    async def read(
+        self, agent_id: int, session_id: UUID, principal: Principal, *, wait: float
+    ) -> Session:
+        """How it stands. For so many seconds it is not told that the agent is thinking."""
+        place = await self._place(agent_id, principal)
+        return await self._settled(place, session_id, wait)
+
+    async def page(
+        self,
+        agent_id: int,
+        principal: Principal,
+        *,
+        limit: int,
+        cursor: str | None = None,
+        state: SessionState | None = None,
+    ) -> Page[Session]:
+        """An agent's sessions, in the order of their making."""
+        place = await self._place(agent_id, principal)
+        rows = await self._database.fetch(
+            sql.PAGE,
+            place.names[0],
+            place.names[1] if place.manages else None,
+            FIRST if cursor is None else _place_of(cursor),
+            limit + 1,
+            None if state is None else STATES[state],
+            {SessionState.SEARCH: True, SessionState.CALL_AGENT: False}.get(state)
+            if state
+            else None,
+        )
+        found = tuple(_session(place, row) for row in rows[:limit])
+        return Page(found, found[-1].id.hex if len(rows) > limit else None)
+
+    async def _settled(self, place: _Place, session_id: UUID, wait: float) -> Session:
+        clock: Callable[[], float] = asyncio.get_running_loop().time
+        until = clock() + wait
+        while True:
+            session = await self._one(place, session_id)
+            left = until - clock()
+            if session.state != SessionState.THINKING or left <= 0:
+                return session
+            if not await self._engine.rest(TurnId(session_id), left):
+                return session
+
+    async def _one(self, place: _Place, session_id: UUID) -> Session:
+        row = await self._database.fetchrow(sql.ONE, session_id, place.names)
+        if row is None:
+            raise _missing()
+        return _session(place, row)
+
+    async def _place(self, agent_id: int, principal: Principal) -> _Place:
+        return _Place(agent_id, await self._catalog.around(agent_id, principal))
+
+    # ---- answering -------------------------------------------------------------------------------
+
+    async def answer(
+        self, agent_id: int, session_id: UUID, given: Given, principal: Principal, *, wait: float
+    ) -> Session:
+        """Answer a step, or ask how it stands. The same answer to the same step may be sent again.
+        Raises WrongStep, InvalidRequest, NotFound."""
+        place = await self._place(agent_id, principal)
+        if refused := await self._answer(place, TurnId(session_id), given):
+            raise WrongStep(refused.reason, await self._one(place, session_id))
+        return await self._settled(place, session_id, wait)
+
+    async def _answer(self, place: _Place, turn_id: TurnId, given: Given) -> Refused | None:
+        async with self._database.transaction():
+            locked = await self._database.fetchrow(sql.LOCK, turn_id, place.names)
+            turn = None if locked is None else await self._ledger.turn(turn_id)
+            if turn is None:
+                raise _missing()
+            work = _work(place, turn)
+            standing = await self._stand(turn, work)
+            match judge(standing, given):
+                case Refused() as refused:
+                    return refused
+                case Nothing():
+                    return None
+                case Delivery() as delivery:
+                    await self._write(turn, work, delivery)
+                    return None
+
+    async def _stand(self, turn: StoredTurn, work: Work) -> Standing:
+        past = await self._ledger.past(turn.id)
+        return stand(work, past.events, waiting=turn.state == "waiting")
+
+    async def _write(self, turn: StoredTurn, work: Work, delivery: Delivery) -> None:
+        work.apply(Event(turn.version + 1, (delivery,)))
+        following = work.awaited()
+        row = await self._database.fetchrow(
+            sql.ANSWER,
+            turn.conversation_id,
+            turn.id,
+            None if following is None else encoded(following),
+            SESSION_WAIT,
+            *message_columns((delivery,)),
+        )
+        if row is None:
+            raise LookupError("a locked conversation is gone")
+        changed = partial(self._announcer.changed, turn.conversation_id, row["version"])
+        self._database.after_commit(changed)
+        if following is None:
+            self._engine.go_on_with([turn.id])
+
+    async def cancel(self, agent_id: int, session_id: UUID, principal: Principal) -> Session:
+        """One that has ended stays as it is."""
+        place = await self._place(agent_id, principal)
+        await self._one(place, session_id)
+        await self._engine.cancel(TurnId(session_id))
+        return await self._one(place, session_id)
+
+
+def _public(entry: Entry) -> Public:
+    """A message as a session begins with it. Its files stand in its text, since a session outlives
+    them; who speaks stays apart from that."""
+    return Public(entry.role, entry.told, kept(entry.parts, entry.by))
+
+
+def _work(place: _Place, turn: StoredTurn) -> Work:
+    agency = place.agency.entered_by(place.agent_id) or place.agency
+    return begin(agency, turn.ask.within(agency.limits), manual=True)
+
+
+def _place_of(cursor: str) -> UUID:
+    try:
+        return UUID(hex=cursor)
+    except ValueError:
+        raise InvalidRequest("This cursor is none of ours.", param="cursor") from None
+
+
+def _missing() -> NotFound:
+    return NotFound("There is no such session.", code="session_not_found")
+
+
+def _session(place: _Place, row: Row) -> Session:
+    question = None
+    if row["state"] == "waiting" and row["awaited"] is not None:
+        question = msgspec.json.decode(row["awaited"], type=Question)
+    state = _state(row["state"], question)
+    asker = None if question is None else place.agency.agent(question.asker)
+    return Session(
+        id=row["id"],
+        agent_id=place.agent_id,
+        conversation_id=row["conversation_id"],
+        state=state,
+        step=row["answers"] + 1,
+        question=question,
+        collections=() if asker is None else asker.collections,
+        message=row["answer"] if state == SessionState.RESOLVED else None,
+        error=None if row["error"] is None else msgspec.json.decode(row["error"]),
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )
+
+
+def _state(of_turn: str, question: Question | None) -> SessionState:
+    if question is not None:
+        return SessionState.SEARCH if question.asked == LIBRARY else SessionState.CALL_AGENT
+    return next(state for state, ones in STATES.items() if of_turn in ones)

@@ -1,0 +1,1 @@
+"""What a turn is: its rules and its values. Pure."""
