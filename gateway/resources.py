@@ -14,9 +14,9 @@ from pathlib import Path
 from gateway.agency.engine.engine import Engine
 from gateway.agency.engine.recovery import open_engine
 from gateway.agency.model import Model
-from gateway.agency.models.rehearsal import Rehearsal
+from gateway.agency.models.rehearsal.model import Rehearsal
 from gateway.agency.models.remote import Remotes
-from gateway.agency.models.upstream import Upstream
+from gateway.agency.models.upstream.client import Upstream
 from gateway.agency.plain.models import PlainModels, open_plain
 from gateway.agency.records.hearing import Hearing
 from gateway.agency.run.checks import Checks as SchemaChecks

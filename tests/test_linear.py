@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from gateway.agency.models.refusal import read
-from gateway.agency.models.rehearsal import reply
-from gateway.agency.models.sse import EventReader
-from gateway.agency.models.wire import MAX_BODY
+from gateway.agency.models.rehearsal.model import reply
+from gateway.agency.models.upstream.refusal import read
+from gateway.agency.models.upstream.sse import EventReader
+from gateway.agency.models.upstream.wire import MAX_BODY
 from gateway.agency.speech.decoder import Decoder, parse
 from gateway.agency.speech.envelope import recipient, storable, tells
 from gateway.agency.speech.thoughts import Thoughts, spoken

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from gateway.agency.model import Completion, ModelCall
-from gateway.agency.models.habits import MAX_DROPPED, MAX_MODELS, Memory
-from gateway.agency.models.refusal import read
-from gateway.agency.models.upstream import Upstream
+from gateway.agency.models.upstream.client import Upstream
+from gateway.agency.models.upstream.habits import MAX_DROPPED, MAX_MODELS, Memory
+from gateway.agency.models.upstream.refusal import read
 from gateway.errors import UpstreamError
 from tests.scripted import ScriptedUpstream, say, status, text
 from tests.scripted.providers import (

@@ -27,9 +27,9 @@ from pydantic import (
     TypeAdapter,
 )
 
-from gateway.agency.models.filling import filled
-from gateway.agency.models.pattern import Unreadable, matching
-from gateway.agency.models.schema import Unfillable
+from gateway.agency.models.rehearsal.filling import filled
+from gateway.agency.models.rehearsal.pattern import Unreadable, matching
+from gateway.agency.models.rehearsal.schema import Unfillable
 from gateway.agency.turn.rules import RETURNS
 
 WORDS = "A rehearsal."

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.agency.model import Model, ModelCall
-from gateway.agency.models.rehearsal import Rehearsal
-from gateway.agency.models.upstream import Upstream
+from gateway.agency.models.rehearsal.model import Rehearsal
+from gateway.agency.models.upstream.client import Upstream
 from tests.scripted import Call, ScriptedUpstream, Step, say, text
 
 SYSTEM = "You are #1 (manager).\n\nThe others in your team:\n#143 (programmer)"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.agency.model import ModelCall
-from gateway.agency.models.rehearsal import Rehearsal
+from gateway.agency.models.rehearsal.model import Rehearsal
 from gateway.agency.speech.prompt import TITLE, wanted_format
 from gateway.agency.turn.rules import RETURNS
 

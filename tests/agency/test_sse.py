@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from gateway.agency.models.sse import MAX_LINE, EventReader, EventTooLong
+from gateway.agency.models.upstream.sse import MAX_LINE, EventReader, EventTooLong
 
 STREAM = (
     'data: {"ü": 1}\n\n: ping\n\nevent: x\ndata:two\ndata: lines\n\n\ndata:\n\ndata: [DONE]\n\n'

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.agency.model import ModelCall
-from gateway.agency.models.upstream import Upstream
+from gateway.agency.models.upstream.client import Upstream
 from gateway.agency.speech.decoder import CUT_OFF, Decoder, parse
 from gateway.agency.speech.envelope import Envelope, Malformed
 from gateway.agency.speech.thoughts import Thoughts, spoken

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from gateway.agency.model import Completion, ModelCall, Usage
-from gateway.agency.models.upstream import Upstream
+from gateway.agency.models.upstream.client import Upstream
 from gateway.agency.speech import envelope
 from gateway.errors import InvalidRequest, UpstreamError
 from tests.scripted import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from openai import NotFoundError
 
-from gateway.agency.models.passage import Listed
+from gateway.agency.models.passing.passage import Listed
 from gateway.agency.plain.offer import Offer
 from gateway.errors import InvalidRequest, UpstreamError
 from gateway.settings import read

@@ -23,9 +23,9 @@ import msgspec
 
 from gateway.agency.model import ChatMessage, Json
 from gateway.agency.models import remote_faults as faults
-from gateway.agency.models.faults import seconds_of
-from gateway.agency.models.upstream import CONNECT_S, INLINE_BODY, MAX_RETRY_AFTER
-from gateway.agency.models.wire import MAX_BODY, encoded
+from gateway.agency.models.upstream.client import CONNECT_S, INLINE_BODY, MAX_RETRY_AFTER
+from gateway.agency.models.upstream.faults import seconds_of
+from gateway.agency.models.upstream.wire import MAX_BODY, encoded
 from gateway.errors import UpstreamError
 from gateway.network.addresses import origin
 from gateway.network.egress import Guard, was_refused

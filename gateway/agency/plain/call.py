@@ -11,11 +11,11 @@ from http import HTTPStatus
 from typing import Final
 from uuid import UUID
 
-from gateway.agency.models import faults
-from gateway.agency.models.passage import Passage
-from gateway.agency.models.passed import Passed, passed_report
-from gateway.agency.models.sse import EventReader
-from gateway.agency.models.upstream import Upstream
+from gateway.agency.models.passing.passage import Passage
+from gateway.agency.models.passing.passed import Passed, passed_report
+from gateway.agency.models.upstream import faults
+from gateway.agency.models.upstream.client import Upstream
+from gateway.agency.models.upstream.sse import EventReader
 from gateway.agency.plain.calls import Calls, Ending
 from gateway.agency.plain.counting import Counting
 from gateway.agency.plain.request import PlainRequest

@@ -9,8 +9,8 @@ from typing import Final
 
 import msgspec
 
-from gateway.agency.models import chunks
 from gateway.agency.models.tokens import texts, tokens
+from gateway.agency.models.upstream import chunks
 
 MAX_TOKENS: Final = 1 << 30
 """A count above this is no count."""

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
-from gateway.agency.models.passage import Listed
-from gateway.agency.models.upstream import Upstream
+from gateway.agency.models.passing.passage import Listed
+from gateway.agency.models.upstream.client import Upstream
 from gateway.agency.plain.call import PlainCall, Uncounted
 from gateway.agency.plain.calls import Calls
 from gateway.agency.plain.offer import Offer

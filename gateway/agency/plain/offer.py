@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from gateway.agency.models.passage import Listed
+from gateway.agency.models.passing.passage import Listed
 from gateway.errors import UpstreamError
 
 log = logging.getLogger(__name__)

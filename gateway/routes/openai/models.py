@@ -10,7 +10,7 @@ from litestar import get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from gateway.agency.models.passage import Listed
+from gateway.agency.models.passing.passage import Listed
 from gateway.agency.plain.calls import PROVIDER
 from gateway.agency.plain.models import PlainModels
 from gateway.agency.plain.offer import AGENCY

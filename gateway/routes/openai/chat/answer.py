@@ -21,7 +21,7 @@ from gateway.routes.http.pages import refusal
 
 FINGERPRINT = f"agency-gateway-{__version__}"
 REHEARSAL_FINGERPRINT = f"rehearsal-{__version__}"
-"""No model was asked: see `gateway.agency.models.rehearsal`."""
+"""No model was asked: see `gateway.agency.models.rehearsal.model`."""
 
 DONE = b"data: [DONE]\n\n"
 

@@ -25,8 +25,8 @@ from email.utils import parsedate_to_datetime
 
 import msgspec
 
-from gateway.agency.models import refusal
-from gateway.agency.models.refusal import Refusal
+from gateway.agency.models.upstream import refusal
+from gateway.agency.models.upstream.refusal import Refusal
 from gateway.errors import UpstreamError
 
 RETRIED = {"upstream_rate_limited", "upstream_unavailable", "upstream_truncated"}

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from gateway.agency.model import Completion, FinishReason, Json, ModelCall, Usage
-from gateway.agency.models import chunks, faults
-from gateway.agency.models.adaptation import Adaptation, Asking
-from gateway.agency.models.chunks import Choice, Chunk, Tokens
 from gateway.agency.models.tokens import estimate
+from gateway.agency.models.upstream import chunks, faults
+from gateway.agency.models.upstream.adaptation import Adaptation, Asking
+from gateway.agency.models.upstream.chunks import Choice, Chunk, Tokens
 from gateway.agency.speech import envelope
 from gateway.errors import UpstreamError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from gateway.agency.models.sse import EventTooLong
+from gateway.agency.models.upstream.sse import EventTooLong
 
 MAX_BLOCK: Final = 8 << 20
 """Bytes of one event. An image or a sound may come in one."""

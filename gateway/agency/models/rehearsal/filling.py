@@ -14,9 +14,9 @@ from typing import Final
 from urllib.parse import unquote
 
 from gateway.agency.model import Json
-from gateway.agency.models.conjunction import Contradiction, both
-from gateway.agency.models.scalars import number, text
-from gateway.agency.models.schema import (
+from gateway.agency.models.rehearsal.conjunction import Contradiction, both
+from gateway.agency.models.rehearsal.scalars import number, text
+from gateway.agency.models.rehearsal.schema import (
     LARGEST,
     Schema,
     Unfillable,

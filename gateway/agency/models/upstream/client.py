@@ -15,8 +15,9 @@ from typing import Final, Self
 import aiohttp
 
 from gateway.agency.model import Completion, ModelCall, OnText
-from gateway.agency.models import exchange, faults, wire
-from gateway.agency.models.adaptation import (
+from gateway.agency.models.passing.passage import Listed, Passage, read_list
+from gateway.agency.models.upstream import exchange, faults, wire
+from gateway.agency.models.upstream.adaptation import (
     AS_ASKED,
     TWINS,
     Adaptation,
@@ -24,10 +25,9 @@ from gateway.agency.models.adaptation import (
     outdated,
     sent,
 )
-from gateway.agency.models.exchange import Listener
-from gateway.agency.models.habits import Habits, Memory
-from gateway.agency.models.passage import Listed, Passage, read_list
-from gateway.agency.models.wire import Answer
+from gateway.agency.models.upstream.exchange import Listener
+from gateway.agency.models.upstream.habits import Habits, Memory
+from gateway.agency.models.upstream.wire import Answer
 from gateway.agency.speech.thoughts import Thoughts
 from gateway.errors import InvalidRequest, UpstreamError
 from gateway.network.addresses import is_base, is_key

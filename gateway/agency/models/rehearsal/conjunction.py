@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from gateway.agency.model import Json
-from gateway.agency.models.schema import Schema, members, types
+from gateway.agency.models.rehearsal.schema import Schema, members, types
 
 _LARGER: Final = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
 _SMALLER: Final = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")

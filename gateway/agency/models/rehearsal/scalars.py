@@ -6,8 +6,8 @@ import math
 from fractions import Fraction
 from typing import Final
 
-from gateway.agency.models.pattern import Unreadable, matching
-from gateway.agency.models.schema import LARGEST, Schema, Unfillable
+from gateway.agency.models.rehearsal.pattern import Unreadable, matching
+from gateway.agency.models.rehearsal.schema import LARGEST, Schema, Unfillable
 
 FORMATS: Final = {
     "date-time": "2026-01-{day:02}T09:00:00Z",

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from gateway.agency.models.adaptation import AS_ASKED, Adaptation
+from gateway.agency.models.upstream.adaptation import AS_ASKED, Adaptation
 from gateway.agency.speech.thoughts import Thoughts
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from gateway.agency.model import ChatMessage, Json, ModelCall
-from gateway.agency.models.refusal import Refusal
+from gateway.agency.models.upstream.refusal import Refusal
 
 TWINS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 """Two names of one thing. Upstreams know one or the other."""

@@ -8,9 +8,9 @@ from typing import Final
 import aiohttp
 
 from gateway.agency.model import OnText
-from gateway.agency.models import faults
-from gateway.agency.models.sse import EventReader, EventTooLong
-from gateway.agency.models.wire import MAX_BODY, Answer
+from gateway.agency.models.upstream import faults
+from gateway.agency.models.upstream.sse import EventReader, EventTooLong
+from gateway.agency.models.upstream.wire import MAX_BODY, Answer
 from gateway.agency.speech.thoughts import Thoughts
 
 AFTER_FINISH_S: Final = 5.0

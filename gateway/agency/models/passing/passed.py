@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.agency.models import faults, refusal
+from gateway.agency.models.upstream import faults, refusal
 from gateway.errors import InvalidRequest, UpstreamError
 
 MAX_WORD: Final = 128

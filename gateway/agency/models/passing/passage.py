@@ -10,10 +10,10 @@ from typing import Final
 import aiohttp
 import msgspec
 
-from gateway.agency.models import exchange, faults
-from gateway.agency.models.blocks import Blocks
-from gateway.agency.models.passed import passed
-from gateway.agency.models.sse import EventTooLong
+from gateway.agency.models.passing.blocks import Blocks
+from gateway.agency.models.passing.passed import passed
+from gateway.agency.models.upstream import exchange, faults
+from gateway.agency.models.upstream.sse import EventTooLong
 
 DRY_S: Final = 0.1
 """The wait for a body's end, without which its connection can't be used again."""

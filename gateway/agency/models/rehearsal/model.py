@@ -17,8 +17,8 @@ from typing import Final
 import msgspec
 
 from gateway.agency.model import ChatMessage, Completion, Json, ModelCall, OnText
-from gateway.agency.models.filling import filled
-from gateway.agency.models.schema import Unfillable
+from gateway.agency.models.rehearsal.filling import filled
+from gateway.agency.models.rehearsal.schema import Unfillable
 from gateway.agency.models.tokens import estimate, texts
 from gateway.agency.speech.envelope import Envelope, compact, encode_outbound
 from gateway.agency.speech.parts import TOOL, Speaker

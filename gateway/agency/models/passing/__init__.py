@@ -1,0 +1,1 @@
+"""An upstream's answers that are passed on as they are."""

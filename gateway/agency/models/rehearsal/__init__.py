@@ -1,0 +1,1 @@
+"""The built-in model that plays an agent's part."""
