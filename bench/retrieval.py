@@ -24,8 +24,8 @@ from bench.streams import show
 from gateway.postgres import embedded
 from gateway.postgres.migrate import migrate
 from gateway.resources import Resources, open_resources
-from gateway.retrieval.parsing import Kind
-from gateway.retrieval.shelves import Upload
+from gateway.retrieval.documents.parsing import Kind
+from gateway.retrieval.documents.shelves import Upload
 from gateway.settings import Settings
 
 PASSAGES = 50_000

@@ -29,8 +29,8 @@ from gateway.postgres import embedded
 from gateway.postgres.database import Database, open_database
 from gateway.postgres.migrate import migrate
 from gateway.streams.announcer import open_announcer
-from gateway.streams.broker import Message
-from gateway.streams.redis import open_redis
+from gateway.streams.brokers.broker import Message
+from gateway.streams.brokers.redis import open_redis
 
 SUBSCRIBERS = 2000
 EVENTS = 20

@@ -28,18 +28,18 @@ from gateway.postgres.database import Database, open_database
 from gateway.process.drain import Drain
 from gateway.process.health import Check, Checks, Ping
 from gateway.process.watchdog import Standstills
+from gateway.retrieval.documents.ingest import Ingest, open_ingest
+from gateway.retrieval.documents.shelves import Shelves
+from gateway.retrieval.documents.watch import Watch, open_watch
 from gateway.retrieval.embedding import Embedders, open_embedders
-from gateway.retrieval.index import Index
-from gateway.retrieval.ingest import Ingest, open_ingest
-from gateway.retrieval.library import Library
-from gateway.retrieval.shelves import Shelves
-from gateway.retrieval.watch import Watch, open_watch
+from gateway.retrieval.search.index import Index
+from gateway.retrieval.search.library import Library
 from gateway.settings import Settings
-from gateway.streams import redis
 from gateway.streams.announcer import Announcer, open_announcer
-from gateway.streams.broker import Broker
+from gateway.streams.brokers import redis
+from gateway.streams.brokers.broker import Broker
+from gateway.streams.brokers.memory import MemoryBroker
 from gateway.streams.feed import Feed, open_feed
-from gateway.streams.memory import MemoryBroker
 from gateway.streams.source import Source
 from gateway.streams.tokens import Tokens
 

@@ -2,7 +2,7 @@
 
 mutmut changes one place after another in a copy of the tree and runs the quick tests that reach it;
 `[tool.mutmut]` in pyproject.toml names both. A pattern limits it to some of them:
-`make mutants MUTANTS='gateway.conversation.rights*'`.
+`make mutants MUTANTS='gateway.conversation.rooms.rights*'`.
 """
 
 from __future__ import annotations

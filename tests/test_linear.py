@@ -22,8 +22,8 @@ from gateway.agency.speech.thoughts import Thoughts, spoken
 from gateway.agency.turn.answer_format import misfit
 from gateway.agency.turn.bounds import Release
 from gateway.agency.turn.request import Ask
-from gateway.retrieval.chunking import chunk
-from gateway.retrieval.parsing import of_html
+from gateway.retrieval.documents.chunking import chunk
+from gateway.retrieval.documents.parsing import of_html
 from gateway.routes.http.errors import field_of
 from gateway.routes.openai.file_wire import attachment
 

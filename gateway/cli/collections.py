@@ -23,10 +23,10 @@ from gateway.postgres.database import open_database
 from gateway.postgres.migrate import migrate
 from gateway.process import telemetry
 from gateway.resources import open_index
+from gateway.retrieval.documents.ingest import open_ingest
+from gateway.retrieval.documents.parsing import kind_of
+from gateway.retrieval.documents.shelves import Shelves, Upload
 from gateway.retrieval.embedding import open_embedders
-from gateway.retrieval.ingest import open_ingest
-from gateway.retrieval.parsing import kind_of
-from gateway.retrieval.shelves import Shelves, Upload
 
 T = TypeVar("T")
 LOOK_S = 0.1

@@ -6,7 +6,7 @@ all indexes. Messages are found agent by agent in their contexts' index (`messag
 every turn writes to anyway.
 """
 
-from gateway.conversation.sql_participants import PARTICIPANT, PARTICIPANTS
+from gateway.conversation.rooms.sql_participants import PARTICIPANT, PARTICIPANTS
 
 CONVERSATION = """
     jsonb_build_object(

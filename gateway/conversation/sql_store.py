@@ -5,7 +5,7 @@ Lock order: conversations by id, then turns. Indexes: conversation_of_owner, int
 turn_order, message_of_turn.
 """
 
-from gateway.conversation.sql_participants import RESPONDER
+from gateway.conversation.rooms.sql_participants import RESPONDER
 
 OPEN = "('queued', 'running', 'waiting', 'suspended')"
 """States of a turn that has not ended."""

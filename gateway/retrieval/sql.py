@@ -3,7 +3,7 @@ all processes agree on them."""
 
 from __future__ import annotations
 
-from gateway.retrieval.sql_queue import FRONT, NEXT_PLACE
+from gateway.retrieval.documents.sql_queue import FRONT, NEXT_PLACE
 
 # ---- collections --------------------------------------------------------------------------------
 

@@ -14,9 +14,18 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from gateway.process.drain import end
-from gateway.streams import signals
-from gateway.streams.broker import Broker, Message
-from gateway.streams.signals import ASKS, Asked, Changed, Freed, Signal, Spoke, Stopped, channel_of
+from gateway.streams.brokers import signals
+from gateway.streams.brokers.broker import Broker, Message
+from gateway.streams.brokers.signals import (
+    ASKS,
+    Asked,
+    Changed,
+    Freed,
+    Signal,
+    Spoke,
+    Stopped,
+    channel_of,
+)
 
 TICK_S = 0.025
 """Words that come within this time are told together."""

@@ -21,9 +21,10 @@ from gateway import ids
 from gateway.errors import GatewayError, NotFound, Unavailable
 from gateway.process.drain import Drain, end
 from gateway.process.telemetry import causes
-from gateway.streams import signals
 from gateway.streams.announcer import Announcer
-from gateway.streams.broker import Broker
+from gateway.streams.brokers import signals
+from gateway.streams.brokers.broker import Broker
+from gateway.streams.brokers.signals import channel_of
 from gateway.streams.channel import Channel, replay
 from gateway.streams.events import (
     ConversationDeleted,
@@ -33,7 +34,6 @@ from gateway.streams.events import (
     WholeConversation,
 )
 from gateway.streams.follower import Ending, Follower, Lens, Moment, Notice
-from gateway.streams.signals import channel_of
 from gateway.streams.source import Access, Changes, Reader, Source
 
 log = logging.getLogger(__name__)

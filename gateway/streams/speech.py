@@ -9,8 +9,8 @@ from uuid import UUID
 import msgspec
 
 from gateway import ids
+from gateway.streams.brokers.signals import Spoke
 from gateway.streams.events import InteractionDelta
-from gateway.streams.signals import Spoke
 
 REMEMBERED = 64
 """Replies of one conversation that have ended lately: a delta that comes late finds them ended."""

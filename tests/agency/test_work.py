@@ -8,7 +8,7 @@ import pytest
 
 from gateway.agency.teams.team import AgencySpec, AgentSpec, Limits
 from gateway.agency.turn.rules import Delivery, Event, Question, Work, begin
-from gateway.conversation.participants import Status
+from gateway.conversation.rooms.participants import Status
 from gateway.ids import AgencyId, AgentId
 from tests.agency.scene import LIBRARY, MANAGER, PROGRAMMER, TESTER, Scene, scene, team
 

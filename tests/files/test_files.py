@@ -9,7 +9,7 @@ import pytest
 from openai import AsyncOpenAI, NotFoundError
 
 from gateway import ids
-from gateway.conversation.files import Files, NewFile
+from gateway.conversation.assets.files import Files, NewFile
 from gateway.errors import NotFound
 from gateway.postgres.database import Database
 from tests.chat.reading import refused

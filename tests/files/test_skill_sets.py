@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from gateway import ids
-from gateway.conversation.skill_sets import NewSkillSet, SkillSetPatch, SkillSets
+from gateway.conversation.assets.skill_sets import NewSkillSet, SkillSetPatch, SkillSets
 from gateway.errors import InvalidRequest, NotFound
 from gateway.postgres.database import Database
 

@@ -9,7 +9,7 @@ import pytest
 from openai import APIStatusError, AsyncOpenAI, BadRequestError
 from openai.types import FileObject
 
-from gateway.conversation.files import MOST, MOST_BYTES, MOST_FILES
+from gateway.conversation.assets.files import MOST, MOST_BYTES, MOST_FILES
 from gateway.postgres.database import Database
 from tests.chat.reading import refused
 from tests.running import Gateway

@@ -12,7 +12,7 @@ import pytest
 
 from gateway import ids
 from gateway.errors import Unavailable
-from gateway.retrieval.index import Index
+from gateway.retrieval.search.index import Index
 from tests.conftest import StartGateway
 from tests.retrieval.servers import ChromaServer
 from tests.retrieval.shelf import Shelf
@@ -164,7 +164,7 @@ import asyncio
 from pathlib import Path
 from gateway import ids
 from gateway.retrieval.embedding import WordLlama
-from gateway.retrieval.index import Index
+from gateway.retrieval.search.index import Index
 async def main():
     index = Index(None, Path({str(tmp_path)!r}))
     async def later():

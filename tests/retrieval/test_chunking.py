@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.retrieval.chunking import OVERLAP, SIZE, chunk
+from gateway.retrieval.documents.chunking import OVERLAP, SIZE, chunk
 
 WORDS = st.lists(
     st.sampled_from(["a", "word", "Sentence.", "What?", "\n", "\n\n", "  ", "x" * 70, "。", "ü"]),

@@ -7,8 +7,8 @@ from uuid import UUID
 import pytest
 
 from gateway.retrieval import sql
-from gateway.retrieval import where as filters
 from gateway.retrieval.embedding import WordLlama
+from gateway.retrieval.search import where as filters
 from tests.retrieval.shelf import Shelf
 from tests.running import Gateway
 

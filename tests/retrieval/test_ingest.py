@@ -6,11 +6,11 @@ import asyncio
 from pathlib import Path
 
 from gateway.postgres.database import Database
+from gateway.retrieval.documents.ingest import ATTEMPTS, Ingest, open_ingest
+from gateway.retrieval.documents.parsing import Kind
+from gateway.retrieval.documents.shelves import DocumentState, Progress, Shelves, Upload
 from gateway.retrieval.embedding import Embedded, Embedders, WordLlama
-from gateway.retrieval.index import Index
-from gateway.retrieval.ingest import ATTEMPTS, Ingest, open_ingest
-from gateway.retrieval.parsing import Kind
-from gateway.retrieval.shelves import DocumentState, Progress, Shelves, Upload
+from gateway.retrieval.search.index import Index
 from tests.conftest import StartGateway
 from tests.retrieval.files import pdf
 from tests.retrieval.servers import ChromaServer

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import InvalidRequest
-from gateway.retrieval.parsing import LONGEST, SMALL, Kind, kind_of, of_html, of_pdf, read
+from gateway.retrieval.documents.parsing import LONGEST, SMALL, Kind, kind_of, of_html, of_pdf, read
 from tests.retrieval.files import pdf
 
 
@@ -41,7 +41,7 @@ def test_a_page_that_is_broken_on_purpose_holds_nobody_up() -> None:
     """So many levels would be read for minutes; the process that has them read can end."""
     reading = """
 import asyncio
-from gateway.retrieval.parsing import Kind, read
+from gateway.retrieval.documents.parsing import Kind, read
 try:
     asyncio.run(asyncio.wait_for(read(Kind.HTML, b"<div>" * 300_000), 1))
 except TimeoutError:

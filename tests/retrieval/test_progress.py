@@ -16,11 +16,11 @@ from gateway import ids
 from gateway.postgres.database import Database
 from gateway.postgres.postmaster import SOCKET
 from gateway.process.drain import Drain
-from gateway.retrieval import sql_queue
+from gateway.retrieval.documents import sql_queue
+from gateway.retrieval.documents.ingest import open_ingest
+from gateway.retrieval.documents.watch import LOOK_S, Onlooker, open_watch
 from gateway.retrieval.embedding import Embedders, WordLlama
-from gateway.retrieval.index import Index
-from gateway.retrieval.ingest import open_ingest
-from gateway.retrieval.watch import LOOK_S, Onlooker, open_watch
+from gateway.retrieval.search.index import Index
 from tests.conftest import StartGateway
 from tests.retrieval.shelf import Shelf
 from tests.running import Gateway

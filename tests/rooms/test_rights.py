@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.conversation.rights import (
+from gateway.conversation.rooms.rights import (
     Right,
     Standing,
     demand,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.conversation.rights import Right
+from gateway.conversation.rooms.rights import Right
 from tests.rooms.asking import Caller, calling, names
 from tests.running import Gateway
 from tests.scripted import ScriptedUpstream, text

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from gateway.conversation.participants import Participants
+from gateway.conversation.rooms.participants import Participants
 from gateway.postgres.database import Database
 from tests.rooms.asking import Caller
 from tests.running import Gateway

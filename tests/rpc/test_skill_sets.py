@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from gateway.conversation.skill_sets import LENGTHS
+from gateway.conversation.assets.skill_sets import LENGTHS
 from gateway.postgres.database import Database
 from tests.rpc.asking import Body, Rpc, calling
 from tests.running import Gateway

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.streams.broker import Broker
-from gateway.streams.memory import MemoryBroker
-from gateway.streams.redis import open_redis
+from gateway.streams.brokers.broker import Broker
+from gateway.streams.brokers.memory import MemoryBroker
+from gateway.streams.brokers.redis import open_redis
 from tests.streams.servers import RedisServer
 
 

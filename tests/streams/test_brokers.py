@@ -8,8 +8,8 @@ import time
 import pytest
 
 from gateway.errors import Unavailable
-from gateway.streams.broker import Broker, Message
-from gateway.streams.redis import BREAK_S, TIMEOUT, open_redis
+from gateway.streams.brokers.broker import Broker, Message
+from gateway.streams.brokers.redis import BREAK_S, TIMEOUT, open_redis
 from tests.streams.servers import RedisServer
 from tests.streams.waiting import until
 

@@ -21,6 +21,9 @@ from gateway import ids
 from gateway.errors import NotFound, Unavailable
 from gateway.process.drain import Drain
 from gateway.streams.announcer import Announcer
+from gateway.streams.brokers.memory import MemoryBroker
+from gateway.streams.brokers.signals import Changed as Announced
+from gateway.streams.brokers.signals import channel_of, encode
 from gateway.streams.events import (
     Interaction,
     InteractionCreated,
@@ -31,9 +34,6 @@ from gateway.streams.events import (
 )
 from gateway.streams.feed import Feed, Wish
 from gateway.streams.follower import QUEUE, Ending, Follower, Moment
-from gateway.streams.memory import MemoryBroker
-from gateway.streams.signals import Changed as Announced
-from gateway.streams.signals import channel_of, encode
 from gateway.streams.source import Access, Changed, Changes, Reader, Source
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

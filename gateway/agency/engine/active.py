@@ -17,7 +17,7 @@ from gateway.agency.ledger.context_cache import Memory, Remembered
 from gateway.agency.ledger.ledger import Fenced, Ledger
 from gateway.agency.ledger.rows import Ended, Lease, Taken
 from gateway.agency.turn.reply import Reply
-from gateway.conversation.participants import Status
+from gateway.conversation.rooms.participants import Status
 from gateway.errors import GatewayError, TurnFailed, Unavailable
 from gateway.process.telemetry import causes
 from gateway.streams.announcer import Announcer, Voice

@@ -23,7 +23,7 @@ from gateway.agency.run.checks import Checks
 from gateway.agency.teams.catalog import Catalog
 from gateway.agency.turn.library import Library
 from gateway.conversation.idempotency import Idempotency
-from gateway.conversation.participants import Participants
+from gateway.conversation.rooms.participants import Participants
 from gateway.postgres.database import Database
 from gateway.process.drain import Drain, end
 from gateway.process.telemetry import causes

@@ -8,7 +8,7 @@ from uuid import UUID
 from gateway.agency.speech.prompt import CHARACTERS_PER_TOKEN, CONTEXT_TOKENS
 from gateway.agency.turn.request import Public
 from gateway.auth import Principal
-from gateway.conversation.files import Files
+from gateway.conversation.assets.files import Files
 from gateway.errors import InvalidRequest
 from gateway.postgres.database import Database
 

@@ -9,7 +9,7 @@ from gateway.agency.intake.responder import check
 from gateway.agency.teams.catalog import Catalog
 from gateway.agency.turn.request import AGENCY, AGENT, agency_id, agent_id
 from gateway.auth import Principal
-from gateway.conversation.participants import Kind, Member
+from gateway.conversation.rooms.participants import Kind, Member
 
 
 def responder_of(member: Member) -> str | None:

@@ -28,8 +28,8 @@ from gateway.agency.teams.team import AgencySpec
 from gateway.agency.turn import lineage
 from gateway.agency.turn.request import Ask, Posted, Public, Said
 from gateway.auth import Principal
-from gateway.conversation.participants import Member, Participants
-from gateway.conversation.skill_sets import SkillSet, SkillSets
+from gateway.conversation.assets.skill_sets import SkillSet, SkillSets
+from gateway.conversation.rooms.participants import Member, Participants
 from gateway.errors import NotFound, TurnCancelled
 from gateway.ids import TurnId
 from gateway.postgres.database import Database, Row

@@ -4,7 +4,7 @@ They run in one transaction that begins with LOCK, so that each sees what the ot
 """
 
 from gateway.agency.intake.sql_accept import BELIEVED
-from gateway.conversation.sql_participants import becomes
+from gateway.conversation.rooms.sql_participants import becomes
 
 # $1 conversation. `system` is the client's system message in force.
 LOCK = """

@@ -31,7 +31,7 @@ from gateway.agency.ledger.rows import (
 from gateway.agency.model import Json
 from gateway.agency.speech.prompt import Entry
 from gateway.agency.turn.rules import Delivery, Question
-from gateway.conversation.participants import Status
+from gateway.conversation.rooms.participants import Status
 from gateway.ids import TurnId
 from gateway.postgres.database import Database, Row
 from gateway.streams.announcer import Announcer

@@ -15,7 +15,7 @@ from gateway.agency.speech.parts import Parts, Speaker, speaker
 from gateway.agency.speech.prompt import GATEWAY, LIBRARY, Entry, FileText
 from gateway.agency.turn.request import Ask
 from gateway.agency.turn.rules import Delivery, Event
-from gateway.conversation.participants import Status
+from gateway.conversation.rooms.participants import Status
 from gateway.ids import TurnId
 from gateway.postgres.database import Row
 

@@ -3,8 +3,8 @@
 `message` and `interaction` have their indexes in `piccolo_migrations/m0001_foundation.py`.
 """
 
-from gateway.conversation.sql_files import TEXT
-from gateway.conversation.sql_participants import SHOWN
+from gateway.conversation.assets.sql_files import TEXT
+from gateway.conversation.rooms.sql_participants import SHOWN
 
 
 def files(interaction: str) -> str:

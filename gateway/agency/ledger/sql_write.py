@@ -7,7 +7,7 @@ has taken the turn, the statement changes nothing and returns no row.
 `message` and `interaction` have their indexes in `piccolo_migrations/m0001_foundation.py`.
 """
 
-from gateway.conversation.sql_participants import becomes
+from gateway.conversation.rooms.sql_participants import becomes
 
 _RAISED = """
     WITH raised AS (

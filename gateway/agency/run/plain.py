@@ -15,7 +15,7 @@ from gateway.agency.speech.prompt import plain
 from gateway.agency.teams.team import Limits
 from gateway.agency.turn.bounds import Release
 from gateway.agency.turn.reply import Outcome, Reply
-from gateway.conversation.participants import Status
+from gateway.conversation.rooms.participants import Status
 from gateway.errors import UpstreamError
 
 

@@ -15,7 +15,7 @@ from gateway.agency.speech.envelope import Envelope, Malformed, Said
 from gateway.agency.speech.prompt import END_USER, GATEWAY, LIBRARY
 from gateway.agency.speech.thoughts import spoken
 from gateway.agency.teams.catalog import AgencySpec, Limits
-from gateway.conversation.participants import Status
+from gateway.conversation.rooms.participants import Status
 
 RETURNS = 3
 """How often in a row an answer goes back to the agent that gave it."""

@@ -20,9 +20,9 @@ from gateway.agency.ledger.outcome import describe
 from gateway.agency.teams.catalog import Catalog
 from gateway.auth import Principal
 from gateway.conversation.idempotency import Claim, Idempotency, body_hash
-from gateway.conversation.participants import Participants
-from gateway.conversation.rights import Right, demand, may, may_lead
-from gateway.conversation.rooms import Rooms
+from gateway.conversation.rooms.participants import Participants
+from gateway.conversation.rooms.rights import Right, demand, may, may_lead
+from gateway.conversation.rooms.rooms import Rooms
 from gateway.conversation.store import Conversations
 from gateway.errors import TurnCancelled
 from gateway.postgres.database import Database

@@ -22,7 +22,7 @@ from litestar.types import Scope as AsgiScope
 from gateway import ids
 from gateway.auth import Principal, Scope
 from gateway.errors import Forbidden, GatewayError, InvalidRequest, NotFound
-from gateway.retrieval.watch import Onlooker, Watch
+from gateway.retrieval.documents.watch import Onlooker, Watch
 from gateway.routes.http.errors import handle
 from gateway.routes.http.guards import TOKENED, token_of
 from gateway.routes.http.pages import MISSING

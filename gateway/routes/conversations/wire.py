@@ -10,8 +10,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gateway import ids
 from gateway.agency.turn.request import Said
-from gateway.conversation.participants import Kind, Member, Status, checked
-from gateway.conversation.rights import Right
+from gateway.conversation.rooms.participants import Kind, Member, Status, checked
+from gateway.conversation.rooms.rights import Right
 from gateway.errors import InvalidRequest
 from gateway.routes.rpc_2025_02_12.calls import read_ids
 from gateway.streams.events import Conversation, Interaction

@@ -17,11 +17,11 @@ from litestar.types import ControllerRouterHandler
 from gateway import ids
 from gateway.auth import Principal, Scope
 from gateway.errors import InvalidRequest
-from gateway.retrieval import shelves as stock
-from gateway.retrieval import where as filters
-from gateway.retrieval.library import Library
-from gateway.retrieval.parsing import Kind, kind_of
-from gateway.retrieval.shelves import Shelves, Upload
+from gateway.retrieval.documents import shelves as stock
+from gateway.retrieval.documents.parsing import Kind, kind_of
+from gateway.retrieval.documents.shelves import Shelves, Upload
+from gateway.retrieval.search import where as filters
+from gateway.retrieval.search.library import Library
 from gateway.routes.http.errors import field_of
 from gateway.routes.http.pages import BAD, Cursor, Limit, refusal
 from gateway.routes.library.wire import (

@@ -9,7 +9,7 @@ import msgspec
 
 from gateway import ids
 from gateway.errors import NotFound
-from gateway.retrieval.watch import Lookout, Sight
+from gateway.retrieval.documents.watch import Lookout, Sight
 from gateway.routes.library.wire import DocumentAnswer, document_answer
 from gateway.streams.feed import no_channel
 from gateway.streams.sse import event

@@ -21,8 +21,8 @@ from litestar.openapi.spec import (
 from msgspec import Meta, Struct
 
 from gateway import ids
-from gateway.retrieval.library import Passage
-from gateway.retrieval.shelves import Collection, Document
+from gateway.retrieval.documents.shelves import Collection, Document
+from gateway.retrieval.search.library import Passage
 
 Json = dict[str, object]
 

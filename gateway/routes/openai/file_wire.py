@@ -22,7 +22,7 @@ from litestar.openapi.spec import (
 
 from gateway import ids
 from gateway.auth import Principal
-from gateway.conversation.files import MOST, FilePage, NewFile, StoredFile
+from gateway.conversation.assets.files import MOST, FilePage, NewFile, StoredFile
 from gateway.errors import InvalidRequest
 
 MULTIPART = RequestEncodingType.MULTI_PART

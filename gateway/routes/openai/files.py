@@ -14,7 +14,7 @@ from litestar.params import FromPath, QueryParameter
 
 from gateway import ids
 from gateway.auth import Principal
-from gateway.conversation.files import Files
+from gateway.conversation.assets.files import Files
 from gateway.postgres.database import Database
 from gateway.routes.http.pages import BAD, MISSING
 from gateway.routes.openai.chat.stored import After, Order

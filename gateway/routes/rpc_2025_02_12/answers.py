@@ -6,7 +6,7 @@ import msgspec
 
 from gateway import ids
 from gateway.agency.intake.queue import Posting
-from gateway.conversation.skill_sets import SkillSet
+from gateway.conversation.assets.skill_sets import SkillSet
 from gateway.conversation.store import Conversation, Interaction, Whole
 from gateway.routes.rpc_2025_02_12.calls import show_ids
 from gateway.routes.rpc_2025_02_12.contract import (

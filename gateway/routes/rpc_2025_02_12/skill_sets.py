@@ -13,8 +13,8 @@ from litestar.params import JSONBody
 
 from gateway import ids
 from gateway.auth import Principal, Scope
+from gateway.conversation.assets.skill_sets import NewSkillSet, SkillSet, SkillSetPatch, SkillSets
 from gateway.conversation.idempotency import Claim, body_hash
-from gateway.conversation.skill_sets import NewSkillSet, SkillSet, SkillSetPatch, SkillSets
 from gateway.conversation.store import Conversations
 from gateway.postgres.database import Database
 from gateway.routes.rpc_2025_02_12.answers import skill_set

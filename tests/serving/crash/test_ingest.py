@@ -9,7 +9,7 @@ import random
 import pytest
 
 from gateway.postgres.database import Database
-from gateway.retrieval.chunking import chunk
+from gateway.retrieval.documents.chunking import chunk
 from tests.retrieval.servers import ChromaServer
 from tests.serving.crash.books import Books
 from tests.serving.crash.callers import Caller

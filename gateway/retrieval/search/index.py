@@ -22,7 +22,7 @@ from uuid import UUID
 
 from gateway.errors import GatewayError, Unavailable
 from gateway.retrieval.loading import LOADING
-from gateway.retrieval.where import Scalar, Where, to_chroma
+from gateway.retrieval.search.where import Scalar, Where, to_chroma
 
 if TYPE_CHECKING:
     import chromadb.config

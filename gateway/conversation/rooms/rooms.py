@@ -14,10 +14,10 @@ from uuid import UUID
 import msgspec
 
 from gateway import ids
-from gateway.conversation import sql_rooms as sql
 from gateway.conversation.absence import absent
 from gateway.conversation.changes import ConversationChanges
-from gateway.conversation.participants import Kind, Member
+from gateway.conversation.rooms import sql_rooms as sql
+from gateway.conversation.rooms.participants import Kind, Member
 from gateway.errors import InvalidRequest, NotFound
 from gateway.names import line
 from gateway.postgres.database import Database

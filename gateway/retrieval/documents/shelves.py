@@ -20,9 +20,9 @@ from gateway.errors import Conflict, InvalidRequest, NotFound
 from gateway.names import line
 from gateway.postgres.database import Database, Row
 from gateway.retrieval import sql
+from gateway.retrieval.documents.parsing import Kind
 from gateway.retrieval.embedding import Embedders
-from gateway.retrieval.parsing import Kind
-from gateway.retrieval.where import Scalar
+from gateway.retrieval.search.where import Scalar
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 MOST_SOURCE = 1_000

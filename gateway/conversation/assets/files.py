@@ -9,8 +9,8 @@ from datetime import datetime
 from uuid import UUID
 
 from gateway import ids
-from gateway.conversation import sql_files as sql
 from gateway.conversation.absence import absent
+from gateway.conversation.assets import sql_files as sql
 from gateway.errors import InvalidRequest
 from gateway.names import visible
 from gateway.postgres.database import Database, Row

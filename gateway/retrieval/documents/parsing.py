@@ -177,7 +177,7 @@ def _laid_out(marked: str) -> str:
 
 async def _read_elsewhere(kind: Kind, content: bytes) -> str:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "gateway.retrieval.parsing", kind),
+        *(sys.executable, "-P", "-m", "gateway.retrieval.documents.parsing", kind),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,

@@ -13,10 +13,10 @@ import msgspec
 
 from gateway import ids
 from gateway.auth import USER
-from gateway.conversation import sql_participants as sql
 from gateway.conversation import sql_store
 from gateway.conversation.absence import absent
-from gateway.conversation.rights import Right, Standing, sees
+from gateway.conversation.rooms import sql_participants as sql
+from gateway.conversation.rooms.rights import Right, Standing, sees
 from gateway.errors import InvalidRequest
 from gateway.names import is_line
 from gateway.postgres.database import Database

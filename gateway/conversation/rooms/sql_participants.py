@@ -6,7 +6,7 @@ participants, until this door is used to change something in it. Only what has r
 
 import json
 
-from gateway.conversation.rights import Right
+from gateway.conversation.rooms.rights import Right
 
 # Of `p`: what turns call a bot.
 RESPONDER = "CASE p.kind WHEN 'model' THEN p.identifier ELSE p.kind || '/' || p.identifier END"

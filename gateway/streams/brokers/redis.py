@@ -25,7 +25,7 @@ from redis.exceptions import RedisError
 
 from gateway.errors import Unavailable
 from gateway.process.drain import end
-from gateway.streams.broker import Listener, Message
+from gateway.streams.brokers.broker import Listener, Message
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gateway.streams.broker import Listener, Message
+from gateway.streams.brokers.broker import Listener, Message
 
 
 class MemoryBroker:

@@ -1,0 +1,1 @@
+"""What messages name: files and skill sets."""

@@ -1,0 +1,1 @@
+"""Conversations with several people and agents: who takes part, and who may do what."""

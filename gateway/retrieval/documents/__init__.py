@@ -1,0 +1,1 @@
+"""Documents: kept, read, cut and indexed."""

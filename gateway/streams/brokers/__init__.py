@@ -1,0 +1,1 @@
+"""Signals between the processes of one gateway, and what carries them."""
