@@ -25,7 +25,8 @@ from gateway.process.watchdog import open_watchdog
 from gateway.resources import Resources, open_resources
 from gateway.routes import health, keys
 from gateway.routes.agencies import agencies, messages, sessions, turns
-from gateway.routes.conversations import conversations, streams
+from gateway.routes.channels import channels
+from gateway.routes.conversations import conversations
 from gateway.routes.http import errors, guards
 from gateway.routes.http.bulk import Counted
 from gateway.routes.http.cors import Cors
@@ -55,7 +56,7 @@ ROUTES: list[ControllerRouterHandler] = [
     *models.ROUTES,
     *rpc.ROUTES,
     *sessions.ROUTES,
-    *streams.ROUTES,
+    *channels.ROUTES,
     *turns.ROUTES,
     *collections.ROUTES,
     *embeddings.ROUTES,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import NewType
 from uuid import UUID
 
@@ -68,3 +69,22 @@ NAMES = {
     SESSION: "session",
     COMPLETION: "completion",
 }
+
+
+def read_all(prefix: str, texts: Iterable[str]) -> list[UUID]:
+    """Each once, in the order given. Raises NotFound, which names all that are malformed."""
+    found: dict[UUID, None] = {}
+    malformed = []
+    for text in texts:
+        try:
+            found[read(prefix, text)] = None
+        except NotFound:
+            malformed.append(text)
+    if malformed:
+        named = ", ".join(repr(text) for text in malformed)
+        raise NotFound(f"There is no {named}.", code=f"{NAMES[prefix]}_not_found")
+    return list(found)
+
+
+def show_all(prefix: str, found: Sequence[UUID] | None) -> list[str]:
+    return [show(prefix, one) for one in found] if found else []

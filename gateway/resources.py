@@ -31,9 +31,9 @@ from gateway.process.watchdog import Standstills
 from gateway.retrieval.documents.ingest import Ingest, open_ingest
 from gateway.retrieval.documents.shelves import Shelves
 from gateway.retrieval.documents.watch import Watch, open_watch
-from gateway.retrieval.embedding import Embedders, open_embedders
-from gateway.retrieval.search.index import Index
-from gateway.retrieval.search.library import Library
+from gateway.retrieval.library import Library
+from gateway.retrieval.vectors.embedding import Embedders, open_embedders
+from gateway.retrieval.vectors.index import Index
 from gateway.settings import Settings
 from gateway.streams.announcer import Announcer, open_announcer
 from gateway.streams.brokers import redis

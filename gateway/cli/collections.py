@@ -26,7 +26,7 @@ from gateway.resources import open_index
 from gateway.retrieval.documents.ingest import open_ingest
 from gateway.retrieval.documents.parsing import kind_of
 from gateway.retrieval.documents.shelves import Shelves, Upload
-from gateway.retrieval.embedding import open_embedders
+from gateway.retrieval.vectors.embedding import open_embedders
 
 T = TypeVar("T")
 LOOK_S = 0.1

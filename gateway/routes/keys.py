@@ -13,7 +13,7 @@ from litestar.types import ControllerRouterHandler
 
 from gateway.auth import ROOT, Callers, KeyInfo, Principal, Scope
 from gateway.errors import Conflict
-from gateway.routes.http.pages import MISSING, refusal
+from gateway.routes.shapes.refusals import MISSING, refusal
 
 ROOTED = {409: refusal("The root key is set by the operator and can't be revoked.")}
 

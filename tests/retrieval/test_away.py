@@ -12,7 +12,7 @@ import pytest
 
 from gateway import ids
 from gateway.errors import Unavailable
-from gateway.retrieval.search.index import Index
+from gateway.retrieval.vectors.index import Index
 from tests.conftest import StartGateway
 from tests.retrieval.servers import ChromaServer
 from tests.retrieval.shelf import Shelf
@@ -163,8 +163,8 @@ def test_the_first_to_embed_and_the_first_to_search_may_come_together(
 import asyncio
 from pathlib import Path
 from gateway import ids
-from gateway.retrieval.embedding import WordLlama
-from gateway.retrieval.search.index import Index
+from gateway.retrieval.vectors.embedding import WordLlama
+from gateway.retrieval.vectors.index import Index
 async def main():
     index = Index(None, Path({str(tmp_path)!r}))
     async def later():

@@ -6,9 +6,9 @@ from uuid import UUID
 
 import pytest
 
-from gateway.retrieval import sql
-from gateway.retrieval.embedding import WordLlama
-from gateway.retrieval.search import where as filters
+from gateway.retrieval.documents import sql
+from gateway.retrieval.vectors import where as filters
+from gateway.retrieval.vectors.embedding import WordLlama
 from tests.retrieval.shelf import Shelf
 from tests.running import Gateway
 

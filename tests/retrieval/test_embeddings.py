@@ -20,8 +20,14 @@ from openai import AsyncOpenAI, BadRequestError, NotFoundError, PermissionDenied
 
 from gateway.auth import Scope
 from gateway.errors import Conflict, InvalidRequest, UpstreamError
-from gateway.retrieval import cl100k
-from gateway.retrieval.embedding import BATCH, Embedder, Embedders, OpenAIEmbedder, WordLlama
+from gateway.retrieval.vectors import cl100k
+from gateway.retrieval.vectors.embedding import (
+    BATCH,
+    Embedder,
+    Embedders,
+    OpenAIEmbedder,
+    WordLlama,
+)
 from tests.conftest import StartGateway
 from tests.retrieval.servers import EmbeddingServer
 from tests.retrieval.shelf import Shelf

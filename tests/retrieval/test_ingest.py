@@ -9,8 +9,8 @@ from gateway.postgres.database import Database
 from gateway.retrieval.documents.ingest import ATTEMPTS, Ingest, open_ingest
 from gateway.retrieval.documents.parsing import Kind
 from gateway.retrieval.documents.shelves import DocumentState, Progress, Shelves, Upload
-from gateway.retrieval.embedding import Embedded, Embedders, WordLlama
-from gateway.retrieval.search.index import Index
+from gateway.retrieval.vectors.embedding import Embedded, Embedders, WordLlama
+from gateway.retrieval.vectors.index import Index
 from tests.conftest import StartGateway
 from tests.retrieval.files import pdf
 from tests.retrieval.servers import ChromaServer

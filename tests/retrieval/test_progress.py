@@ -19,8 +19,8 @@ from gateway.process.drain import Drain
 from gateway.retrieval.documents import sql_queue
 from gateway.retrieval.documents.ingest import open_ingest
 from gateway.retrieval.documents.watch import LOOK_S, Onlooker, open_watch
-from gateway.retrieval.embedding import Embedders, WordLlama
-from gateway.retrieval.search.index import Index
+from gateway.retrieval.vectors.embedding import Embedders, WordLlama
+from gateway.retrieval.vectors.index import Index
 from tests.conftest import StartGateway
 from tests.retrieval.shelf import Shelf
 from tests.running import Gateway

@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 
 from gateway.postgres.database import Database
-from gateway.retrieval import sql
-from gateway.retrieval.documents import sql_queue
+from gateway.retrieval.documents import sql, sql_queue
 from gateway.retrieval.documents.ingest import open_ingest
 from gateway.retrieval.documents.parsing import Kind
 from gateway.retrieval.documents.shelves import Shelves, Upload
-from gateway.retrieval.embedding import Embedders, WordLlama
-from gateway.retrieval.search.index import Index
+from gateway.retrieval.vectors.embedding import Embedders, WordLlama
+from gateway.retrieval.vectors.index import Index
 from tests.agency.test_plans import plan_of
 from tests.retrieval.shelf import WITHIN
 

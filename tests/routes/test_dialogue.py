@@ -10,7 +10,7 @@ import pytest
 from gateway.agency.turn import lineage
 from gateway.agency.turn.request import Dialogue
 from gateway.errors import InvalidRequest
-from gateway.routes.openai.chat.dialogue import ChatMessageIn, dialogue
+from gateway.routes.shapes.dialogue import ChatMessageIn, dialogue
 
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
 SOUND = {"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}}

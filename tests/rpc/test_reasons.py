@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta
 
-from gateway.routes.http.reasons import Violations, read
+from gateway.routes.shapes.reasons import Violations, read
 
 
 class Inner(msgspec.Struct):

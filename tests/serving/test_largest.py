@@ -14,7 +14,7 @@ import pytest
 
 from gateway.routes.http.bulk import MOST_MEMBERS, MOST_VALUES, Count
 from gateway.routes.keys import MOST_SCOPES
-from gateway.routes.openai.chat.dialogue import MOST_MESSAGES, MOST_PARTS
+from gateway.routes.shapes.dialogue import MOST_MESSAGES, MOST_PARTS
 from tests.conftest import StartGateway
 from tests.running import Gateway
 from tests.team import Team, make_team

@@ -19,13 +19,12 @@ import msgspec
 from gateway.errors import GatewayError, InvalidRequest, Unavailable, UpstreamError
 from gateway.postgres.database import Database, Row
 from gateway.process.telemetry import causes
-from gateway.retrieval import sql
-from gateway.retrieval.documents import parsing, sql_queue
+from gateway.retrieval.documents import parsing, sql, sql_queue
 from gateway.retrieval.documents.chunking import Chunk, chunk
 from gateway.retrieval.documents.parsing import Kind
-from gateway.retrieval.embedding import Embedders
-from gateway.retrieval.search.index import MOST, Index
-from gateway.retrieval.search.where import Scalar
+from gateway.retrieval.vectors.embedding import Embedders
+from gateway.retrieval.vectors.index import MOST, Index
+from gateway.retrieval.vectors.where import Scalar
 
 log = logging.getLogger(__name__)
 

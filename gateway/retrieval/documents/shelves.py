@@ -19,10 +19,10 @@ from gateway import ids
 from gateway.errors import Conflict, InvalidRequest, NotFound
 from gateway.names import line
 from gateway.postgres.database import Database, Row
-from gateway.retrieval import sql
+from gateway.retrieval.documents import sql
 from gateway.retrieval.documents.parsing import Kind
-from gateway.retrieval.embedding import Embedders
-from gateway.retrieval.search.where import Scalar
+from gateway.retrieval.vectors.embedding import Embedders
+from gateway.retrieval.vectors.where import Scalar
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 MOST_SOURCE = 1_000

@@ -17,7 +17,7 @@ from gateway.errors import GatewayError, Unavailable
 from gateway.postgres.database import Database, Row
 from gateway.process.drain import Drain, end
 from gateway.process.telemetry import causes
-from gateway.retrieval import sql
+from gateway.retrieval.documents import sql
 from gateway.retrieval.documents.shelves import Document, DocumentState, document_of
 from gateway.streams.feed import Position, no_channel
 from gateway.streams.follower import Ending

@@ -27,7 +27,8 @@ from gateway.routes.agencies.wire import (
     agency_entry,
     agent_answer,
 )
-from gateway.routes.http.pages import BAD, Cursor, Limit, refusal
+from gateway.routes.shapes.pages import Cursor, Limit
+from gateway.routes.shapes.refusals import BAD, refusal
 
 TheCatalog = NamedDependency[Catalog]
 Caller = NamedDependency[Principal]

@@ -17,7 +17,9 @@ from gateway.agency.teams.catalog import Catalog
 from gateway.agency.teams.register import BIGINT
 from gateway.auth import Principal
 from gateway.postgres.database import Database
-from gateway.routes.http.pages import BAD, MISSING, Cursor, Limit, may_chat
+from gateway.routes.http.guards import may_chat
+from gateway.routes.shapes.pages import Cursor, Limit
+from gateway.routes.shapes.refusals import BAD, MISSING
 
 Agent = Annotated[
     int | None,

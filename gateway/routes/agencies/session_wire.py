@@ -16,8 +16,8 @@ from gateway.agency.speech.prompt import LIBRARY
 from gateway.agency.turn.library import PASSAGES
 from gateway.errors import InvalidRequest
 from gateway.routes.agencies.turn_wire import Failure
-from gateway.routes.agencies.wire import Problem
-from gateway.routes.openai.chat.dialogue import Messages
+from gateway.routes.shapes.dialogue import Messages
+from gateway.routes.shapes.refusals import Problem
 
 MOST_PASSAGES = 100
 

@@ -29,12 +29,11 @@ from gateway.routes.agencies.session_wire import (
     given,
     session_body,
 )
-from gateway.routes.agencies.wire import Problem
 from gateway.routes.http.errors import JSON
-from gateway.routes.http.pages import BAD, MISSING, Cursor, Limit
-from gateway.routes.openai.chat.dialogue import dialogue
-from gateway.routes.openai.chat.request import holds_nul
-from gateway.routes.rpc_2025_02_12.calls import may_converse
+from gateway.routes.http.guards import may_converse
+from gateway.routes.shapes.dialogue import dialogue, holds_nul
+from gateway.routes.shapes.pages import Cursor, Limit
+from gateway.routes.shapes.refusals import BAD, MISSING, Problem
 from gateway.streams.announcer import Announcer
 
 TheSessions = NamedDependency[Sessions]

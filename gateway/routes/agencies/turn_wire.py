@@ -12,7 +12,7 @@ from gateway.agency.model import Json
 from gateway.agency.records.proceedings import Inside, StepView, TurnRecord
 from gateway.agency.records.talk import Kind, Saying
 from gateway.agency.teams.team import label
-from gateway.routes.openai.chat.answer import CompletionUsage, usage
+from gateway.routes.shapes.usage import CompletionUsage, usage
 
 
 class Failure(msgspec.Struct):

@@ -15,7 +15,9 @@ from gateway.errors import Conflict
 from gateway.ids import ConversationId, TurnId
 from gateway.postgres.database import Database
 from gateway.routes.agencies.turn_wire import Turn, TurnList, turn_answer, turn_entry
-from gateway.routes.http.pages import BAD, MISSING, Cursor, Limit, may_chat, refusal
+from gateway.routes.http.guards import may_chat
+from gateway.routes.shapes.pages import Cursor, Limit
+from gateway.routes.shapes.refusals import BAD, MISSING, refusal
 
 TheProceedings = NamedDependency[Proceedings]
 Caller = NamedDependency[Principal]

@@ -72,17 +72,6 @@ class AgentList(Struct, kw_only=True):
     next_cursor: str | None
 
 
-class Problem(Struct, kw_only=True):
-    message: str
-    type: str
-    param: str | None
-    code: str | None
-
-
-class Refusal(Struct, kw_only=True):
-    error: Problem
-
-
 def agency_answer(spec: AgencySpec) -> AgencyAnswer:
     return AgencyAnswer(
         id=spec.id,

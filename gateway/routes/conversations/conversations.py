@@ -37,8 +37,9 @@ from gateway.routes.conversations.wire import (
     said,
 )
 from gateway.routes.http.errors import JSON
-from gateway.routes.http.pages import BAD, MISSING, Cursor, Limit, refusal
-from gateway.routes.rpc_2025_02_12.calls import may_converse
+from gateway.routes.http.guards import may_converse
+from gateway.routes.shapes.pages import Cursor, Limit
+from gateway.routes.shapes.refusals import BAD, MISSING, refusal
 from gateway.streams.announcer import Announcer
 from gateway.streams.events import Conversation, Interaction, Participant, WholeConversation
 

@@ -13,7 +13,6 @@ from gateway.agency.turn.request import Said
 from gateway.conversation.rooms.participants import Kind, Member, Status, checked
 from gateway.conversation.rooms.rights import Right
 from gateway.errors import InvalidRequest
-from gateway.routes.rpc_2025_02_12.calls import read_ids
 from gateway.streams.events import Conversation, Interaction
 
 MOST_PARTICIPANTS = 50
@@ -88,4 +87,4 @@ def said(conversation_id: UUID, message: NewMessage) -> Said:
     """Raises InvalidRequest for a message without anything in it, NotFound."""
     if not message.content and not message.file_ids:
         raise InvalidRequest("A message has content, or files.", param="content")
-    return Said(conversation_id, message.content, tuple(read_ids(ids.FILE, message.file_ids)))
+    return Said(conversation_id, message.content, tuple(ids.read_all(ids.FILE, message.file_ids)))

@@ -16,7 +16,7 @@ from litestar.exceptions import HTTPException, InternalServerException, Validati
 from gateway.auth import Principal
 from gateway.errors import GatewayError, InvalidRequest, NotFound, Unavailable
 from gateway.process import telemetry
-from gateway.routes.http.reasons import INVALID, MALFORMED, Reason, Violations
+from gateway.routes.shapes.reasons import INVALID, MALFORMED, Reason, Violations
 
 log = logging.getLogger(__name__)
 

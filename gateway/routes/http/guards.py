@@ -9,7 +9,7 @@ from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.handlers import BaseRouteHandler
 
-from gateway.auth import Callers, Principal
+from gateway.auth import Callers, Principal, Scope
 
 RECALLED = "recalled"
 """Set as a route's `opt`: a key that was proven before is believed. The route's first statement
@@ -59,3 +59,17 @@ async def provide_principal(request: Request[Principal, str, State]) -> Principa
     """`principal` in a handler. Where it is the only need, `request.user` is the same and cheaper,
     and `request.auth` is the key itself."""
     return request.user
+
+
+def may_chat(
+    connection: ASGIConnection[BaseRouteHandler, Principal, str, State], _: BaseRouteHandler
+) -> None:
+    """A guard, so that the key is judged before the body."""
+    connection.user.require(Scope.CHAT)
+
+
+def may_converse(
+    connection: ASGIConnection[BaseRouteHandler, Principal, str, State], _: BaseRouteHandler
+) -> None:
+    """A guard, so that the key is judged before the body."""
+    connection.user.require(Scope.CONVERSATIONS)

@@ -20,10 +20,9 @@ from gateway.errors import InvalidRequest
 from gateway.retrieval.documents import shelves as stock
 from gateway.retrieval.documents.parsing import Kind, kind_of
 from gateway.retrieval.documents.shelves import Shelves, Upload
-from gateway.retrieval.search import where as filters
-from gateway.retrieval.search.library import Library
+from gateway.retrieval.library import Library
+from gateway.retrieval.vectors import where as filters
 from gateway.routes.http.errors import field_of
-from gateway.routes.http.pages import BAD, Cursor, Limit, refusal
 from gateway.routes.library.wire import (
     CollectionAnswer,
     CollectionList,
@@ -39,6 +38,8 @@ from gateway.routes.library.wire import (
     passage_answer,
     some_json,
 )
+from gateway.routes.shapes.pages import Cursor, Limit
+from gateway.routes.shapes.refusals import BAD, refusal
 
 TheShelves = NamedDependency[Shelves]
 Caller = NamedDependency[Principal]

@@ -22,7 +22,7 @@ from msgspec import Meta, Struct
 
 from gateway import ids
 from gateway.retrieval.documents.shelves import Collection, Document
-from gateway.retrieval.search.library import Passage
+from gateway.retrieval.library import Passage
 
 Json = dict[str, object]
 

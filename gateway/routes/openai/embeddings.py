@@ -17,13 +17,13 @@ from litestar.params import JSONBody
 from msgspec import Meta
 
 from gateway.errors import InvalidRequest, NotFound, UpstreamError
-from gateway.retrieval import cl100k
-from gateway.retrieval.embedding import Embedder, Embedders
-from gateway.routes.http.pages import BAD, refusal
+from gateway.retrieval.vectors import cl100k
+from gateway.retrieval.vectors.embedding import Embedder, Embedders
 from gateway.routes.openai.prefixes import Agency, under_each
+from gateway.routes.shapes.refusals import BAD, refusal
 
 if TYPE_CHECKING:
-    from gateway.retrieval.embedding import Vectors
+    from gateway.retrieval.vectors.embedding import Vectors
 
 MOST_TEXTS = 2_048
 MOST_CHARACTERS = 1_000_000

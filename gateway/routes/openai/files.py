@@ -16,7 +16,6 @@ from gateway import ids
 from gateway.auth import Principal
 from gateway.conversation.assets.files import Files
 from gateway.postgres.database import Database
-from gateway.routes.http.pages import BAD, MISSING
 from gateway.routes.openai.chat.stored import After, Order
 from gateway.routes.openai.file_wire import (
     DeletedFile,
@@ -29,6 +28,7 @@ from gateway.routes.openai.file_wire import (
     read_upload,
 )
 from gateway.routes.openai.prefixes import Agency, under_each
+from gateway.routes.shapes.refusals import BAD, MISSING
 
 MOST_LISTED = 10_000
 """OpenAI's limit, and its default. Nobody has as many files."""

@@ -17,9 +17,9 @@ from gateway.agency.plain.offer import AGENCY
 from gateway.agency.teams.catalog import AgencySpec, AgencySummary, Catalog
 from gateway.auth import Principal
 from gateway.errors import NotFound, UpstreamError
-from gateway.routes.http.pages import MISSING
 from gateway.routes.openai.chat.completions import agency_of
 from gateway.routes.openai.prefixes import Agency, under_each
+from gateway.routes.shapes.refusals import MISSING
 
 PAGE = 100
 MOST = 1_000

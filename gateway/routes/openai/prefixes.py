@@ -16,7 +16,7 @@ from gateway.agency.records.stored import Store
 from gateway.agency.teams.catalog import AgencySpec, Catalog
 from gateway.auth import Principal
 from gateway.postgres.database import Database
-from gateway.routes.http.pages import may_chat
+from gateway.routes.http.guards import may_chat
 
 Agency = NamedDependency[SkipValidation[AgencySpec | None]]
 """`agency` in a handler."""

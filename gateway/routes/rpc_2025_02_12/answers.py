@@ -8,7 +8,6 @@ from gateway import ids
 from gateway.agency.intake.queue import Posting
 from gateway.conversation.assets.skill_sets import SkillSet
 from gateway.conversation.store import Conversation, Interaction, Whole
-from gateway.routes.rpc_2025_02_12.calls import show_ids
 from gateway.routes.rpc_2025_02_12.contract import (
     ConversationInteraction,
     ConversationOwner,
@@ -96,8 +95,8 @@ def interaction(one: Interaction, conversation: Conversation) -> ConversationInt
     """People are users; whatever else there is in a conversation is a bot."""
     return ConversationInteraction(
         id=ids.show(ids.INTERACTION, one.id),
-        file_ids=show_ids(ids.FILE, one.file_ids),
-        skill_set_ids=show_ids(ids.SKILL_SET, one.skill_set_ids),
+        file_ids=ids.show_all(ids.FILE, one.file_ids),
+        skill_set_ids=ids.show_all(ids.SKILL_SET, one.skill_set_ids),
         marked_as_excluded_at=one.excluded_at,
         message_content=one.content,
         errors=_errors_of(one),

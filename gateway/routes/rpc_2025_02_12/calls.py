@@ -3,18 +3,13 @@ and how ids are told apart."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
-from uuid import UUID
 
 import msgspec
 from litestar import Response
-from litestar.connection import ASGIConnection
-from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.dto import AbstractDTO
-from litestar.handlers import BaseRouteHandler
 from litestar.openapi import ResponseSpec
 from litestar.openapi.spec import (
     OpenAPIHeader,
@@ -26,15 +21,14 @@ from litestar.openapi.spec import (
 )
 from litestar.typing import FieldDefinition
 
-from gateway import ids
 from gateway.auth import Principal, Scope
 from gateway.conversation.idempotency import Idempotency
 from gateway.conversation.store import Conversations
-from gateway.errors import Forbidden, NotFound
+from gateway.errors import Forbidden
 from gateway.postgres.database import Database
-from gateway.routes.http import reasons
 from gateway.routes.http.errors import JSON
 from gateway.routes.rpc_2025_02_12.contract import ConversationOwner, RpcError
+from gateway.routes.shapes import reasons
 from gateway.streams.announcer import Announcer
 
 PATH = "/rpc/2025-02-12"
@@ -104,13 +98,6 @@ class PagedOperation(Operation):
             response.headers = {NEXT_CURSOR: header}
 
 
-def may_converse(
-    connection: ASGIConnection[BaseRouteHandler, Principal, str, State], _: BaseRouteHandler
-) -> None:
-    """A guard, so that the key is judged before the body."""
-    connection.user.require(Scope.CONVERSATIONS)
-
-
 def on_behalf_of(owner: ConversationOwner, principal: Principal) -> Principal:
     """The caller, as the owner that the body names. Raises Forbidden."""
     if owner.identifier == principal.user:
@@ -126,25 +113,6 @@ def on_behalf_of(owner: ConversationOwner, principal: Principal) -> Principal:
 def whose(principal: Principal) -> str | None:
     """Whose rows are found where the body names no owner: the caller's, or with None anybody's."""
     return None if principal.may(Scope.ACT_AS) else principal.user
-
-
-def read_ids(prefix: str, texts: Iterable[str]) -> list[UUID]:
-    """Each once, in the order given. Raises NotFound, which names all that are malformed."""
-    found: dict[UUID, None] = {}
-    malformed = []
-    for text in texts:
-        try:
-            found[ids.read(prefix, text)] = None
-        except NotFound:
-            malformed.append(text)
-    if malformed:
-        named = ", ".join(repr(text) for text in malformed)
-        raise NotFound(f"There is no {named}.", code=f"{ids.NAMES[prefix]}_not_found")
-    return list(found)
-
-
-def show_ids(prefix: str, found: Sequence[UUID] | None) -> list[str]:
-    return [ids.show(prefix, one) for one in found] if found else []
 
 
 def answer(body: bytes) -> Response[bytes]:

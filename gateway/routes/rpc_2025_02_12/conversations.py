@@ -20,7 +20,7 @@ from gateway.auth import Principal
 from gateway.conversation.idempotency import Claim, body_hash
 from gateway.conversation.store import Conversation
 from gateway.errors import NotFound, TurnCancelled
-from gateway.routes.http.reasons import INVALID, MISSING, Reason, Violations
+from gateway.routes.http.guards import may_converse
 from gateway.routes.rpc_2025_02_12 import answers as rpc_answers
 from gateway.routes.rpc_2025_02_12 import skill_sets
 from gateway.routes.rpc_2025_02_12.calls import (
@@ -33,12 +33,10 @@ from gateway.routes.rpc_2025_02_12.calls import (
     TheIdempotency,
     answer,
     answers,
-    may_converse,
     nothing,
     on_behalf_of,
     provide_conversations,
     provide_idempotency,
-    read_ids,
     refusals,
     whose,
 )
@@ -55,6 +53,7 @@ from gateway.routes.rpc_2025_02_12.contract import (
     ListConversationsWithInteractions,
     UpdateInteractionExcludedState,
 )
+from gateway.routes.shapes.reasons import INVALID, MISSING, Reason, Violations
 
 TheEngine = NamedDependency[Engine]
 
@@ -104,7 +103,7 @@ async def create_conversation_message(
     waits for those before it. The reply goes on if the caller goes away; a reply that failed has
     `errors`."""
     caller = on_behalf_of(data.owner, principal)
-    (conversation_id,) = read_ids(ids.CONVERSATION, [data.conversation_id])
+    (conversation_id,) = ids.read_all(ids.CONVERSATION, [data.conversation_id])
     conversation = await conversations.one(conversation_id, caller.user)
     claim = Claim(caller.user, "create_conversation_message", data.idempotency_key, body_hash(data))
     posting = await engine.post(_posted(data, conversation), caller, claim)
@@ -128,7 +127,7 @@ async def get_conversation_with_interactions(
     principal: Caller,
     conversations: TheConversations,
 ) -> ConversationWithInteractions:
-    (conversation_id,) = read_ids(ids.CONVERSATION, [data.conversation_id])
+    (conversation_id,) = ids.read_all(ids.CONVERSATION, [data.conversation_id])
     return rpc_answers.with_interactions(
         await conversations.whole(conversation_id, whose(principal))
     )
@@ -174,7 +173,7 @@ async def delete_conversations(
     engine: TheEngine,
 ) -> Response[bytes]:
     """With their interactions. Replies that are being given are cancelled."""
-    wanted = read_ids(ids.CONVERSATION, data.conversation_ids)
+    wanted = ids.read_all(ids.CONVERSATION, data.conversation_ids)
     why = describe(TurnCancelled("The conversation was deleted."))
     await engine.stop(await conversations.delete(wanted, whose(principal), why))
     return nothing()
@@ -195,7 +194,7 @@ async def delete_interactions(
     """Their words are not shown to an agent again. A reply that is being given is cancelled if its
     message is deleted, or itself."""
     given = data.interaction_ids
-    wanted = read_ids(ids.INTERACTION, [given] if isinstance(given, str) else given)
+    wanted = ids.read_all(ids.INTERACTION, [given] if isinstance(given, str) else given)
     why = describe(TurnCancelled("Its message, or the reply itself, was deleted."))
     await engine.stop(await conversations.delete_interactions(wanted, whose(principal), why))
     return nothing()
@@ -213,7 +212,7 @@ async def update_interaction_excluded_state(
     conversations: TheConversations,
 ) -> Response[bytes]:
     """An excluded message takes its whole turn along, an excluded reply is left out alone."""
-    (interaction_id,) = read_ids(ids.INTERACTION, [data.interaction_id])
+    (interaction_id,) = ids.read_all(ids.INTERACTION, [data.interaction_id])
     await conversations.exclude(interaction_id, whose(principal), excluded=data.excluded)
     return nothing()
 
@@ -237,8 +236,8 @@ def _posted(data: CreateConversationMessage, conversation: Conversation) -> Post
         conversation.id,
         responder,
         data.message_content,
-        tuple(read_ids(ids.FILE, data.file_ids)),
-        tuple(read_ids(ids.SKILL_SET, data.skill_set_ids)),
+        tuple(ids.read_all(ids.FILE, data.file_ids)),
+        tuple(ids.read_all(ids.SKILL_SET, data.skill_set_ids)),
     )
 
 

@@ -26,7 +26,6 @@ from gateway.routes.rpc_2025_02_12.calls import (
     answers,
     nothing,
     on_behalf_of,
-    read_ids,
     refusals,
 )
 from gateway.routes.rpc_2025_02_12.contract import (
@@ -97,7 +96,7 @@ async def get_many_skill_sets(
     conversations: TheConversations,
 ) -> SkillSetList:
     """One that is asked for twice is answered once."""
-    wanted = read_ids(ids.SKILL_SET, data.skill_set_ids)
+    wanted = ids.read_all(ids.SKILL_SET, data.skill_set_ids)
     owners = await _owners(wanted, principal, conversations)
     found: dict[UUID, SkillSet] = {}
     for owner in dict.fromkeys(owners):
@@ -155,7 +154,7 @@ async def delete_skill_set(
 
 
 async def _one(text: str, principal: Principal, conversations: Conversations) -> tuple[UUID, str]:
-    wanted = read_ids(ids.SKILL_SET, [text])
+    wanted = ids.read_all(ids.SKILL_SET, [text])
     return wanted[0], (await _owners(wanted, principal, conversations))[0]
 
 

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from gateway.agency.teams.documents import AgencyDocument, AgencyPatch, AgentDocument, AgentPatch
 from gateway.routes.agencies.session_wire import NewSession, SessionAnswer
-from gateway.routes.conversations.streams import TokenRequest
+from gateway.routes.channels.channels import TokenRequest
 from gateway.routes.conversations.wire import (
     ConversationPatch,
     NewConversation,

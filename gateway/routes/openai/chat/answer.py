@@ -15,21 +15,16 @@ from litestar.openapi.spec import (
 )
 
 from gateway import __version__, ids
-from gateway.agency.model import Json, Usage
+from gateway.agency.model import Json
 from gateway.agency.turn.reply import Outcome, Reply
-from gateway.routes.http.pages import refusal
+from gateway.routes.shapes.refusals import refusal
+from gateway.routes.shapes.usage import CompletionUsage, usage
 
 FINGERPRINT = f"agency-gateway-{__version__}"
 REHEARSAL_FINGERPRINT = f"rehearsal-{__version__}"
 """No model was asked: see `gateway.agency.models.rehearsal.model`."""
 
 DONE = b"data: [DONE]\n\n"
-
-
-class CompletionUsage(msgspec.Struct):
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
 
 
 class AssistantMessage(msgspec.Struct):
@@ -81,11 +76,6 @@ class StreamedOperation(Operation):
         answer = None if self.responses is None else self.responses["200"]
         if isinstance(answer, OpenAPIResponse) and answer.content is not None:
             answer.content["text/event-stream"] = OpenAPIMediaType(Schema(type=OpenAPIType.STRING))
-
-
-def usage(used: Usage) -> CompletionUsage:
-    total = used.prompt_tokens + used.completion_tokens
-    return CompletionUsage(used.prompt_tokens, used.completion_tokens, total)
 
 
 def completion(

@@ -18,7 +18,7 @@ from gateway.agency.turn import lineage
 from gateway.agency.turn.answer_format import outsize
 from gateway.agency.turn.request import Ask, ChatRequest
 from gateway.errors import InvalidRequest
-from gateway.routes.openai.chat.dialogue import Messages, dialogue
+from gateway.routes.shapes.dialogue import Messages, dialogue, holds_nul
 
 PASSED_ON = (
     "temperature",
@@ -191,19 +191,6 @@ def _demands_a_call(choice: object) -> bool:
             return False
         case _:
             return True
-
-
-def holds_nul(value: object) -> bool:
-    """True if a text in it, however deep, can't be stored."""
-    match value:
-        case str():
-            return "\x00" in value
-        case dict():
-            return any(holds_nul(item) for pair in value.items() for item in pair)
-        case list():
-            return any(map(holds_nul, value))
-        case _:
-            return False
 
 
 def _stops(stop: str | Sequence[str] | None) -> tuple[str, ...]:

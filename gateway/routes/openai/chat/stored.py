@@ -18,7 +18,6 @@ from gateway.agency.records.stored import Whose
 from gateway.agency.teams.catalog import AgencySpec
 from gateway.auth import Principal
 from gateway.errors import InvalidRequest, NotFound
-from gateway.routes.http.pages import BAD, MISSING, Limit
 from gateway.routes.openai.chat.stored_wire import (
     Completion,
     CompletionList,
@@ -30,6 +29,8 @@ from gateway.routes.openai.chat.stored_wire import (
     message_list,
 )
 from gateway.routes.openai.prefixes import Agency, TheStore, under_each
+from gateway.routes.shapes.pages import Limit
+from gateway.routes.shapes.refusals import BAD, MISSING
 from gateway.settings import Settings
 
 After = Annotated[str | None, QueryParameter(description="The last id of the page before.")]

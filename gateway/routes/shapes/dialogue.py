@@ -207,3 +207,16 @@ def _text(part: own.Part) -> str:
     if not isinstance(text, str):
         raise InvalidRequest(f"A {kind} part holds its text under {kind!r}.", param="messages")
     return text
+
+
+def holds_nul(value: object) -> bool:
+    """True if a text in it, however deep, can't be stored."""
+    match value:
+        case str():
+            return "\x00" in value
+        case dict():
+            return any(holds_nul(item) for pair in value.items() for item in pair)
+        case list():
+            return any(map(holds_nul, value))
+        case _:
+            return False

@@ -18,15 +18,14 @@ import msgspec
 
 from gateway.errors import Conflict, InvalidRequest, Unavailable
 from gateway.postgres.database import Database, Row
-from gateway.retrieval import sql
-from gateway.retrieval.documents import sql_queue
+from gateway.retrieval.documents import sql, sql_queue
 from gateway.retrieval.documents.ingest import Ingest
-from gateway.retrieval.embedding import Embedders
-from gateway.retrieval.search.index import Index, Missing, Near
-from gateway.retrieval.search.where import Scalar, Where, to_jsonpath
+from gateway.retrieval.vectors.embedding import Embedders
+from gateway.retrieval.vectors.index import Index, Missing, Near
+from gateway.retrieval.vectors.where import Scalar, Where, to_jsonpath
 
 if TYPE_CHECKING:
-    from gateway.retrieval.embedding import Vectors
+    from gateway.retrieval.vectors.embedding import Vectors
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from gateway.errors import Conflict, InvalidRequest, UpstreamError
-from gateway.retrieval.loading import LOADING
+from gateway.retrieval.vectors.loading import LOADING
 from gateway.settings import Settings
 
 if TYPE_CHECKING:  # each takes a tenth of a second or more to load

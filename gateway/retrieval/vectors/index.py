@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from gateway.errors import GatewayError, Unavailable
-from gateway.retrieval.loading import LOADING
-from gateway.retrieval.search.where import Scalar, Where, to_chroma
+from gateway.retrieval.vectors.loading import LOADING
+from gateway.retrieval.vectors.where import Scalar, Where, to_chroma
 
 if TYPE_CHECKING:
     import chromadb.config
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from chromadb.api.client import Client
     from chromadb.api.collection_configuration import CreateHNSWConfiguration
 
-    from gateway.retrieval.embedding import Vectors
+    from gateway.retrieval.vectors.embedding import Vectors
 
 T = TypeVar("T")
 

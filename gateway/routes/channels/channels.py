@@ -23,10 +23,10 @@ from gateway import ids
 from gateway.auth import Principal, Scope
 from gateway.errors import Forbidden, GatewayError, InvalidRequest, NotFound
 from gateway.retrieval.documents.watch import Onlooker, Watch
+from gateway.routes.channels import progress
 from gateway.routes.http.errors import handle
 from gateway.routes.http.guards import TOKENED, token_of
-from gateway.routes.http.pages import MISSING
-from gateway.routes.library import progress
+from gateway.routes.shapes.refusals import MISSING
 from gateway.settings import Settings
 from gateway.streams.feed import Feed, Position, Unusable, Wish, no_channel
 from gateway.streams.source import Reader

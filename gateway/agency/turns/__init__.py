@@ -1,1 +1,0 @@
-"""The turn engine: accepts requests, runs turns, and keeps them through crashes."""

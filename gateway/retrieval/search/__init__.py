@@ -1,1 +1,0 @@
-"""Searching: the index, the full text, and filters."""

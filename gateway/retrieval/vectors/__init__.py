@@ -1,0 +1,1 @@
+"""Passages as vectors: the embedders, the index, and filters."""

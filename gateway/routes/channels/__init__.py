@@ -1,0 +1,1 @@
+"""Live channels: conversations, replies and documents as Server-Sent Events."""
