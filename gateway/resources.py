@@ -91,7 +91,7 @@ async def open_resources(settings: Settings, dsn: str) -> AsyncIterator[Resource
         catalog = Catalog(database)
         library = Library(database, embedders, index, ingest)
         async with open_engine(
-            database, catalog, model, remotes, settings, drain, announcer, checks, library
+            database, catalog, model, remotes, settings, drain, announcer, broker, checks, library
         ) as engine:
             index.claim()
             yield Resources(

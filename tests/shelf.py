@@ -57,7 +57,7 @@ class Shelf:
 def lend(shelf: Shelf, *gateways: Gateway) -> Shelf:
     """These gateways search it from now on."""
     for gateway in gateways:
-        gateway.resources.engine.library = shelf
+        gateway.resources.engine.runner.services.library = shelf
     return shelf
 
 

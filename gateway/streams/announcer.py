@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from uuid import UUID
@@ -20,10 +20,8 @@ from gateway.streams.brokers.signals import (
     ASKS,
     Asked,
     Changed,
-    Freed,
     Signal,
     Spoke,
-    Stopped,
     channel_of,
 )
 
@@ -66,10 +64,6 @@ class Announcer:
         self._followed: set[UUID] = set()
         self._afresh: set[UUID] = set()
         self._voices: dict[UUID, list[_Telling]] = {}
-        self._stopped: set[UUID] = set()
-        self._freed = False
-        self._stop: Callable[[Sequence[UUID]], None] = _nothing
-        self._look: Callable[[], None] = _nothing
         self._wake = asyncio.Event()
         self._next_tick = 0.0
 
@@ -96,20 +90,6 @@ class Announcer:
         if left:
             self._voices[conversation_id] = left
 
-    def stopped(self, turns: Collection[UUID]) -> None:
-        """These turns have been ended, and that is committed: every process is told."""
-        self._stopped.update(turns)
-        self._wake.set()
-
-    def freed(self) -> None:
-        """There may be a turn that nobody runs: every process is told."""
-        self._freed = True
-        self._wake.set()
-
-    def employ(self, stop: Callable[[Sequence[UUID]], None], look: Callable[[], None]) -> None:
-        """Whom to call with turns to be stopped, and when there may be one to take up."""
-        self._stop, self._look = stop, look
-
     # ---- the feed's side -------------------------------------------------------------------------
 
     def ask(self, followed: Collection[UUID], afresh: Collection[UUID] = ()) -> None:
@@ -128,10 +108,6 @@ class Announcer:
                     self._listen_to(conversation_id, afresh=False)
                 for conversation_id in afresh:
                     self._listen_to(conversation_id, afresh=True)
-            case Stopped(turns):
-                self._stop(turns)
-            case Freed():
-                self._look()
 
     def _listen_to(self, conversation_id: UUID, *, afresh: bool) -> None:
         now = time.monotonic()
@@ -163,12 +139,6 @@ class Announcer:
         messages = [_message(channel_of(c), spoke) for c, spoke in self._grown()]
         messages += [_message(channel_of(c), Changed(v)) for c, v in self._changed.items()]
         self._changed.clear()
-        if self._stopped:
-            messages.append(_message(ASKS, Stopped(list(self._stopped))))
-            self._stopped.clear()
-        if self._freed:
-            messages.append(_message(ASKS, Freed()))
-            self._freed = False
         if self._followed or self._afresh:
             asked = Asked(list(self._followed - self._afresh), list(self._afresh))
             messages.append(_message(ASKS, asked))
@@ -188,10 +158,6 @@ class Announcer:
             for telling in self._listened(now)
             if (spoke := telling.next())
         ]
-
-
-def _nothing(*_: object) -> None:
-    """Where no turns are run."""
 
 
 def _message(channel: str, signal: Signal) -> Message:

@@ -158,7 +158,7 @@ async def test_an_agent_is_told_which_of_its_collections_are_not_there(
 
 
 async def test_without_a_library_it_is_closed(gateway: Gateway, upstream: ScriptedUpstream) -> None:
-    gateway.resources.engine.library = None
+    gateway.resources.engine.runner.services.library = None
     team = await make_readers(gateway)
     upstream.script("manager", say(-1, "bread"), say(0, "Done."))
     assert text(await ask(gateway, team)) == "Done."

@@ -120,7 +120,7 @@ async def test_a_storm_leaves_nothing_running_and_nothing_mixed_up(
 
 async def _settled(gateways: list[Gateway], database: Database) -> None:
     """Every turn has ended, or waits for its client; nobody runs one, or looks for one to run."""
-    engines = [gateway.resources.engine.running for gateway in gateways]
+    engines = [gateway.resources.engine.runner.running for gateway in gateways]
     async with asyncio.timeout(10):
         while await database.fetch("SELECT FROM turn WHERE state = 'running'") or any(
             engine._held or engine._tasks for engine in engines

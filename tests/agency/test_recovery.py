@@ -38,9 +38,9 @@ def lose(gateway: Gateway) -> None:
     """What happens to the turns of a process that is killed: they are run no further, and nobody
     says so. (Its listeners would see their connections break.)"""
     engine = gateway.resources.engine
-    for running in list(engine.running._held.values()):
+    for running in list(engine.runner.running._held.values()):
         running.task.cancel()
-    engine.running._held.clear()
+    engine.runner.running._held.clear()
 
 
 async def leave(asking: asyncio.Task[Any]) -> None:
@@ -256,7 +256,7 @@ async def test_a_process_that_ends_leaves_its_turns_to_the_next(
     again.gateway = other
     asking = asyncio.create_task(ann.say("Hi"))
     await upstream.arrived()
-    await one.resources.engine.close()
+    await one.resources.engine.runner.close()
     with pytest.raises(APIStatusError) as refused:
         await asking
     assert refused.value.status_code == 503
@@ -280,7 +280,7 @@ async def test_a_process_ends_though_the_database_is_away(
     asking = asyncio.create_task(ann.say("Hi"))
     await upstream.arrived()
     await database.execute("ALTER TABLE turn RENAME TO hidden")
-    await one.resources.engine.close()
+    await one.resources.engine.runner.close()
     with pytest.raises(APIStatusError) as refused:
         await asking
     assert refused.value.status_code == 503

@@ -37,7 +37,7 @@ class Talk:
 
 
 def _memory(gateway: Gateway) -> dict[UUID, tuple[Remembered, int]]:
-    return gateway.resources.engine.running._memory._kept
+    return gateway.resources.engine.runner.running._memory._kept
 
 
 async def test_memory_and_rows_tell_the_same(

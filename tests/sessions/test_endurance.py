@@ -23,7 +23,7 @@ async def test_a_session_goes_on_in_another_process(
     team = await make_readers(one, "baker")
     upstream.script("manager", say(-1, "bread"), say(team["baker"], "Rye?"), say(0, "3."))
     session = await driving(one, team["manager"]).begin()
-    await one.resources.engine.close()
+    await one.resources.engine.runner.close()
     other = await start_gateway()
     driver = driving(other, team["manager"])
     assert await driver.read(session) == session

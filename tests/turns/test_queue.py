@@ -64,7 +64,7 @@ async def test_what_is_queued_outlives_every_process(
     await upstream.arrived()
     first.resources.drain.begin()
     async with asyncio.timeout(5):
-        while first.resources.engine.running._held:
+        while first.resources.engine.runner.running._held:
             await asyncio.sleep(0.01)
     assert await states(database) == ["running", "queued", "queued"]
     second = await start_gateway()
@@ -190,5 +190,5 @@ async def test_a_title_that_is_being_asked_for_does_not_hold_up_the_end(
     await door.say(conversation, "one")
     call = await upstream.arrived(count=2)
     async with asyncio.timeout(5):
-        await gateway.resources.engine.close()
+        await gateway.resources.engine.runner.close()
     await asyncio.wait_for(call.disconnected.wait(), 2)

@@ -172,7 +172,6 @@ class Running:
         if given:
             await asyncio.wait([held.task for held in given], timeout=LETTING_GO)
         await self._release()
-        self._announcer.freed()
         for held in given:
             held.reply.end(Unavailable("The gateway ends; another process goes on. Ask again."))
 

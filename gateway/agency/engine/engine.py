@@ -9,7 +9,9 @@ is suspended. A posted one goes on.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from uuid import UUID
 
 from gateway.agency.engine.runner import Runner
@@ -17,17 +19,10 @@ from gateway.agency.intake.draft import Asked, entries, inbound
 from gateway.agency.intake.queue import Inbox, Letter, Posting
 from gateway.agency.intake.rejoin import OPEN, Accepted, Queues, Reception, TakenBack
 from gateway.agency.ledger import outcome
-from gateway.agency.ledger.context_cache import Memory
-from gateway.agency.ledger.ledger import Ledger
 from gateway.agency.ledger.rows import Taken
-from gateway.agency.model import Model
-from gateway.agency.models.remote import Remotes
-from gateway.agency.run.checks import Checks
 from gateway.agency.run.plan import Plan
-from gateway.agency.teams.catalog import Catalog
 from gateway.agency.teams.team import AgencySpec
 from gateway.agency.turn import lineage
-from gateway.agency.turn.library import Library
 from gateway.agency.turn.reply import Reply
 from gateway.agency.turn.request import ChatRequest, Posted, Public, Said
 from gateway.agency.turn.rules import Event, begin
@@ -35,7 +30,6 @@ from gateway.auth import Principal
 from gateway.conversation.idempotency import Claim, Idempotency
 from gateway.errors import TurnCancelled, Unavailable
 from gateway.ids import TurnId
-from gateway.streams.announcer import Announcer
 
 
 class Stale(Exception):
@@ -50,37 +44,17 @@ class _Entered:
     started: Taken | None = None
 
 
-class Engine(Runner):
-    """The turns of one process, and what begins and ends them."""
+class Engine:
+    """What begins and ends the turns of one process; its `runner` runs them."""
 
     def __init__(
-        self,
-        ledger: Ledger,
-        reception: Reception,
-        inbox: Inbox,
-        idempotency: Idempotency,
-        memory: Memory,
-        catalog: Catalog,
-        model: Model,
-        remotes: Remotes,
-        announcer: Announcer,
-        checks: Checks,
-        *,
-        default_model: str,
-        library: Library | None = None,
+        self, runner: Runner, reception: Reception, inbox: Inbox, idempotency: Idempotency
     ) -> None:
-        super().__init__(
-            ledger,
-            inbox,
-            memory,
-            catalog,
-            model,
-            remotes,
-            announcer,
-            checks,
-            default_model=default_model,
-            library=library,
-        )
+        self.runner = runner
+        self.checks = runner.services.checks
+        self.versions = runner.versions
+        self.ledger = runner.services.ledger
+        self._inbox = inbox
         self._reception = reception
         self._idempotency = idempotency
         self._requests = Queues()
@@ -104,7 +78,7 @@ class Engine(Runner):
         if conversation_id is not None:
             digest = lineage.within(request.digest, conversation_id)
             request = replace(request, digest=digest)
-        await self.inbox.attachments.check_said(request.dialogue.said, principal)
+        await self._inbox.attachments.check_said(request.dialogue.said, principal)
         asked = Asked(request, agency, principal)
         # The queue is for a retry that overtakes its own first try.
         async with self._requests.of(request.digest):
@@ -116,8 +90,8 @@ class Engine(Runner):
                 return self._begin(found)
         if found is None:
             raise Stale
-        await self._go_on(found.started)
-        return await self.attach(found.turn_id)
+        await self.runner.go_on(found.started)
+        return await self.runner.attach(found.turn_id)
 
     async def _enter(
         self, asked: Asked, conversation_id: UUID | None
@@ -134,7 +108,7 @@ class Engine(Runner):
     ) -> Accepted | _Entered | None:
         """A turn that failed has not used its claim up."""
         try:
-            async with self.inbox.transaction():
+            async with self._inbox.transaction():
                 seen = await self._idempotency.claim(claim)
                 if seen and seen.turn_id and not await self.ledger.is_void(seen.turn_id):
                     return _Entered(TurnId(seen.turn_id))
@@ -151,11 +125,11 @@ class Engine(Runner):
     ) -> Accepted | _Entered | None:
         if conversation_id is None:
             return await self._reception.rejoin(asked)
-        async with self.inbox.transaction():
-            posting = await self.inbox.accept(_letter(asked, conversation_id))
+        async with self._inbox.transaction():
+            posting = await self._inbox.accept(_letter(asked, conversation_id))
             if posting is None:
                 return None
-            return _Entered(posting.turn_id, await self._next(conversation_id))
+            return _Entered(posting.turn_id, await self.runner.next(conversation_id))
 
     def _begin(self, accepted: Accepted) -> Reply:
         turn, begun, agency = accepted.turn, accepted.begun, accepted.asked.agency
@@ -178,15 +152,15 @@ class Engine(Runner):
             fresh=accepted.fresh and not turn.has_files,
         )
         reply = Reply(lease.turn_id, lease.conversation_id, int(begun.created_at.timestamp()))
-        return self._run(plan, reply, attended=accepted.attended)
+        return self.runner.run(plan, reply, attended=accepted.attended)
 
     # ---- sessions --------------------------------------------------------------------------------
 
     async def open(self, asked: Asked, drive: str, source: UUID | None = None) -> TurnId:
         """Begin a session: who answers in it is said by `drive`. Raises `Stale`."""
-        if self.draining:
+        if self.runner.draining:
             raise Unavailable("The gateway ends; ask again.", retry_after=1)
-        await self.inbox.attachments.check_said(asked.request.dialogue.said, asked.principal)
+        await self._inbox.attachments.check_said(asked.request.dialogue.said, asked.principal)
         accepted = await self._reception.open(asked, drive, source)
         if accepted is None:
             raise Stale
@@ -201,12 +175,12 @@ class Engine(Runner):
     def go_on_with(self, turn_ids: Sequence[TurnId]) -> None:
         """Turns that wait for nobody any more, once that is committed."""
         if turn_ids:
-            self.inbox.after_commit(lambda: self.running.see_to(self._resume(turn_ids)))
+            self._inbox.after_commit(lambda: self.runner.running.see_to(self._resume(turn_ids)))
 
     async def _resume(self, turn_ids: Sequence[TurnId]) -> None:
         for turn_id in turn_ids:
-            if await self.take_up(turn_id) is None:
-                self.announcer.freed()
+            if await self.runner.take_up(turn_id) is None:
+                self.runner.control.freed()
 
     # ---- accepting a message ---------------------------------------------------------------------
 
@@ -215,28 +189,40 @@ class Engine(Runner):
     ) -> Posting:
         """Accept a message to a conversation that is named. Its turn goes on whether or not anybody
         waits. Raises NotFound, InvalidRequest, IdempotencyMismatch."""
-        async with self.inbox.transaction():
+        async with self._inbox.transaction():
             seen = None if claim is None else await self._idempotency.claim(claim)
             if seen is not None and seen.turn_id is not None:
-                return await self.inbox.posted(seen.turn_id, seen.response)
-            posting = await self.inbox.post(message, principal)
+                return await self._inbox.posted(seen.turn_id, seen.response)
+            posting = await self._inbox.post(message, principal)
             if claim is not None:
                 await self._idempotency.began(claim, posting.turn_id)
-            started = await self._next(message.conversation_id)
-        await self._go_on(started)
+            started = await self.runner.next(message.conversation_id)
+        await self.runner.go_on(started)
         return posting
 
     async def say(self, message: Said, principal: Principal) -> UUID:
         """Accept a message to all who are in a conversation: its id. The bots' turns go on by
         themselves, once this is committed. Raises NotFound, InvalidRequest."""
-        async with self.inbox.transaction():
-            said = await self.inbox.say(message, principal)
-            if (taken := await self._next(message.conversation_id)) is not None:
-                self.inbox.after_commit(lambda: self.running.see_to(self._see_through(taken)))
+        async with self._inbox.transaction():
+            said = await self._inbox.say(message, principal)
+            if (taken := await self.runner.next(message.conversation_id)) is not None:
+                self._inbox.after_commit(partial(self.runner.see_through, taken))
         return said
 
-    async def _see_through(self, taken: Taken) -> None:
-        await self._go_on(taken)
+    # ---- following -------------------------------------------------------------------------------
+
+    def listening(self, reply: Reply) -> AbstractAsyncContextManager[Reply]:
+        """Follow a reply. When the last listener leaves before the end, the turn is suspended."""
+        return self.runner.listening(reply)
+
+    async def finish(self, turn_id: TurnId) -> None:
+        """Wait until a turn has ended, in whatever way: its rows say how. Raises Unavailable."""
+        await self.runner.finish(turn_id)
+
+    @property
+    def draining(self) -> bool:
+        """True once this process ends: it begins nothing more."""
+        return self.runner.draining
 
     # ---- from outside ----------------------------------------------------------------------------
 
@@ -250,9 +236,9 @@ class Engine(Runner):
 
     async def stop(self, turn_ids: Sequence[UUID]) -> None:
         """Turns that have been ended in the rows: whoever runs them closes their model calls."""
-        self.running.stop(turn_ids)
-        self.announcer.stopped(turn_ids)
-        self.announcer.freed()  # what waited for them may begin
+        self.runner.running.stop(turn_ids)
+        self.runner.control.stopped(turn_ids)
+        self.runner.control.freed()  # what waited for them may begin
 
 
 def _letter(asked: Asked, conversation_id: UUID) -> Letter:

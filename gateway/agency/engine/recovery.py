@@ -10,7 +10,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 from gateway import ids
+from gateway.agency.engine.control import Control
 from gateway.agency.engine.engine import Engine
+from gateway.agency.engine.runner import Runner
 from gateway.agency.engine.sweeper import Sweeper
 from gateway.agency.intake.accept import Intake
 from gateway.agency.intake.queue import Inbox
@@ -20,6 +22,7 @@ from gateway.agency.ledger.ledger import Ledger
 from gateway.agency.model import Model
 from gateway.agency.models.remote import Remotes
 from gateway.agency.run.checks import Checks
+from gateway.agency.run.services import Services
 from gateway.agency.teams.catalog import Catalog
 from gateway.agency.turn.library import Library
 from gateway.conversation.idempotency import Idempotency
@@ -29,6 +32,8 @@ from gateway.process.drain import Drain, end
 from gateway.process.telemetry import causes
 from gateway.settings import Settings
 from gateway.streams.announcer import Announcer
+from gateway.streams.brokers.broker import Broker
+from gateway.streams.versions import Versions
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +58,7 @@ async def open_engine(
     settings: Settings,
     drain: Drain,
     announcer: Announcer,
+    broker: Broker,
     checks: Checks,
     library: Library | None = None,
 ) -> AsyncIterator[Engine]:
@@ -65,45 +71,35 @@ async def open_engine(
     reception = Reception(Intake(database, ledger, node, settings.lease, announcer), memory)
     inbox = Inbox(database, ledger, catalog, announcer, node=node, lease=settings.lease)
     idempotency = Idempotency(database)
-    engine = Engine(
-        ledger,
-        reception,
-        inbox,
-        idempotency,
-        memory,
-        catalog,
-        model,
-        remotes,
-        announcer,
-        checks,
-        default_model=settings.default_model,
-        library=library,
-    )
+    services = Services(ledger, model, remotes, checks, settings.default_model, library)
+    control = Control(broker)
+    runner = Runner(services, inbox, memory, catalog, announcer, Versions(broker), control)
     period = settings.lease / RENEWALS
     keepers = [
-        asyncio.create_task(_regularly(engine.running.renew, period), name="renew leases"),
+        asyncio.create_task(_regularly(runner.running.renew, period), name="renew leases"),
         asyncio.create_task(
-            _regularly(Sweeper(engine).sweep, min(period, 1.0), engine.woken), name="sweep turns"
+            _regularly(Sweeper(runner).sweep, min(period, 1.0), runner.woken), name="sweep turns"
         ),
-        asyncio.create_task(_regularly(engine.running.save, SAVE_S), name="save replies"),
+        asyncio.create_task(_regularly(runner.running.save, SAVE_S), name="save replies"),
         asyncio.create_task(_regularly(idempotency.forget_old, FORGET_S), name="forget keys"),
         asyncio.create_task(
             _regularly(Participants(database, announcer).sweep, STATUS_S), name="sweep statuses"
         ),
-        asyncio.create_task(_wind_down(engine, drain), name="wind turns down"),
+        asyncio.create_task(_wind_down(runner, drain), name="wind turns down"),
     ]
-    try:
-        yield engine
-    finally:
-        await end(keepers)
-        await engine.close()
+    async with control.serving(runner.running.stop, runner.woken.set):
+        try:
+            yield Engine(runner, reception, inbox, idempotency)
+        finally:
+            await end(keepers)
+            await runner.close()
 
 
-async def _wind_down(engine: Engine, drain: Drain) -> None:
+async def _wind_down(runner: Runner, drain: Drain) -> None:
     await drain.wait()
-    await engine.hand_over()
-    await engine.running.idle(LAST_SECONDS)
-    await engine.close()
+    await runner.hand_over()
+    await runner.running.idle(LAST_SECONDS)
+    await runner.close()
 
 
 async def _regularly(

@@ -5,33 +5,31 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from uuid import UUID
 
 from gateway.agency.engine.active import Running
+from gateway.agency.engine.control import Control
 from gateway.agency.engine.titles import Titles
-from gateway.agency.engine.waiting import ATTACHED, POLL, Awaiting
+from gateway.agency.engine.waiting import ATTACHED, Awaiting
 from gateway.agency.intake.queue import Inbox
 from gateway.agency.intake.rejoin import OPEN
 from gateway.agency.intake.responder import team_of
 from gateway.agency.ledger import outcome
 from gateway.agency.ledger.context_cache import Memory
-from gateway.agency.ledger.ledger import Ledger
 from gateway.agency.ledger.rows import Ended, Lease, StoredTurn, Taken
-from gateway.agency.model import Model
-from gateway.agency.models.remote import Remotes
-from gateway.agency.run.checks import Checks
 from gateway.agency.run.plain import PlainTurn
 from gateway.agency.run.plan import Plan
+from gateway.agency.run.services import Services
 from gateway.agency.run.turn import Turn
 from gateway.agency.teams.catalog import Catalog
-from gateway.agency.turn.library import Library
 from gateway.agency.turn.reply import Reply
 from gateway.agency.turn.request import is_model
 from gateway.agency.turn.rules import begin
 from gateway.errors import GatewayError, NotFound, TurnCancelled, TurnFailed, Unavailable
 from gateway.ids import TurnId
 from gateway.streams.announcer import Announcer
+from gateway.streams.versions import Versions
 
 ATTEMPTS = 3
 """How many processes may be lost over one turn."""
@@ -42,36 +40,27 @@ class Runner:
 
     def __init__(
         self,
-        ledger: Ledger,
+        services: Services,
         inbox: Inbox,
         memory: Memory,
         catalog: Catalog,
-        model: Model,
-        remotes: Remotes,
         announcer: Announcer,
-        checks: Checks,
-        *,
-        default_model: str,
-        library: Library | None = None,
+        versions: Versions,
+        control: Control,
     ) -> None:
-        self.ledger = ledger
+        self.services = services
+        self.ledger = services.ledger
         self.inbox = inbox
+        self.control = control
+        self.versions = versions
         self._catalog = catalog
-        self._model = model
-        self._remotes = remotes
-        self.announcer = announcer
-        self.checks = checks
-        self._default_model = default_model
-        self.library = library
-        """None: it is closed."""
-        self._titles = Titles(ledger, model, default_model)
-        self._awaiting = Awaiting(ledger, self.take_up)
+        self._titles = Titles(services)
+        self._awaiting = Awaiting(self.ledger, versions, self.take_up)
         self.draining = False
         """Set once this process ends: it begins nothing more."""
-        self.running = Running(ledger, memory, announcer, self._ended, self._parked)
+        self.running = Running(self.ledger, memory, announcer, self._ended, self._parked)
         self.woken = asyncio.Event()
         """Set when there may be something to take up."""
-        announcer.employ(self.running.stop, self.woken.set)
 
     # ---- taking up -------------------------------------------------------------------------------
 
@@ -96,23 +85,23 @@ class Runner:
     async def take_up(self, turn_id: TurnId) -> Reply | None:
         """Go on with a turn that nobody runs. None if somebody was faster."""
         return (
-            None if self.draining else await self._go_on(await self.ledger.take(turn_id, ATTEMPTS))
+            None if self.draining else await self.go_on(await self.ledger.take(turn_id, ATTEMPTS))
         )
 
-    async def _next(self, conversation_id: UUID) -> Taken | None:
+    async def next(self, conversation_id: UUID) -> Taken | None:
         """The conversation's next turn, if it is ours to run now."""
         return None if self.draining else await self.inbox.start(conversation_id)
 
     async def start(self, conversation_id: UUID) -> bool:
-        taken = await self._next(conversation_id)
-        await self._go_on(taken)
+        taken = await self.next(conversation_id)
+        await self.go_on(taken)
         return taken is not None
 
     async def _start_next(self, conversation_id: UUID) -> None:
         if not await self.start(conversation_id):
-            self.announcer.freed()  # another process has its client, or is to stay when we end
+            self.control.freed()  # another process has its client, or is to stay when we end
 
-    async def _go_on(self, taken: Taken | None) -> Reply | None:
+    async def go_on(self, taken: Taken | None) -> Reply | None:
         """Run a turn that has become ours."""
         if taken is None:
             return None
@@ -122,6 +111,13 @@ class Runner:
             self.ledger.drop(taken)
             raise
 
+    def see_through(self, taken: Taken) -> None:
+        """Run a turn that has become ours, and wait for nothing."""
+        self.running.see_to(self._see_through(taken))
+
+    async def _see_through(self, taken: Taken) -> None:
+        await self.go_on(taken)
+
     async def _read_and_run(self, taken: Taken) -> Reply | None:
         """From what its rows say."""
         # Read now: till then another process could write.
@@ -130,7 +126,7 @@ class Runner:
             return None  # who was held up on the way may have lost it again
         reply = self._awaiting.hand_over(stored.id) or _reply(stored)
         if is_model(stored.responder):
-            plain = PlainTurn(stored, self.ledger, self._model, reply)
+            plain = PlainTurn(stored, self.ledger, self.services.model, reply)
             return self.running.start(plain, stored.lease, reply, attended=stored.attended)
         agency = await team_of(stored.responder, self._catalog)
         if agency is None:
@@ -150,7 +146,7 @@ class Runner:
             usage=stored.usage,
             used=past.seconds,
         )
-        return self._run(plan, reply, attended=stored.attended)
+        return self.run(plan, reply, attended=stored.attended)
 
     async def _fail(self, stored: StoredTurn, reply: Reply) -> Reply:
         error = TurnFailed("The agency was deleted.", code="agency_deleted")
@@ -159,17 +155,9 @@ class Runner:
         self._ended(stored.lease, ended)
         return reply
 
-    def _run(self, plan: Plan, reply: Reply, *, attended: bool) -> Reply:
-        turn = Turn(
-            plan,
-            self.ledger,
-            self._model,
-            self._remotes,
-            self.library,
-            self.checks,
-            reply,
-            default_model=self._default_model,
-        )
+    def run(self, plan: Plan, reply: Reply, *, attended: bool) -> Reply:
+        """Run a turn whose lease this process has."""
+        turn = Turn(plan, self.services, reply)
         return self.running.start(turn, plan.lease, reply, attended=attended)
 
     def _ended(self, lease: Lease, ended: Ended) -> None:
@@ -209,28 +197,24 @@ class Runner:
         """Wait until a turn has ended, in whatever way: its rows say how. Raises Unavailable."""
         try:
             async with asyncio.timeout(ATTACHED):
-                while await self._is_open(turn_id):
-                    reply = await self.attach(turn_id)
-                    with suppress(GatewayError):
-                        await reply.outcome()
+                while not await self._has_ended(turn_id):
                     if self.draining:
                         raise Unavailable("The gateway ends; ask again.", retry_after=1)
         except TimeoutError:
             raise Unavailable("The turn is still running; ask again.") from None
 
+    async def _has_ended(self, turn_id: TurnId) -> bool:
+        """Wait for a reply. One that ends by an error may have a turn that goes on elsewhere."""
+        reply = await self.attach(turn_id)
+        try:
+            await reply.outcome()
+        except GatewayError:
+            return not await self._is_open(turn_id)
+        return True
+
     async def _is_open(self, turn_id: TurnId) -> bool:
         stored = await self.ledger.turn(turn_id)
         return stored is not None and stored.state in OPEN
-
-    async def rest(self, turn_id: TurnId, seconds: float) -> bool:
-        """Wait until a turn runs here no further, at most so long; if it runs elsewhere, for a
-        moment. False if this process ends."""
-        held = self.running.find(turn_id)
-        if held is None:
-            await asyncio.sleep(min(POLL, seconds))
-        else:
-            await asyncio.wait((held.task,), timeout=seconds)
-        return not self.draining
 
     def _parked(self, reply: Reply) -> None:
         """Whoever follows the reply of a turn that waits is told when it has ended."""
@@ -243,6 +227,7 @@ class Runner:
         """This process ends: others go on with what nobody here waits for."""
         self.draining = True
         await self.running.hand_over()
+        self.control.freed()
 
     async def close(self) -> None:
         await self.hand_over()

@@ -30,7 +30,8 @@ class Sweeper:
         runner = self._runner
         if runner.draining:
             return
-        await runner.ledger.release_dropped()
+        if await runner.ledger.release_dropped():
+            runner.control.freed()
         for turn in await runner.ledger.expired(AT_ONCE):
             await self._survive(self._sweep(turn), turn["id"])
         for conversation_id in await runner.inbox.stranded(AT_ONCE):
@@ -64,4 +65,4 @@ class Sweeper:
     ) -> None:
         error = outcome.describe(TurnFailed(why, code=code or f"turn_{state}"))
         if await self._runner.ledger.end(turn_id, state, error, among=(among,), expired=True):
-            self._runner.announcer.freed()
+            self._runner.control.freed()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from uuid import UUID
 
-from gateway.agency.ledger.ledger import Ledger
-from gateway.agency.model import Model, ModelCall
+from gateway.agency.model import ModelCall
+from gateway.agency.run.services import Services
 from gateway.agency.speech.prompt import TITLE
 from gateway.agency.turn.request import is_model
 from gateway.errors import GatewayError
@@ -22,12 +22,12 @@ TIMEOUT = 30.0
 
 
 class Titles:
-    """`default_model` titles what teams talk about."""
+    """The default model titles what teams talk about."""
 
-    def __init__(self, ledger: Ledger, model: Model, default_model: str) -> None:
-        self._ledger = ledger
-        self._model = model
-        self._default_model = default_model
+    def __init__(self, services: Services) -> None:
+        self._ledger = services.ledger
+        self._model = services.model
+        self._default_model = services.default_model
 
     async def give(self, conversation_id: UUID) -> None:
         """Whatever fails leaves the conversation without one; the next reply tries again."""

@@ -1,4 +1,5 @@
-"""The replies of turns that do not run in this process, or not yet: they are looked for."""
+"""The replies of turns that do not run in this process, or not yet: their rows are read whenever
+their conversations change."""
 
 from __future__ import annotations
 
@@ -12,9 +13,10 @@ from gateway.agency.ledger.ledger import Ledger
 from gateway.agency.turn.reply import Reply
 from gateway.errors import GatewayError, Unavailable
 from gateway.ids import TurnId
+from gateway.streams.versions import Versions
 
-POLL = 0.1
-"""Seconds between looks at a turn that may run in another process."""
+POLL_S = 1.0
+"""Seconds between looks where no signal comes: one may be lost, and a lost process sends none."""
 ATTACHED = 900.0
 """Seconds that a turn is waited for."""
 
@@ -23,8 +25,9 @@ TakeUp: TypeAlias = Callable[[TurnId], Awaitable[Reply | None]]
 
 
 class Awaiting:
-    def __init__(self, ledger: Ledger, take_up: TakeUp) -> None:
+    def __init__(self, ledger: Ledger, versions: Versions, take_up: TakeUp) -> None:
         self._ledger = ledger
+        self._versions = versions
         self._take_up = take_up
         self._awaited: dict[UUID, tuple[Reply, asyncio.Task[None]]] = {}
 
@@ -52,15 +55,20 @@ class Awaiting:
     async def _watch(self, reply: Reply) -> None:
         try:
             async with asyncio.timeout(ATTACHED):
-                while not reply.ended and self.find(reply.turn_id) is reply:
-                    await asyncio.sleep(POLL)
-                    await self._look(reply)
+                await self._look_at_each_change(reply)
         except TimeoutError:
             reply.end(Unavailable("The turn is still running; ask again."))
         except GatewayError as error:
             reply.end(error)
         finally:
             self.forget(reply)
+
+    async def _look_at_each_change(self, reply: Reply) -> None:
+        async with self._versions.of(reply.conversation_id) as change:
+            while not reply.ended and self.find(reply.turn_id) is reply:
+                await self._look(reply)
+                if not reply.ended:
+                    await change.wait(POLL_S)
 
     async def _look(self, reply: Reply) -> None:
         stored = await self._ledger.turn(reply.turn_id)

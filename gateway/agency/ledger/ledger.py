@@ -135,14 +135,15 @@ class Ledger:
         """A turn that is ours in the rows, as far as we know, and that nobody here runs."""
         self._dropped.append(turn)
 
-    async def release_dropped(self) -> None:
-        """What was dropped is anybody's, as soon as the database is there to say so."""
+    async def release_dropped(self) -> bool:
+        """Give up the leases of turns that were dropped. True if there were any."""
+        released = bool(self._dropped)
         while self._dropped:
             dropped = tuple(self._dropped)
             turns, fences = [one.turn_id for one in dropped], [one.fence for one in dropped]
             await self._database.execute(sql_write.RELEASE, turns, fences)
             self._dropped = self._dropped[len(dropped) :]
-            self._announcer.freed()
+        return released
 
     async def release_all(self) -> None:
         """Give up every turn of this process that nobody needs to wait for, those too that it was

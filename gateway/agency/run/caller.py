@@ -6,12 +6,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gateway.agency.ledger.outcome import describe
-from gateway.agency.model import ChatMessage, Completion, Json, Model, ModelCall, OnText, Usage
-from gateway.agency.models.remote import RemoteCall, Remotes
+from gateway.agency.model import ChatMessage, Completion, Json, ModelCall, OnText, Usage
+from gateway.agency.models.remote import RemoteCall
 from gateway.agency.run import remote_agent
 from gateway.agency.run.call import Call, Spoken, broken
 from gateway.agency.run.contexts import Contexts
 from gateway.agency.run.plan import Plan
+from gateway.agency.run.services import Services
 from gateway.agency.speech.decoder import CUT_OFF
 from gateway.agency.speech.envelope import (
     Envelope,
@@ -29,26 +30,17 @@ from gateway.errors import UpstreamError
 
 
 class Caller:
-    """`default_model` serves agents that name none. Nothing is written here."""
+    """Nothing is written here."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        contexts: Contexts,
-        model: Model,
-        remotes: Remotes,
-        reply: Reply,
-        *,
-        default_model: str,
-    ) -> None:
+    def __init__(self, plan: Plan, contexts: Contexts, services: Services, reply: Reply) -> None:
         self._plan = plan
         self._work = plan.work
         self._agency = plan.agency
         self._contexts = contexts
-        self._model = model
-        self._remotes = remotes
+        self._model = services.model
+        self._remotes = services.remotes
         self._reply = reply
-        self._default_model = default_model
+        self._default_model = services.default_model
 
     async def call(self, agent_id: int, seconds: float) -> Spoken:
         """What an agent says, or that its call failed. It may take so many seconds."""

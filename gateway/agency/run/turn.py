@@ -11,20 +11,18 @@ from collections.abc import Sequence
 from time import perf_counter
 
 from gateway.agency.ledger.context_cache import Remembered
-from gateway.agency.ledger.ledger import CONTEXT_ROWS, Ledger
+from gateway.agency.ledger.ledger import CONTEXT_ROWS
 from gateway.agency.ledger.outcome import describe
 from gateway.agency.ledger.rows import Ended, StepRecord
-from gateway.agency.model import Model
-from gateway.agency.models.remote import Remotes
 from gateway.agency.run.call import Spoken, with_what_is_untold
 from gateway.agency.run.caller import Caller
-from gateway.agency.run.checks import Checks
 from gateway.agency.run.contexts import Contexts
 from gateway.agency.run.plan import Plan
+from gateway.agency.run.services import Services
 from gateway.agency.speech.prompt import END_USER, GATEWAY, LIBRARY, Entry
 from gateway.agency.turn import lineage
 from gateway.agency.turn.bounds import Release
-from gateway.agency.turn.library import Library, consult
+from gateway.agency.turn.library import consult
 from gateway.agency.turn.reply import Outcome, Reply
 from gateway.agency.turn.request import Public
 from gateway.agency.turn.rules import (
@@ -45,27 +43,16 @@ seconds. `routes.chat_wire.READ_SHARE` leaves room for it."""
 
 
 class Turn:
-    """Runs one turn to its end. `default_model` serves agents that name none."""
+    """Runs one turn to its end."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        ledger: Ledger,
-        model: Model,
-        remotes: Remotes,
-        library: Library | None,
-        checks: Checks,
-        reply: Reply,
-        *,
-        default_model: str,
-    ) -> None:
+    def __init__(self, plan: Plan, services: Services, reply: Reply) -> None:
         self._plan = plan
         self._work = plan.work
         self._agency = plan.agency
         self._lease = plan.lease
-        self._ledger = ledger
-        self._library = library
-        self._checks = checks
+        self._ledger = services.ledger
+        self._library = services.library
+        self._checks = services.checks
         self._reply = reply
         self._usage = plan.usage
         self._contexts = Contexts(
@@ -75,9 +62,7 @@ class Turn:
             version=plan.lease.version,
             fresh=plan.fresh,
         )
-        self._caller = Caller(
-            plan, self._contexts, model, remotes, reply, default_model=default_model
-        )
+        self._caller = Caller(plan, self._contexts, services, reply)
         self.remembered: Remembered | None = None
         """The contexts after an answer, for the turn that comes next."""
         self.ended: Ended | None = None

@@ -13,6 +13,7 @@ from uuid import UUID
 import msgspec
 
 from gateway.agency.engine.engine import Engine, Stale
+from gateway.agency.engine.waiting import POLL_S
 from gateway.agency.intake.draft import Asked
 from gateway.agency.ledger.ledger import CONTEXT_ROWS, SESSION_WAIT
 from gateway.agency.ledger.rows import MANUAL, StoredTurn, encoded, entries_of, message_columns
@@ -95,6 +96,7 @@ class Sessions:
         self._catalog = catalog
         self._ledger = engine.ledger
         self._engine = engine
+        self._versions = engine.versions
         self._announcer = announcer
 
     # ---- beginning -------------------------------------------------------------------------------
@@ -180,21 +182,28 @@ class Sessions:
         return Page(found, found[-1].id.hex if len(rows) > limit else None)
 
     async def _settled(self, place: _Place, session_id: UUID, wait: float) -> Session:
+        row = await self._row(place, session_id)
+        session = _session(place, row)
         clock: Callable[[], float] = asyncio.get_running_loop().time
         until = clock() + wait
-        while True:
-            session = await self._one(place, session_id)
-            left = until - clock()
-            if session.state != SessionState.THINKING or left <= 0:
-                return session
-            if not await self._engine.rest(TurnId(session_id), left):
-                return session
+        if wait <= 0 or session.state != SessionState.THINKING:
+            return session
+        async with self._versions.of(row["kept_in"]) as change:
+            while True:
+                session = await self._one(place, session_id)
+                left = until - clock()
+                if session.state != SessionState.THINKING or left <= 0 or self._engine.draining:
+                    return session
+                await change.wait(min(left, POLL_S))
 
     async def _one(self, place: _Place, session_id: UUID) -> Session:
+        return _session(place, await self._row(place, session_id))
+
+    async def _row(self, place: _Place, session_id: UUID) -> Row:
         row = await self._database.fetchrow(sql.ONE, session_id, place.names)
         if row is None:
             raise _missing()
-        return _session(place, row)
+        return row
 
     async def _place(self, agent_id: int, principal: Principal) -> _Place:
         return _Place(agent_id, await self._catalog.around(agent_id, principal))

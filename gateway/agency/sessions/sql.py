@@ -8,7 +8,8 @@ from gateway.agency.ledger.sql_read import CHAIN
 from gateway.conversation.sql import ANSWERS
 
 _SESSION = f"""
-    SELECT t.id, t.state, t.awaited, t.error, t.created_at, t.updated_at, i.content AS answer,
+    SELECT t.id, t.conversation_id AS kept_in, t.state, t.awaited, t.error, t.created_at,
+           t.updated_at, i.content AS answer,
            CASE c.owner_type WHEN 'session' THEN c.parent_id ELSE c.id END AS conversation_id,
            {ANSWERS} AS answers
     FROM turn t

@@ -9,8 +9,7 @@ from uuid import UUID
 import msgspec
 
 ASKS = "agw:asks"
-"""The channel on which every process hears what is followed anywhere, and of turns that are to be
-stopped or taken up."""
+"""The channel on which every process hears what is followed anywhere."""
 
 
 class Changed(msgspec.Struct, frozen=True, array_like=True, tag="c"):
@@ -36,17 +35,7 @@ class Asked(msgspec.Struct, frozen=True, array_like=True, tag="a"):
     afresh: list[UUID]
 
 
-class Stopped(msgspec.Struct, frozen=True, array_like=True, tag="x"):
-    """These turns have been ended: whoever runs them stops."""
-
-    turns: list[UUID]
-
-
-class Freed(msgspec.Struct, frozen=True, array_like=True, tag="f"):
-    """There may be a turn that nobody runs."""
-
-
-Signal: TypeAlias = Changed | Spoke | Asked | Stopped | Freed
+Signal: TypeAlias = Changed | Spoke | Asked
 
 _decoder = msgspec.msgpack.Decoder(Signal)
 _encoder = msgspec.msgpack.Encoder()
