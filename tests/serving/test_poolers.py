@@ -17,7 +17,7 @@ import asyncpg
 import pytest
 
 from gateway.errors import Unavailable
-from gateway.postgres.account import server_account
+from gateway.postgres.account import HERE, server_account
 from gateway.postgres.connection import check_mode, unprepared
 from gateway.postgres.database import open_database
 from gateway.postgres.migrate import migrate
@@ -37,7 +37,7 @@ def pooler(dsn: str, mode: str, directory: Path) -> Iterator[str]:
     database = parts.path.removeprefix("/")
     config = directory / f"{mode}.ini"
     config.write_text(
-        f"[databases]\n{database} = host={where} user=postgres dbname={database}\n"
+        f"[databases]\n{database} = host={HERE} user=postgres dbname={database}\n"
         f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
         f"pool_mode = {mode}\nauth_type = any\nmax_client_conn = 200\n"
     )
@@ -45,7 +45,10 @@ def pooler(dsn: str, mode: str, directory: Path) -> Iterator[str]:
     account = server_account()  # it refuses to run as root, as Postgres does
     running = subprocess.Popen(
         (str(PGBOUNCER), "-q", str(config)),
+        cwd=where,  # which is entered first: the way there may be closed to the account
         user=account and account.uid,
+        group=account and account.gid,
+        extra_groups=account and (),
         stdin=subprocess.DEVNULL,  # a socket that got the number 0 is none to it
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
