@@ -342,7 +342,7 @@ async def test_a_resumed_turn_shows_its_agents_what_they_had_seen(
 async def test_a_lost_database_ends_no_keeper_and_leaves_no_listener_waiting(
     start_gateway: StartGateway, upstream: ScriptedUpstream, database: Database
 ) -> None:
-    one = await start_gateway(lease=0.6)
+    one = await start_gateway(lease=2.0)
     ann = Chat(one, await make_team(one))
     hold = asyncio.Event()
     upstream.script("manager", say(0, "Lost.", hold=hold), say(0, "Kept."))
