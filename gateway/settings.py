@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -84,6 +85,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         egress_allow=_networks(text.get("GATEWAY_EGRESS_ALLOW", "")),
         remote_keys=_keys(text.get("GATEWAY_REMOTE_KEYS", "")),
     )
+    _refuse_no_host(settings.host)
     _refuse_no_addresses(text)
     _refuse_no_keys(text)
     _refuse_lonely_workers(settings)
@@ -138,6 +140,25 @@ def _secret(name: str, file: Path, text: Mapping[str, str]) -> str:
     if not value:
         raise InvalidRequest(f"{name}_FILE names {file}, which is empty.")
     return value
+
+
+def misspelt(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Variables that look like settings and are none, each with the setting that it resembles."""
+    known = [*VARIABLES, *(f"{name}_FILE" for name in SECRETS)]
+    found = {}
+    for name in environ:
+        if name.startswith("GATEWAY_") and name not in known:
+            for near in get_close_matches(name, known, 1, cutoff=0.85):
+                found[name] = near
+    return found
+
+
+def _refuse_no_host(host: str) -> None:
+    if "/" in host or host.count(":") == 1:
+        raise InvalidRequest(
+            "GATEWAY_HOST must be a name or an address such as 127.0.0.1, without a scheme, a port "
+            f"or a path, not {host!r}."
+        )
 
 
 def _refuse_no_addresses(text: Mapping[str, str]) -> None:

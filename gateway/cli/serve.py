@@ -26,7 +26,7 @@ from gateway.cli.first_start import prepare
 from gateway.errors import Conflict, InvalidRequest
 from gateway.postgres import embedded
 from gateway.process import telemetry
-from gateway.settings import Settings, read
+from gateway.settings import Settings, misspelt, read
 
 CONNECTIONS = 10_000
 """At once, in each worker. An open stream is one, and Granian's own bound is 1024 for all."""
@@ -52,6 +52,8 @@ def serve() -> None:
     telemetry.configure()
     signal.signal(signal.SIGTERM, _leave)
     configured = read()
+    for name, near in misspelt().items():
+        click.echo(f"gateway: {name} is no setting, and is ignored: did you mean {near}?", err=True)
     try:
         with _only_one(configured), embedded.database(configured) as dsn:
             _serve(replace(configured, port=_check_port(configured)), dsn)

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.agency.model import Completion, ModelCall
 from gateway.agency.models.upstream.client import Upstream
-from gateway.agency.models.upstream.habits import MAX_DROPPED, MAX_MODELS, Memory
+from gateway.agency.models.upstream.habits import KEPT_S, MAX_DROPPED, MAX_MODELS, Memory
 from gateway.agency.models.upstream.refusal import read
 from gateway.errors import UpstreamError
 from tests.scripted import ScriptedUpstream, say, status, text
@@ -449,3 +449,14 @@ def test_a_body_that_says_nothing_names_nothing(body: bytes) -> None:
 def test_a_parameter_is_found_wherever_it_is_named(body: Any) -> None:
     refusal = read(json.dumps(body).encode())
     assert refusal.names({"temperature", "response_format", "seed"}) == {"response_format"}
+
+
+def test_habits_are_learned_again_after_an_hour() -> None:
+    now = 0.0
+    memory = Memory(lambda: now)
+    memory.of("m").odd.add("usage")
+    now = KEPT_S
+    assert memory.of("m").odd
+    now += 1
+    assert not memory.of("m").odd
+    assert memory.of("m").since == now

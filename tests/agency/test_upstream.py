@@ -223,6 +223,9 @@ ODD_STREAMS = {
     )
     + STREAM,
     "no DONE": STREAM.removesuffix(b"data: [DONE]\n\n"),
+    "usage, then none": STREAM.replace(
+        b"data: [DONE]", b'data: {"choices": [], "usage": {}}\n\ndata: [DONE]'
+    ),
     "usage with the finish": STREAM.replace(b'"stop"}]}\n\ndata: {"choices": [], ', b'"stop"}], '),
 }
 

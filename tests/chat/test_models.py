@@ -34,7 +34,13 @@ async def test_all_agencies_that_one_may_use_are_models(gateway: Gateway) -> Non
         assert [model.id for model in listed] == [f"agency/{shared.id}", f"agency/{his.id}"]
         assert [model.owned_by for model in listed] == ["alice", "bob"]
         assert await client.models.retrieve(f"agency/{shared.id}") == listed[0]
-        for unknown in (f"agency/{hers.id}", "agency/999999", "agency/x", "gpt-4o"):
+        for unknown in (
+            f"agency/{hers.id}",
+            "agency/999999",
+            "agency/x",
+            f"agency/0{shared.id}",
+            "gpt-4o",
+        ):
             with pytest.raises(NotFoundError) as raised:
                 await client.models.retrieve(unknown)
             assert raised.value.code == "model_not_found"

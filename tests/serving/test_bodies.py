@@ -34,6 +34,7 @@ PACKED = [
     ("deflate", zlib.compress),
     ("deflate", raw_deflate),
     ("identity", bytes),
+    ("", bytes),
 ]
 
 

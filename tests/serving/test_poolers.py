@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import socket
 import subprocess
 import time
@@ -21,17 +19,16 @@ from gateway.postgres.account import HERE, server_account
 from gateway.postgres.connection import check_mode, unprepared
 from gateway.postgres.database import open_database
 from gateway.postgres.migrate import migrate
+from tests.deploy import need
 from tests.serving.test_serve import environment, free_port, gateway, run_example, serving
 
 __all__ = ["environment"]
-
-PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
-pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="pgbouncer is not installed")
 
 
 @contextmanager
 def pooler(dsn: str, mode: str, directory: Path) -> Iterator[str]:
     """The DSN of the same database behind a PgBouncer that is configured as it comes."""
+    program = need.program("pgbouncer", "pgbouncer")
     parts, port = urlsplit(dsn), free_port()
     where = parse_qs(parts.query)["host"][0]
     database = parts.path.removeprefix("/")
@@ -44,7 +41,7 @@ def pooler(dsn: str, mode: str, directory: Path) -> Iterator[str]:
     directory.chmod(0o755)
     account = server_account()  # it refuses to run as root, as Postgres does
     running = subprocess.Popen(
-        (str(PGBOUNCER), "-q", str(config)),
+        (program, "-q", str(config)),
         cwd=where,  # which is entered first: the way there may be closed to the account
         user=account and account.uid,
         group=account and account.gid,

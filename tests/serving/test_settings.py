@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import InvalidRequest
-from gateway.settings import SECRETS, VARIABLES, Settings, read
+from gateway.settings import SECRETS, VARIABLES, Settings, misspelt, read
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 
@@ -37,6 +37,28 @@ def test_an_upstream_ends_the_rehearsal(name: str) -> None:
 def test_what_cannot_be_used_is_named(name: str, value: str) -> None:
     with pytest.raises(InvalidRequest, match=name):
         read({name: value})
+
+
+@pytest.mark.parametrize("host", ["http://0.0.0.0", "127.0.0.1:80", "0.0.0.0/"])
+def test_a_host_is_no_address_of_a_page(host: str) -> None:
+    with pytest.raises(InvalidRequest, match="GATEWAY_HOST must be a name or an address"):
+        read({"GATEWAY_HOST": host})
+
+
+@pytest.mark.parametrize("host", ["::", "::1", "localhost", "0.0.0.0", "gateway.example.com"])  # noqa: S104
+def test_a_host_may_be_a_name_or_an_address_of_either_kind(host: str) -> None:
+    assert read({"GATEWAY_HOST": host}).host == host
+
+
+def test_a_variable_that_looks_like_a_setting_is_told() -> None:
+    others = {"GATEWAY_SERVICE_HOST": "10.0.0.1", "GATEWAY_PORT_80_TCP": "x", "PATH": "/bin"}
+    wrong = {"GATEWAY_WORKER": "2", "GATEWAY_ROOT_KEY_FILES": "x", "GATEWAY_EGRES_ALLOW": ""}
+    right = dict.fromkeys(VARIABLES, "") | {"GATEWAY_ROOT_KEY_FILE": ""}
+    assert misspelt(others | wrong | right) == {
+        "GATEWAY_WORKER": "GATEWAY_WORKERS",
+        "GATEWAY_ROOT_KEY_FILES": "GATEWAY_ROOT_KEY_FILE",
+        "GATEWAY_EGRES_ALLOW": "GATEWAY_EGRESS_ALLOW",
+    }
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ class Body:
 
     def packed(self, encoding: bytes) -> None:
         """It is packed like this, as its `content-encoding` says."""
-        if encoding.strip().lower() != IDENTITY:
+        if encoding.strip().lower() not in (b"", IDENTITY):
             self._encoding = encoding
 
     async def receive(self) -> ReceiveMessage:

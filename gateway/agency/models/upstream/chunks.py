@@ -30,6 +30,11 @@ class Tokens(msgspec.Struct, gc=False):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
 
+    @property
+    def counted(self) -> bool:
+        """True if nothing need be estimated. Some upstreams send `{}` after the numbers."""
+        return self.prompt_tokens is not None and self.completion_tokens is not None
+
 
 NO_ERROR: Final = msgspec.Raw(b"null")
 

@@ -31,6 +31,7 @@ from gateway.agency.models.upstream.wire import Answer
 from gateway.agency.speech.thoughts import Thoughts
 from gateway.errors import InvalidRequest, UpstreamError
 from gateway.network.addresses import is_base, is_key
+from gateway.network.proxy import proxy_for
 
 OPENAI: Final = "https://api.openai.com/v1"
 
@@ -68,6 +69,7 @@ class Upstream:
         self._chat = f"{base}/chat/completions"
         self._models = f"{base}/models"
         self._headers = _headers(api_key)
+        self._proxy = proxy_for(base)
         self._idle = idle
         self._backoff = backoff
         self._connections = connections
@@ -82,7 +84,8 @@ class Upstream:
             headers=self._headers,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,  # asked for as it is, and no archive can outgrow the limits
-            trust_env=False,
+            proxy=self._proxy,
+            trust_env=False,  # it would read passwords out of ~/.netrc, too
         )
         return self
 

@@ -1,9 +1,11 @@
-"""What is known of how an upstream serves its models. Each process learns it anew."""
+"""What is known of how an upstream serves its models. Each process learns it anew, and again after
+an hour: an upstream changes, and what was learned may be wrong."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from gateway.agency.models.upstream.adaptation import AS_ASKED, Adaptation
@@ -12,7 +14,9 @@ from gateway.agency.speech.thoughts import Thoughts
 log = logging.getLogger(__name__)
 
 MAX_MODELS = 1000
-"""Rooms may name any model: the one that was learned of first is forgotten first."""
+"""Rooms may name any model: the one that was used least lately is forgotten first."""
+KEPT_S = 3600.0
+"""Seconds after which a model's habits are forgotten."""
 MAX_DROPPED = 64
 """Parts of one model's requests. What is dropped beyond them is found out again each time."""
 
@@ -23,6 +27,7 @@ class Habits:
     whether it marks where its thoughts begin, None if no answer has shown it."""
 
     model: str
+    since: float = 0.0
     adaptation: Adaptation = AS_ASKED
     odd: set[str] = field(default_factory=set)
     clear: bool | None = None
@@ -56,15 +61,17 @@ class Habits:
 
 
 class Memory:
-    """The habits of an upstream's models, by name."""
+    """The habits of an upstream's models, by name. `clock` gives seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._known: dict[str, Habits] = {}
 
     def of(self, model: str) -> Habits:
-        known = self._known.get(model)
-        if known is None:
+        known, now = self._known.pop(model, None), self._clock()
+        if known is None or now - known.since > KEPT_S:
             if len(self._known) >= MAX_MODELS:
                 del self._known[next(iter(self._known))]
-            known = self._known[model] = Habits(model)
+            known = Habits(model, now)
+        self._known[model] = known
         return known

@@ -130,7 +130,7 @@ class Answer:
             for choice in chunk.choices:
                 if not choice.index:
                     self._choose(choice)
-        if chunk.usage is not None:
+        if chunk.usage is not None and (self._usage is None or chunk.usage.counted):
             self._usage = chunk.usage
         if chunk.error is not chunks.NO_ERROR and bytes(chunk.error) not in NO_ERRORS:
             self.failure = faults.reported(chunk.error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import re
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -49,6 +50,7 @@ log = logging.getLogger(__name__)
 
 TRIES = 8
 """How often a request is looked at again because something it rested on had changed meanwhile."""
+_CANONICAL = re.compile(r"0|[1-9][0-9]{0,17}")
 MAX_KEY = 255
 """Characters of an idempotency key, as at Stripe."""
 
@@ -141,7 +143,7 @@ async def create_completion(
 def agency_of(model: str) -> int:
     """The agency that a model's name stands for. Raises NotFound."""
     kind, _, number = model.partition("/")
-    if kind != "agency" or not (number.isascii() and number.isdigit()) or len(number) > 18:
+    if kind != "agency" or not _CANONICAL.fullmatch(number):
         raise NotFound(
             f"There is no model {model[:64]!r} here. An agency's is agency/<id>.",
             param="model",
