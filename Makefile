@@ -12,7 +12,7 @@
 
 SHELL := /bin/sh
 BIN := .venv/bin
-PYTEST_ARGS ?= -n auto
+PYTEST_ARGS ?= -n 3 --dist worksteal
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
 	--no-header --python-version 3.11
 
