@@ -93,7 +93,7 @@ class Callers:
     """The keys of one database.
 
     A key once proven is remembered, so that a turn needs no round trip for it: the turn's first
-    statement checks that the key still lives, and `forget` makes the next look-up a real one.
+    statement checks that the key still lives.
     """
 
     REMEMBERED = 10_000
@@ -125,9 +125,6 @@ class Callers:
         if token and (principal := self._proven.get(_hash(token))):
             return principal
         return await self.identify(token)
-
-    def forget(self, token: str) -> None:
-        self._proven.pop(_hash(token), None)
 
     async def create(self, user: str, scopes: Sequence[str]) -> tuple[KeyInfo, str]:
         """A new key and its text, which is shown this once."""

@@ -9,7 +9,6 @@ GatewayError
 ├── Conflict 409              the state of things forbids it
 ├── UnsupportedEncoding 415   the body is packed in a way that is not read
 ├── IdempotencyMismatch 422   a key was used before with another body
-├── LimitReached 429          a turn or a caller is over its limit
 ├── HeadersTooLarge 431       more headers than a request needs
 ├── TurnCancelled 409         the turn was cancelled before it had an answer
 ├── TurnFailed 502            the team ended without an answer
@@ -99,13 +98,6 @@ class IdempotencyMismatch(GatewayError):
     status = 422
     type = "invalid_request_error"
     code = "idempotency_key_reused"
-    retryable: bool | None = False
-
-
-class LimitReached(GatewayError):
-    status = 429
-    type = "rate_limit_error"
-    code = "limit_reached"
     retryable: bool | None = False
 
 

@@ -11,10 +11,6 @@ from asyncpg.pgproto import pgproto
 
 from gateway.errors import NotFound
 
-ConversationId = NewType("ConversationId", UUID)
-InteractionId = NewType("InteractionId", UUID)
-MessageId = NewType("MessageId", UUID)
-StepId = NewType("StepId", UUID)
 TurnId = NewType("TurnId", UUID)
 AgencyId = NewType("AgencyId", int)
 AgentId = NewType("AgentId", int)

@@ -1,7 +1,6 @@
 """Postgres: one pool, one way to run a statement, one transaction that always gives back.
 
-The hot path hands SQL to `fetch` and `fetchrow`; Piccolo's queries run on the same pool through
-`run`. A database that is away is `Unavailable`, never a driver's exception.
+A database that is away is `Unavailable`, never a driver's exception.
 """
 
 from __future__ import annotations
@@ -11,11 +10,10 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from types import TracebackType
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, TypeAlias
 
 import asyncpg
 from piccolo.engine.postgres import PostgresEngine, PostgresTransaction
-from piccolo.querystring import QueryString
 
 from gateway.errors import Unavailable
 from gateway.postgres.connection import LIMIT, SESSION, options, prepares, reasons
@@ -27,15 +25,6 @@ POOL_SIZE = 16
 """Connections a process. Statements are short; more connections only add contention."""
 STATEMENT_TIMEOUT = 10.0
 """Seconds. asyncpg waits for ever on a frozen backend without one."""
-
-
-class Query(Protocol):
-    """What Piccolo's queries have in common: the SQL they stand for."""
-
-    @property
-    def querystrings(self) -> Sequence[QueryString]: ...
-
-
 PROBED_S = 60.0
 """Seconds after such an error in which `ping` also writes."""
 RENEWED_S = 1.0
@@ -215,11 +204,6 @@ class Database(PostgresEngine):
                 await self.pool.release(self._idle.pop())
         await super().close_connection_pool()
 
-    async def run(self, query: Query) -> list[Row]:
-        """Run one of Piccolo's queries: `await database.run(Agency.select().where(…))`."""
-        sql, arguments = _compiled(query)
-        return await self.fetch(sql, *arguments)
-
     async def ping(self) -> None:
         """Raises Unavailable unless it answers and can write. After a failover it may be read-only
         for a while; whether its disk is full is tried once something has failed so."""
@@ -307,14 +291,6 @@ def _lives(connection: Connection) -> bool:
         return not connection.is_closed()
     except asyncpg.InterfaceError:  # it broke while it was idle, and the pool has dropped it
         return False
-
-
-def _compiled(query: Query) -> tuple[str, Sequence[object]]:
-    strings = query.querystrings
-    if len(strings) != 1:
-        raise ValueError(f"{len(strings)} statements where one was expected")
-    sql, arguments = strings[0].compile_string(engine_type="postgres")
-    return sql, arguments
 
 
 async def _keep_session(connection: asyncpg.Connection) -> None:

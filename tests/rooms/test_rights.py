@@ -7,9 +7,7 @@ from gateway.conversation.rooms.rights import (
     Standing,
     demand,
     may,
-    may_edit,
     may_lead,
-    may_remove,
     sees,
 )
 from gateway.errors import Forbidden
@@ -19,9 +17,6 @@ OWNER = Standing("ann", owns=True)
 STRANGER = Standing("eve")
 INVITED = Standing("bob", rights=frozenset(Right))
 MEMBER = Standing("bob", joined=True, rights=frozenset({Right.ADD_MESSAGE}))
-EDITOR = Standing("bob", joined=True, rights=frozenset({Right.EDIT_OTHERS_MESSAGES}))
-REMOVER = Standing("bob", joined=True, rights=frozenset({Right.DELETE_OTHERS_MESSAGES}))
-BOT = ("agency", "1")
 
 
 def test_a_conversation_is_there_for_its_owner_and_for_those_who_have_joined() -> None:
@@ -35,17 +30,6 @@ def test_the_owner_has_every_right_and_others_those_that_were_granted(right: Rig
     assert not may(Standing("bob", joined=True), right)
     assert not may(INVITED, right)
     assert not may(STRANGER, right)
-
-
-def test_ones_own_messages_are_ones_own() -> None:
-    mine, theirs = ("user", "bob"), ("user", "ann")
-    assert may_edit(MEMBER, mine)
-    assert may_remove(MEMBER, mine)
-    assert not may_edit(INVITED, ("user", "eve"))
-    assert [may_edit(one, theirs) for one in (MEMBER, EDITOR, REMOVER)] == [False, True, False]
-    assert [may_remove(one, BOT) for one in (MEMBER, EDITOR, REMOVER)] == [False, False, True]
-    assert may_edit(OWNER, BOT)
-    assert not may_edit(STRANGER, BOT)
 
 
 def test_only_the_owner_leads() -> None:

@@ -16,7 +16,7 @@ from gateway.agency.records.talk import Saying, sayings
 from gateway.agency.teams.catalog import Page
 from gateway.auth import Principal, Scope
 from gateway.errors import NotFound
-from gateway.ids import ConversationId, TurnId
+from gateway.ids import TurnId
 from gateway.postgres.database import Database, Row
 
 
@@ -69,7 +69,7 @@ class Proceedings:
 
     async def turns(
         self,
-        conversation_id: ConversationId,
+        conversation_id: UUID,
         principal: Principal,
         *,
         limit: int,

@@ -34,15 +34,6 @@ def may(standing: Standing, right: Right) -> bool:
     return standing.owns or (standing.joined and right in standing.rights)
 
 
-def may_edit(standing: Standing, author: tuple[str, str]) -> bool:
-    """Whether a message by `author`, a kind and an identifier, is this user's to change."""
-    return _theirs(standing, author) or may(standing, Right.EDIT_OTHERS_MESSAGES)
-
-
-def may_remove(standing: Standing, author: tuple[str, str]) -> bool:
-    return _theirs(standing, author) or may(standing, Right.DELETE_OTHERS_MESSAGES)
-
-
 def may_lead(standing: Standing) -> bool:
     """Invite, remove, rename, drive, grant, hand over."""
     return standing.owns
@@ -52,7 +43,3 @@ def demand(*, allowed: bool, what: str) -> None:
     """Raises Forbidden. Who does not even see the conversation must have been told 404 before."""
     if not allowed:
         raise Forbidden(f"You may not {what} in this conversation.", code="right_missing")
-
-
-def _theirs(standing: Standing, author: tuple[str, str]) -> bool:
-    return sees(standing) and author == ("user", standing.user)

@@ -12,7 +12,7 @@ from gateway.agency.engine.engine import Engine
 from gateway.agency.records.proceedings import Proceedings
 from gateway.auth import Principal
 from gateway.errors import Conflict
-from gateway.ids import ConversationId, TurnId
+from gateway.ids import TurnId
 from gateway.postgres.database import Database
 from gateway.routes.agencies.turn_wire import Turn, TurnList, turn_answer, turn_entry
 from gateway.routes.http.guards import may_chat
@@ -42,7 +42,7 @@ async def list_turns(
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> TurnList:
-    conversation = ConversationId(ids.read(ids.CONVERSATION, conversation_id))
+    conversation = ids.read(ids.CONVERSATION, conversation_id)
     page = await proceedings.turns(conversation, principal, limit=limit, cursor=cursor)
     return TurnList([turn_entry(one) for one in page.items], page.next_cursor)
 
