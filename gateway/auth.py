@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from cachetools import LRUCache
 from piccolo.columns import Array, Bytea, Text, Timestamptz
 from piccolo.table import Table
 
@@ -100,7 +101,7 @@ class Callers:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._proven: dict[bytes, Principal] = {}
+        self._proven: LRUCache[bytes, Principal] = LRUCache(self.REMEMBERED)
 
     async def identify(self, token: str | None) -> Principal:
         """Raises Unauthenticated unless `token` is a live key."""
@@ -115,10 +116,9 @@ class Callers:
             self._proven.pop(given, None)
             raise Unauthenticated("This API key is not valid, or no longer.")
         principal = Principal(row["user"], frozenset(row["scopes"]), row["id"])
-        if self._proven.get(given) == principal:  # thousands of open streams share one
-            return self._proven[given]
-        self._remember(given, principal)
-        return principal
+        if self._proven.get(given) != principal:
+            self._proven[given] = principal
+        return self._proven[given]  # thousands of open streams share one
 
     async def recall(self, token: str | None) -> Principal:
         """Like `identify`, but a key that was proven before is believed. The caller checks it."""
@@ -156,11 +156,6 @@ class Callers:
         if row is None:
             raise NotFound(f"There is no key {key_id[:64]!r}.", code="key_not_found")
         return _info(row)
-
-    def _remember(self, given: bytes, principal: Principal) -> None:
-        if len(self._proven) >= self.REMEMBERED:
-            self._proven.clear()
-        self._proven[given] = principal
 
 
 def make_token(key_id: str) -> str:

@@ -400,9 +400,9 @@ async def test_what_did_not_help_is_not_remembered(
 def test_memory_is_bounded() -> None:
     memory = Memory()
     for number in range(MAX_MODELS + 5):
-        memory.of(f"model {number}")
-    assert len(memory._known) == MAX_MODELS
-    assert memory.of("model 6") is memory.of("model 6")
+        memory[f"model {number}"]
+    assert len(memory) == MAX_MODELS
+    assert memory["model 6"] is memory["model 6"]
 
 
 async def test_the_values_that_are_remembered_are_bounded(
@@ -411,7 +411,7 @@ async def test_the_values_that_are_remembered_are_bounded(
     scripted.always("*", openai_values(HI, seed=0))
     for seed in range(1, MAX_DROPPED + 5):
         await whole(model, asked(seed=seed))
-    assert len(model._memory.of("m").adaptation.dropped) == MAX_DROPPED
+    assert len(model._memory["m"].adaptation.dropped) == MAX_DROPPED
 
 
 # How refusals are read
@@ -454,9 +454,11 @@ def test_a_parameter_is_found_wherever_it_is_named(body: Any) -> None:
 def test_habits_are_learned_again_after_an_hour() -> None:
     now = 0.0
     memory = Memory(lambda: now)
-    memory.of("m").odd.add("usage")
+    memory["m"].odd.add("usage")
+    now = KEPT_S - 1
+    assert memory["m"].odd
     now = KEPT_S
-    assert memory.of("m").odd
-    now += 1
-    assert not memory.of("m").odd
-    assert memory.of("m").since == now
+    assert not memory["m"].odd
+    memory["m"].odd.add("usage")
+    now += KEPT_S - 1
+    assert memory["m"].odd

@@ -139,15 +139,24 @@ async def test_a_remembered_agency_is_believed_until_it_is_forgotten(catalog: Ca
     assert await catalog.recall(made.id, ALICE) == changed
 
 
-async def test_what_is_remembered_is_bounded(
-    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Catalog, "REMEMBERED", 10_000)
-    ids = [(await catalog.create(studio(), "alice")).id for _ in range(20)]
-    for agency_id in [*ids, *ids]:
-        await catalog.recall(agency_id, ALICE)
-    assert 0 < len(catalog._known) < 6
-    assert catalog._weight <= 10_000
+async def test_what_was_used_least_lately_is_forgotten_first(catalog: Catalog) -> None:
+    small = Catalog(catalog._database, remembered=10_000)
+    made = [await catalog.create(studio(), "alice") for _ in range(20)]
+    for agency in made:
+        await small.recall(made[0].id, ALICE)
+        await small.recall(agency.id, ALICE)
+    for agency in made:
+        await catalog.patch(agency.id, AgencyPatch(name=f"Atelier {agency.id}"), ALICE)
+    assert (await small.recall(made[0].id, ALICE)).name == "Studio"
+    assert (await small.recall(made[1].id, ALICE)).name != "Studio"
+
+
+async def test_an_agency_that_is_too_large_is_not_remembered(catalog: Catalog) -> None:
+    small = Catalog(catalog._database, remembered=10)
+    made = await small.create(studio(), "alice")
+    assert await small.recall(made.id, ALICE) == made
+    await catalog.patch(made.id, AgencyPatch(name="Atelier"), ALICE)
+    assert (await small.recall(made.id, ALICE)).name == "Atelier"
 
 
 async def test_every_change_raises_the_revision_by_one(catalog: Catalog) -> None:

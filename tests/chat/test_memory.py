@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from uuid import UUID
 
 from gateway.agency.ledger.context_cache import Memory, Remembered
@@ -36,8 +37,8 @@ class Talk:
         return said
 
 
-def _memory(gateway: Gateway) -> dict[UUID, tuple[Remembered, int]]:
-    return gateway.resources.engine.runner.running._memory._kept
+def _memory(gateway: Gateway) -> Mapping[UUID, Remembered]:
+    return gateway.resources.engine.runner.running._memory.kept
 
 
 async def test_memory_and_rows_tell_the_same(
@@ -77,7 +78,7 @@ async def test_memory_and_rows_tell_the_same(
         talk = dice.choice(talks)
         await talk.say(f"Turn {turn}")
         assert talk.conversation_id is not None
-        remembered, _ = _memory(gateway)[talk.conversation_id]
+        remembered = _memory(gateway)[talk.conversation_id]
         for agent in (manager, programmer, tester):
             stored = await ledger.context(talk.conversation_id, agent)
             if agent in remembered.contexts or remembered.all:

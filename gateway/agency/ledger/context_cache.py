@@ -8,8 +8,11 @@ works only at the version that was looked up, so a copy that something has overt
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
+
+from cachetools import LRUCache
 
 from gateway.agency.speech.prompt import Entry
 
@@ -23,11 +26,6 @@ class Remembered:
     contexts: Mapping[int, list[Entry]]
     all: bool
 
-    @property
-    def weight(self) -> int:
-        """About what it takes to keep it, in characters."""
-        return sum(ENTRY + len(e.text) for context in self.contexts.values() for e in context)
-
 
 ENTRY = 300
 """What an entry takes besides its text."""
@@ -37,23 +35,19 @@ class Memory:
     """Holds the latest conversations, up to so many `characters` of them."""
 
     def __init__(self, characters: int = 8_000_000) -> None:
-        self._room = characters
-        self._kept: dict[UUID, tuple[Remembered, int]] = {}
+        self.kept: LRUCache[UUID, Remembered] = LRUCache(characters, _weight)
 
     def keep(self, conversation_id: UUID, remembered: Remembered) -> None:
-        self.forget(conversation_id)
-        weight = remembered.weight
-        self._kept[conversation_id] = remembered, weight
-        self._room -= weight
-        while self._room < 0:
-            self.forget(next(iter(self._kept)))
+        self.kept.pop(conversation_id, None)
+        with suppress(ValueError):  # it is too large
+            self.kept[conversation_id] = remembered
 
     def recall(self, conversation_id: UUID, version: int) -> Remembered | None:
         """Hand over what was kept: whoever takes it may change it, so it is kept no longer."""
-        remembered = self.forget(conversation_id)
+        remembered = self.kept.pop(conversation_id, None)
         return remembered if remembered and remembered.version == version else None
 
-    def forget(self, conversation_id: UUID) -> Remembered | None:
-        remembered, weight = self._kept.pop(conversation_id, (None, 0))
-        self._room += weight
-        return remembered
+
+def _weight(remembered: Remembered) -> int:
+    """About what it takes to keep it, in characters."""
+    return sum(ENTRY + len(e.text) for context in remembered.contexts.values() for e in context)

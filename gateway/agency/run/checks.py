@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 import msgspec
+from cachetools import LRUCache
 
 from gateway.agency.model import Json
 from gateway.agency.run.examiner import SIZE, Finding, Question
@@ -50,7 +51,7 @@ class Checks:
     def __init__(self) -> None:
         self._examiner: _Examiner | None = None
         self._turn = asyncio.Lock()
-        self._known: dict[bytes, str | None] = {}
+        self._known: LRUCache[bytes, str | None] = LRUCache(REMEMBERED)
 
     async def __aenter__(self) -> Checks:
         return self
@@ -70,10 +71,7 @@ class Checks:
             return None
         known = hashlib.sha256(schema).digest()
         if known not in self._known:
-            found = await self._ask(Question(schema), TOO_LONG)
-            while len(self._known) >= REMEMBERED:
-                del self._known[next(iter(self._known))]
-            self._known[known] = found
+            self._known[known] = await self._ask(Question(schema), TOO_LONG)
         return self._known[known]
 
     async def misfit(self, text: str, response_format: Mapping[str, Json]) -> str | None:

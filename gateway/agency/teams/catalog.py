@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeAlias, TypeVar
 
+from cachetools import LRUCache
 from msgspec import UNSET
 
 from gateway.agency.teams import register, roster
@@ -60,10 +62,9 @@ class Catalog:
     REMEMBERED = 16_000_000
     """Characters of remembered agencies, together: one agency may hold millions."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, remembered: int = REMEMBERED) -> None:
         self._database = database
-        self._known: dict[int, AgencySpec] = {}
-        self._weight = 0
+        self._known: LRUCache[int, AgencySpec] = LRUCache(remembered, _cost)
 
     async def read(self, agency_id: int, principal: Principal) -> AgencySpec:
         """The agency as it is now. Raises NotFound unless the caller may use it."""
@@ -71,7 +72,8 @@ class Catalog:
         self.forget(agency_id)
         if spec is None:
             raise missing(agency_id)
-        self._remember(spec)
+        with suppress(ValueError):  # it is too large
+            self._known[spec.id] = spec
         return usable(spec, principal)
 
     async def recall(self, agency_id: int, principal: Principal) -> AgencySpec:
@@ -81,8 +83,7 @@ class Catalog:
         return await self.read(agency_id, principal)
 
     def forget(self, agency_id: int) -> None:
-        if spec := self._known.pop(agency_id, None):
-            self._weight -= _cost(spec)
+        self._known.pop(agency_id, None)
 
     async def working(self, agency_id: int) -> AgencySpec | None:
         """For turns that were accepted already, whoever asked for them."""
@@ -271,12 +272,6 @@ class Catalog:
                 code="agency_ambiguous",
             )
         return _id(rows[0]) if rows else None
-
-    def _remember(self, spec: AgencySpec) -> None:
-        self._known[spec.id] = spec
-        self._weight += _cost(spec)
-        while self._weight > self.REMEMBERED:
-            self.forget(next(iter(self._known)))
 
 
 def _cost(spec: AgencySpec) -> int:

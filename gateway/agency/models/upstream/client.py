@@ -182,7 +182,7 @@ class Upstream:
 
     async def _negotiate(self, call: ModelCall, listener: Listener | None) -> Completion:
         """Ask in the best way that this upstream accepts for this model."""
-        habits = self._memory.of(call.model)
+        habits = self._memory[call.model]
         adaptation = habits.adaptation
         anew = False
         while True:

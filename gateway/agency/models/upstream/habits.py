@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from cachetools import TTLCache
+
 from gateway.agency.models.upstream.adaptation import AS_ASKED, Adaptation
 from gateway.agency.speech.thoughts import Thoughts
 
@@ -27,7 +29,6 @@ class Habits:
     whether it marks where its thoughts begin, None if no answer has shown it."""
 
     model: str
-    since: float = 0.0
     adaptation: Adaptation = AS_ASKED
     odd: set[str] = field(default_factory=set)
     clear: bool | None = None
@@ -60,18 +61,12 @@ class Habits:
             )
 
 
-class Memory:
+class Memory(TTLCache[str, Habits, float]):
     """The habits of an upstream's models, by name. `clock` gives seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._known: dict[str, Habits] = {}
+        super().__init__(MAX_MODELS, KEPT_S, clock)
 
-    def of(self, model: str) -> Habits:
-        known, now = self._known.pop(model, None), self._clock()
-        if known is None or now - known.since > KEPT_S:
-            if len(self._known) >= MAX_MODELS:
-                del self._known[next(iter(self._known))]
-            known = Habits(model, now)
-        self._known[model] = known
-        return known
+    def __missing__(self, model: str) -> Habits:
+        self[model] = habits = Habits(model)
+        return habits
