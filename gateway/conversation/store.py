@@ -20,9 +20,9 @@ from gateway.conversation import sql_store as sql
 from gateway.conversation.absence import absent
 from gateway.ids import TurnId
 from gateway.postgres.database import Database, Row
+from gateway.postgres.pages import FIRST, Page
 from gateway.streams.announcer import Announcer
 
-FIRST = UUID(int=0)
 """An id before every other."""
 SLICE = 500
 """Rows that are taken in at once, before others have their turn."""
@@ -74,14 +74,6 @@ class Whole:
     interactions: Sequence[Interaction]
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """In the order of their making. `more` is the id after which there are others."""
-
-    items: Sequence[Whole]
-    more: UUID | None
-
-
 class Conversations:
     def __init__(self, database: Database, announcer: Announcer) -> None:
         self._database = database
@@ -100,14 +92,18 @@ class Conversations:
         said = await self._interactions([conversation_id])
         return Whole(conversation, said.get(conversation_id, ()))
 
-    async def page(self, owner: str, limit: int | None = None, after: UUID | None = None) -> Page:
-        """All, or at most so many, of which none was made before `after`."""
+    async def page(
+        self, owner: str, limit: int | None = None, after: UUID | None = None
+    ) -> Page[Whole]:
+        """All, or at most so many, of which none was made before `after`, in the order of their
+        making."""
         more = None if limit is None else limit + 1
         rows = await self._database.fetch(sql.PAGE, after or FIRST, owner, more)
         found = [Conversation(*row) for row in rows[:limit]]
         said = await self._interactions([one.id for one in found]) if found else {}
         items = [Whole(one, said.get(one.id, ())) for one in found]
-        return Page(items, found[-1].id if len(rows) > len(found) else None)
+        last = ids.show(ids.CONVERSATION, found[-1].id) if len(rows) > len(found) else None
+        return Page(items, last)
 
     async def _interactions(self, of: Sequence[UUID]) -> Mapping[UUID, Sequence[Interaction]]:
         rows = await self._database.fetch(sql.INTERACTIONS, of)

@@ -11,13 +11,13 @@ import msgspec
 
 from gateway.agency.model import Json, Usage
 from gateway.agency.records import sql_records as sql
-from gateway.agency.records.records import no_conversation, place_of
+from gateway.agency.records.records import no_conversation
 from gateway.agency.records.talk import Saying, sayings
-from gateway.agency.teams.catalog import Page
 from gateway.auth import Principal, Scope
 from gateway.errors import NotFound
 from gateway.ids import TurnId
 from gateway.postgres.database import Database, Row
+from gateway.postgres.pages import Page, numbers_in, page
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +78,12 @@ class Proceedings:
         """The turns of a conversation that the caller may see, oldest first."""
         who = principal.user, principal.may(Scope.ADMIN)
         rows = await self._database.fetch(
-            sql.TURNS, *who, conversation_id, *place_of(cursor, 1), limit + 1
+            sql.TURNS, *who, conversation_id, *numbers_in(cursor), limit + 1
         )
         if not rows:
             raise no_conversation()
         found = [row for row in rows if row["id"] is not None]
-        return Page(
-            tuple(_turn(row) for row in found[:limit]),
-            str(found[limit - 1]["seq"]) if len(found) > limit else None,
-        )
+        return page(found, limit, _turn, lambda row: str(row["seq"]))
 
     async def turn(self, turn_id: TurnId, principal: Principal) -> TurnRecord:
         row = await self._database.fetchrow(

@@ -7,14 +7,11 @@ from datetime import datetime
 from uuid import UUID
 
 from gateway.agency.records import sql_records as sql
-from gateway.agency.teams.catalog import Page
 from gateway.agency.teams.team import AgencySpec
 from gateway.auth import Principal, Scope
-from gateway.errors import InvalidRequest, NotFound
+from gateway.errors import NotFound
 from gateway.postgres.database import Database, Row
-
-LAST = UUID(int=2**128 - 1)
-"""An id after every other."""
+from gateway.postgres.pages import LAST, Page, id_in, numbers_in, page
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +50,11 @@ class Records:
         self, agency: AgencySpec, principal: Principal, *, limit: int, cursor: str | None = None
     ) -> Page[ConversationRecord]:
         """The caller's conversations with an agency, newest first."""
-        before = LAST if cursor is None else _conversation_before(cursor)
+        before = id_in(cursor) or LAST
         rows = await self._database.fetch(
             sql.CONVERSATIONS, principal.user, f"agency/{agency.id}", before, limit + 1
         )
-        found = tuple(_conversation(row) for row in rows[:limit])
-        return Page(found, found[-1].id.hex if len(rows) > limit else None)
+        return page(rows, limit, _conversation)
 
     async def messages(
         self,
@@ -82,45 +78,17 @@ class Records:
             principal.user,
             inside,
             agent_id,
-            *place_of(cursor, 2),
+            *numbers_in(cursor, 2),
             limit + 1,
         )
         if not rows:
             raise no_conversation()
         found = [row for row in rows if row["id"] is not None]
-        return Page(
-            tuple(_message(row) for row in found[:limit]),
-            "{version}.{ordinal}".format(**found[limit - 1]) if len(found) > limit else None,
-        )
+        return page(found, limit, _message, lambda row: "{version}.{ordinal}".format(**row))
 
 
 def no_conversation() -> NotFound:
     return NotFound("There is no such conversation.", code="conversation_not_found")
-
-
-def _conversation_before(cursor: str) -> UUID:
-    try:
-        return UUID(hex=cursor)
-    except ValueError:
-        raise _no_cursor() from None
-
-
-def place_of(cursor: str | None, length: int) -> list[int]:
-    """The numbers of a cursor; zeros, which are before everything, if there is none."""
-    if cursor is None:
-        return [0] * length
-    numbers = cursor.split(".")
-    if len(numbers) != length or not all(map(_is_number, numbers)):
-        raise _no_cursor()
-    return [int(number) for number in numbers]
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 18
-
-
-def _no_cursor() -> InvalidRequest:
-    return InvalidRequest("This cursor is none of ours.", param="cursor")
 
 
 def _conversation(row: Row) -> ConversationRecord:

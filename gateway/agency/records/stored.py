@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, TypeVar
 from uuid import UUID
 
 import msgspec
 
 from gateway.agency.model import Json, Usage
 from gateway.agency.records import sql_stored as sql
-from gateway.agency.records.records import LAST
 from gateway.agency.speech.parts import Parts, called, shown
 from gateway.agency.speech.parts import role as role_of_result
 from gateway.agency.teams.register import BIGINT
@@ -20,11 +18,7 @@ from gateway.agency.turn.request import Ask
 from gateway.auth import Principal
 from gateway.errors import NotFound
 from gateway.postgres.database import Database, Row
-
-FIRST = UUID(int=0)
-"""An id before every other."""
-
-Item = TypeVar("Item")
+from gateway.postgres.pages import FIRST, LAST, Page, page
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +53,6 @@ class Whose:
     responder: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Slice(Generic[Item]):
-    """Some items of a list in order, and whether there are more beyond them."""
-
-    items: tuple[Item, ...]
-    more: bool
-
-
 class Store:
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -80,7 +66,7 @@ class Store:
         newest_first: bool = False,
         model: str | None = None,
         metadata: Mapping[str, str] | None = None,
-    ) -> Slice[StoredCompletion]:
+    ) -> Page[StoredCompletion]:
         """Completions in the order of their making, those of one model or with this metadata."""
         rows = await self._database.fetch(
             sql.NEWEST_FIRST if newest_first else sql.OLDEST_FIRST,
@@ -90,7 +76,7 @@ class Store:
             model,
             _json(metadata) if metadata else None,
         )
-        return Slice(tuple(_completion(row) for row in rows[:limit]), len(rows) > limit)
+        return page(rows, limit, _completion)
 
     async def one(self, whose: Whose, completion_id: UUID) -> StoredCompletion:
         row = await self._database.fetchrow(sql.ONE, *_who(whose), completion_id)
@@ -104,7 +90,7 @@ class Store:
         limit: int,
         after: int | None = None,
         newest_first: bool = False,
-    ) -> Slice[StoredMessage]:
+    ) -> Page[StoredMessage]:
         """What led to the answer: the system message, the history and the input, in order."""
         if after is None:
             after = BIGINT - 1 if newest_first else -1
@@ -116,8 +102,8 @@ class Store:
             limit + 1,
         )
         _found(rows[0] if rows else None)
-        said = [_message(row) for row in rows if row["ordinal"] is not None]
-        return Slice(tuple(said[:limit]), len(said) > limit)
+        said = [row for row in rows if row["ordinal"] is not None]
+        return page(said, limit, _message, lambda row: str(row["ordinal"]))
 
     async def update(
         self, whose: Whose, completion_id: UUID, metadata: Mapping[str, str]

@@ -30,7 +30,7 @@ from gateway.agency.sessions.state import (
 )
 from gateway.agency.speech.parts import kept
 from gateway.agency.speech.prompt import LIBRARY, Entry
-from gateway.agency.teams.catalog import AgencySpec, Catalog, Page
+from gateway.agency.teams.catalog import AgencySpec, Catalog
 from gateway.agency.teams.register import BIGINT
 from gateway.agency.turn.request import AGENCY, AGENT, Ask, ChatRequest, Dialogue, Public
 from gateway.agency.turn.rules import Delivery, Event, Question, Work, begin
@@ -38,13 +38,13 @@ from gateway.auth import Principal
 from gateway.errors import InvalidRequest, NotFound, Unavailable
 from gateway.ids import TurnId
 from gateway.postgres.database import Database, Row
+from gateway.postgres.pages import FIRST, Page, id_in, page
 from gateway.streams.announcer import Announcer
 
 TRIES = 3
 """How often a session is begun again because its agency was changed meanwhile."""
 MAX_HOPS = 4
 """How many gateways may hand a question on."""
-FIRST = UUID(int=0)
 """An id before every other."""
 
 STATES = {
@@ -171,15 +171,14 @@ class Sessions:
             sql.PAGE,
             place.names[0],
             place.names[1] if place.manages else None,
-            FIRST if cursor is None else _place_of(cursor),
+            id_in(cursor) or FIRST,
             limit + 1,
             None if state is None else STATES[state],
             {SessionState.SEARCH: True, SessionState.CALL_AGENT: False}.get(state)
             if state
             else None,
         )
-        found = tuple(_session(place, row) for row in rows[:limit])
-        return Page(found, found[-1].id.hex if len(rows) > limit else None)
+        return page(rows, limit, partial(_session, place))
 
     async def _settled(self, place: _Place, session_id: UUID, wait: float) -> Session:
         row = await self._row(place, session_id)
@@ -276,13 +275,6 @@ def _public(entry: Entry) -> Public:
 def _work(place: _Place, turn: StoredTurn) -> Work:
     agency = place.agency.entered_by(place.agent_id) or place.agency
     return begin(agency, turn.ask.within(agency.limits), manual=True)
-
-
-def _place_of(cursor: str) -> UUID:
-    try:
-        return UUID(hex=cursor)
-    except ValueError:
-        raise InvalidRequest("This cursor is none of ours.", param="cursor") from None
 
 
 def _missing() -> NotFound:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias
 
 from cachetools import LRUCache
 from msgspec import UNSET
@@ -27,20 +27,12 @@ from gateway.auth import USER, Principal, Scope
 from gateway.errors import Conflict, InvalidRequest
 from gateway.ids import AgencyId
 from gateway.postgres.database import Database, Row
+from gateway.postgres.pages import Page, numbers_in, page
 
-__all__ = ["AgencySpec", "AgencySummary", "AgentSpec", "Applied", "Catalog", "Limits", "Page"]
+__all__ = ["AgencySpec", "AgencySummary", "AgentSpec", "Applied", "Catalog", "Limits"]
 
-Item = TypeVar("Item")
 Edit: TypeAlias = Callable[[AgencySpec, AgencyDocument], AgencyDocument]
 """Takes an agency and its document (with ids), gives the document it shall have."""
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[Item]):
-    """Ordered by id; the cursor is the last id, None on the last page."""
-
-    items: tuple[Item, ...]
-    next_cursor: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,24 +110,22 @@ class Catalog:
         self, principal: Principal, *, limit: int, cursor: str | None = None, shared: bool = False
     ) -> Page[AgencySummary]:
         """The caller's agencies by id, an admin's all; `shared` adds those of others to use."""
-        arguments: tuple[object, ...] = (_after(cursor), limit + 1)
+        arguments: tuple[object, ...] = (*numbers_in(cursor), limit + 1)
         if principal.may(Scope.ADMIN):
             statement = sql.PAGE_OF_ALL
         else:
             statement = sql.PAGE_OF_USABLE if shared else sql.PAGE_OF_OWNER
             arguments = (*arguments, principal.user)
         rows = await self._database.fetch(statement, *arguments)
-        found = tuple(register.summary(row) for row in rows[:limit])
-        return Page(found, str(found[-1].id) if len(rows) > limit else None)
+        return page(rows, limit, register.summary, lambda row: str(row["id"]))
 
     async def agents(
         self, agency_id: int, principal: Principal, *, limit: int, cursor: str | None = None
     ) -> Page[AgentSpec]:
-        start = _after(cursor)
+        (start,) = numbers_in(cursor)
         spec = await self.definition(agency_id, principal)
         later = [agent for agent in spec.agents if agent.id > start]
-        found = tuple(later[:limit])
-        return Page(found, str(found[-1].id) if len(later) > limit else None)
+        return Page(later[:limit], str(later[limit - 1].id) if len(later) > limit else None)
 
     async def agent(self, agency_id: int, agent_id: int, principal: Principal) -> AgentSpec:
         found = (await self.definition(agency_id, principal)).agent(agent_id)
@@ -277,14 +267,6 @@ class Catalog:
 def _cost(spec: AgencySpec) -> int:
     """About what a remembered copy takes, in characters."""
     return sum(1_000 + len(agent.instructions) for agent in spec.agents)
-
-
-def _after(cursor: str | None) -> int:
-    if cursor is None:
-        return 0
-    if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 18:
-        raise InvalidRequest("This cursor is none of ours.", param="cursor")
-    return int(cursor)
 
 
 def _id(row: Row | None) -> AgencyId:

@@ -14,6 +14,7 @@ from gateway.conversation.assets import sql_files as sql
 from gateway.errors import InvalidRequest
 from gateway.names import visible
 from gateway.postgres.database import Database, Row
+from gateway.postgres.pages import FIRST, LAST, Page, page
 
 MIB = 1024 * 1024
 MOST = 8 * MIB
@@ -26,8 +27,6 @@ LONGEST_NAME = 255
 
 TAKEN = "Files are taken if they are text in UTF-8 without NUL characters."
 
-_FIRST = UUID(int=0)
-_LAST = UUID(int=2**128 - 1)
 _PURPOSE = re.compile(r"[a-z_-]{1,64}")
 
 
@@ -54,14 +53,6 @@ class StoredFile:
 class FileContent:
     filename: str
     content: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class FilePage:
-    """Some files in order, and whether there are more beyond them."""
-
-    items: tuple[StoredFile, ...]
-    more: bool
 
 
 class Files:
@@ -102,16 +93,16 @@ class Files:
         after: UUID | None = None,
         newest_first: bool = False,
         purpose: str | None = None,
-    ) -> FilePage:
+    ) -> Page[StoredFile]:
         """In the order of their making."""
         rows = await self._database.fetch(
             sql.NEWEST_FIRST if newest_first else sql.OLDEST_FIRST,
             user,
-            after or (_LAST if newest_first else _FIRST),
+            after or (LAST if newest_first else FIRST),
             limit + 1,
             purpose,
         )
-        return FilePage(tuple(_file(row) for row in rows[:limit]), len(rows) > limit)
+        return page(rows, limit, _file)
 
     async def one(self, file_id: UUID, user: str) -> StoredFile:
         return _file(_found(await self._database.fetchrow(sql.ONE, user, file_id), file_id))

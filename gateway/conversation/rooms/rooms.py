@@ -6,9 +6,7 @@ Who asks has been found to be allowed to: see `participants` and `rights`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Generic, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -18,28 +16,17 @@ from gateway.conversation.absence import absent
 from gateway.conversation.changes import ConversationChanges
 from gateway.conversation.rooms import sql_rooms as sql
 from gateway.conversation.rooms.participants import Kind, Member
-from gateway.errors import InvalidRequest, NotFound
 from gateway.names import line
 from gateway.postgres.database import Database
+from gateway.postgres.pages import LAST, Page, id_in, page
 from gateway.streams.announcer import Announcer
 from gateway.streams.events import Conversation, Interaction, WholeConversation
 
 SHOWN = 200
 """The newest messages that a conversation is shown with, as in a channel's snapshot."""
-_LAST = UUID(int=2**128 - 1)
 
 _conversation = msgspec.json.Decoder(Conversation)
 _interaction = msgspec.json.Decoder(Interaction)
-
-Item = TypeVar("Item")
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[Item]):
-    """Newest first. The cursor is the last id as it is shown, None on the last page."""
-
-    items: Sequence[Item]
-    next_cursor: str | None
 
 
 class Rooms:
@@ -83,11 +70,15 @@ class Rooms:
     async def page(
         self, owner: str, titled: str | None, limit: int, cursor: str | None
     ) -> Page[Conversation]:
-        """Those of one owner, or of these the ones whose title has `titled` in it."""
-        last = _LAST if cursor is None else _read(ids.CONVERSATION, cursor)
+        """Those of one owner, or of these the ones whose title has `titled` in it; newest first."""
+        last = id_in(cursor, ids.CONVERSATION) or LAST
         rows = await self._database.fetch(sql.PAGE, owner, titled, last, limit + 1)
-        more = ids.show(ids.CONVERSATION, rows[limit - 1]["id"]) if len(rows) > limit else None
-        return Page([_conversation.decode(row["body"]) for row in rows[:limit]], more)
+        return page(
+            rows,
+            limit,
+            lambda row: _conversation.decode(row["body"]),
+            lambda row: ids.show(ids.CONVERSATION, row["id"]),
+        )
 
     async def one(self, conversation_id: UUID) -> Conversation:
         row = await self._database.fetchrow(sql.ONE, conversation_id)
@@ -106,20 +97,18 @@ class Rooms:
     async def messages(
         self, conversation_id: UUID, limit: int, cursor: str | None
     ) -> Page[Interaction]:
-        last = None if cursor is None else _read(ids.INTERACTION, cursor)
+        """Newest first."""
+        last = id_in(cursor, ids.INTERACTION)
         rows = await self._database.fetch(sql.MESSAGES, conversation_id, last, limit + 1)
-        more = ids.show(ids.INTERACTION, rows[limit - 1]["id"]) if len(rows) > limit else None
-        return Page([_interaction.decode(row["body"]) for row in rows[:limit]], more)
+        return page(
+            rows,
+            limit,
+            lambda row: _interaction.decode(row["body"]),
+            lambda row: ids.show(ids.INTERACTION, row["id"]),
+        )
 
     async def message(self, interaction_id: UUID) -> Interaction:
         row = await self._database.fetchrow(sql.MESSAGE, interaction_id)
         if row is None:
             raise absent(ids.INTERACTION, [interaction_id])
         return _interaction.decode(row["body"])
-
-
-def _read(prefix: str, cursor: str) -> UUID:
-    try:
-        return ids.read(prefix, cursor)
-    except NotFound:
-        raise InvalidRequest("This cursor is none of ours.", param="cursor") from None

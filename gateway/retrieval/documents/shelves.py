@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Generic, TypeVar
 from uuid import UUID
 from weakref import WeakValueDictionary
 
@@ -19,6 +18,7 @@ from gateway import ids
 from gateway.errors import Conflict, InvalidRequest, NotFound
 from gateway.names import line
 from gateway.postgres.database import Database, Row
+from gateway.postgres.pages import Page, id_in, page
 from gateway.retrieval.documents import sql
 from gateway.retrieval.documents.parsing import Kind
 from gateway.retrieval.vectors.embedding import Embedders
@@ -27,8 +27,6 @@ from gateway.retrieval.vectors.where import Scalar
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 MOST_SOURCE = 1_000
 """Characters of a document's source."""
-
-Item = TypeVar("Item")
 
 
 class DocumentState(StrEnum):
@@ -79,12 +77,6 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
-class Page(Generic[Item]):
-    items: list[Item]
-    next_cursor: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class Progress:
     """Of some collections together, in documents."""
 
@@ -122,8 +114,7 @@ class Shelves:
     async def page(self, owner: str, *, limit: int, cursor: str | None = None) -> Page[Collection]:
         """By name."""
         rows = await self._database.fetch(sql.PAGE, owner, cursor or "", limit + 1)
-        found = [_collection(row) for row in rows[:limit]]
-        return Page(found, found[-1].name if len(rows) > limit else None)
+        return page(rows, limit, _collection, lambda row: str(row["name"]))
 
     async def read(self, owner: str, name: str) -> Collection:
         row = await self._database.fetchrow(sql.READ, owner, name)
@@ -184,12 +175,10 @@ class Shelves:
         state: DocumentState | None = None,
     ) -> Page[Document]:
         """The oldest first."""
-        after = None if cursor is None else _after(cursor)
+        after = id_in(cursor, ids.DOCUMENT)
         collection = await self.read(owner, name)
         rows = await self._database.fetch(sql.DOCUMENTS, collection.id, after, limit + 1, state)
-        found = [document_of(row) for row in rows[:limit]]
-        more = len(rows) > limit
-        return Page(found, ids.show(ids.DOCUMENT, found[-1].id) if more else None)
+        return page(rows, limit, document_of, lambda row: ids.show(ids.DOCUMENT, row["id"]))
 
     async def document(self, owner: str, name: str, document_id: UUID) -> Document:
         collection = await self.read(owner, name)
@@ -259,13 +248,6 @@ class Shelves:
 
 def _digest(upload: Upload) -> bytes:
     return hashlib.sha256(upload.kind.encode() + b"\0" + upload.content).digest()
-
-
-def _after(cursor: str) -> UUID:
-    try:
-        return ids.read(ids.DOCUMENT, cursor)
-    except NotFound:
-        raise InvalidRequest("This cursor is none of ours.", param="cursor") from None
 
 
 def _no_collection(name: str) -> NotFound:

@@ -22,8 +22,9 @@ from litestar.openapi.spec import (
 
 from gateway import ids
 from gateway.auth import Principal
-from gateway.conversation.assets.files import MOST, FilePage, NewFile, StoredFile
+from gateway.conversation.assets.files import MOST, NewFile, StoredFile
 from gateway.errors import InvalidRequest
+from gateway.postgres.pages import Page
 
 MULTIPART = RequestEncodingType.MULTI_PART
 IGNORED = "expires_after"
@@ -97,7 +98,7 @@ def file_answer(file: StoredFile) -> File:
     )
 
 
-def file_list(found: FilePage) -> FileList:
+def file_list(found: Page[StoredFile]) -> FileList:
     data = [file_answer(one) for one in found.items]
     first, last = (data[0].id, data[-1].id) if data else (None, None)
     return FileList("list", data, first, last, found.more)

@@ -155,8 +155,8 @@ async def list_conversations_with_interactions(
             await asyncio.sleep(0)
         listed.append(rpc_answers.listed(whole))
     response = answer(msgspec.json.encode(ConversationsWithInteractions(listed)))
-    if page.more is not None:
-        response.set_header(NEXT_CURSOR, ids.show(ids.CONVERSATION, page.more))
+    if page.next_cursor is not None:
+        response.set_header(NEXT_CURSOR, page.next_cursor)
     return response
 
 
@@ -245,7 +245,7 @@ def _cursor(text: str) -> UUID:
     try:
         return ids.read(ids.CONVERSATION, text)
     except NotFound:
-        raise Violations([Reason(INVALID, "cursor is none of ours.")]) from None
+        raise Violations([Reason(INVALID, "cursor is invalid.")]) from None
 
 
 ROUTES: list[ControllerRouterHandler] = [

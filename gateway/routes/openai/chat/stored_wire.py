@@ -8,9 +8,10 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from gateway.agency.records.stored import Slice, StoredCompletion, StoredMessage
+from gateway.agency.records.stored import StoredCompletion, StoredMessage
 from gateway.agency.turn.reply import Outcome, Reply
 from gateway.ids import TurnId
+from gateway.postgres.pages import Page
 from gateway.routes.openai.chat.answer import (
     FINGERPRINT,
     REHEARSAL_FINGERPRINT,
@@ -112,13 +113,13 @@ class _Sampling(msgspec.Struct):
     seed: int | None = None
 
 
-def completion_list(found: Slice[StoredCompletion], settings: Settings) -> CompletionList:
+def completion_list(found: Page[StoredCompletion], settings: Settings) -> CompletionList:
     data = [completion_answer(one, settings) for one in found.items]
     first, last = (data[0].id, data[-1].id) if data else (None, None)
     return CompletionList("list", data, first, last, found.more)
 
 
-def message_list(found: Slice[StoredMessage], completion_id: str) -> CompletionMessageList:
+def message_list(found: Page[StoredMessage], completion_id: str) -> CompletionMessageList:
     data = [_message(one, completion_id) for one in found.items]
     first, last = (data[0].id, data[-1].id) if data else (None, None)
     return CompletionMessageList("list", data, first, last, found.more)
