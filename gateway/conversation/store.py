@@ -23,7 +23,6 @@ from gateway.postgres.database import Database, Row
 from gateway.postgres.pages import FIRST, Page
 from gateway.streams.announcer import Announcer
 
-"""An id before every other."""
 SLICE = 500
 """Rows that are taken in at once, before others have their turn."""
 

@@ -45,7 +45,6 @@ TRIES = 3
 """How often a session is begun again because its agency was changed meanwhile."""
 MAX_HOPS = 4
 """How many gateways may hand a question on."""
-"""An id before every other."""
 
 STATES = {
     SessionState.THINKING: ["queued", "running", "suspended"],
