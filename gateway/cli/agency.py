@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from importlib import resources
 from pathlib import Path
-from typing import TypeVar
 
 import click
 
-from gateway import settings
 from gateway.agency.teams.catalog import Applied, Catalog
 from gateway.agency.teams.document_file import parse, render
 from gateway.agency.teams.documents import AgencyDocument
 from gateway.auth import ROOT, Principal, Scope
+from gateway.cli.database import with_database
 from gateway.errors import InvalidRequest, NotFound
-from gateway.postgres import embedded
-from gateway.postgres.database import open_database
-from gateway.postgres.migrate import migrate
 
-T = TypeVar("T")
 OPERATOR = Principal(ROOT, frozenset(Scope), ROOT)
 """Who sits at the machine may do everything."""
 
@@ -41,7 +35,7 @@ def apply(file: Path, owner: str, agency_id: int | None) -> None:
     known by their names; those that FILE does not name are deleted, and what they said is kept.
     """
     try:
-        applied = _with_catalog(lambda catalog: apply_file(catalog, file, owner, agency_id))
+        applied = with_database(lambda db: apply_file(Catalog(db), file, owner, agency_id))
     except NotFound as error:
         raise NotFound(f"{error.message} At least {owner} has none: see --owner.") from error
     click.echo(told(applied))
@@ -53,7 +47,7 @@ def apply(file: Path, owner: str, agency_id: int | None) -> None:
 @click.option("--ids", is_flag=True, help="With ids, so that names may be edited in the file.")
 def export(agency_id: int, output: Path | None, ids: bool) -> None:
     """Print the agency ID as a file for `apply`."""
-    text = _with_catalog(lambda catalog: export_file(catalog, agency_id, ids=ids))
+    text = with_database(lambda database: export_file(Catalog(database), agency_id, ids=ids))
     if output is None:
         click.echo(text, nl=False)
         return
@@ -61,16 +55,6 @@ def export(agency_id: int, output: Path | None, ids: bool) -> None:
         output.write_text(text, "utf-8")
     except OSError as error:
         raise click.FileError(str(output), error.strerror) from error
-
-
-def _with_catalog(act: Callable[[Catalog], Awaitable[T]]) -> T:
-    async def run(dsn: str) -> T:
-        await migrate(dsn)
-        async with open_database(dsn, pool_size=1) as database:
-            return await act(Catalog(database))
-
-    with embedded.database(settings.read()) as dsn:
-        return asyncio.run(run(dsn))
 
 
 async def apply_file(

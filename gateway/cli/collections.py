@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TypeVar
 from uuid import UUID
 
 import click
 
 from gateway import settings
 from gateway.auth import ROOT
+from gateway.cli.database import with_database
 from gateway.errors import Conflict, InvalidRequest
-from gateway.postgres import embedded
-from gateway.postgres.database import open_database
-from gateway.postgres.migrate import migrate
+from gateway.postgres.database import Database
 from gateway.process import telemetry
 from gateway.resources import open_index
 from gateway.retrieval.documents.ingest import open_ingest
@@ -28,7 +25,6 @@ from gateway.retrieval.documents.parsing import kind_of
 from gateway.retrieval.documents.shelves import Shelves, Upload
 from gateway.retrieval.vectors.embedding import open_embedders
 
-T = TypeVar("T")
 LOOK_S = 0.1
 """Between looks at how far it is."""
 POOL = 4
@@ -161,25 +157,16 @@ def _counted(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _with_shelves(act: Callable[[Shelves], Awaitable[T]]) -> T:
+def _with_shelves(act: Callable[[Shelves], Awaitable[int]]) -> int:
     telemetry.configure(logging.WARNING)  # what goes well, the bar shows
     configured = settings.read()
 
-    async def run(dsn: str) -> T:
-        await migrate(dsn)
-        async with _opened(configured, dsn) as shelves:
-            return await act(shelves)
+    async def run(database: Database) -> int:
+        async with (
+            open_embedders(configured) as embedders,
+            open_index(configured) as index,
+            open_ingest(database, embedders, index, configured.lease) as ingesting,
+        ):
+            return await act(Shelves(database, embedders, ingesting.wake))
 
-    with embedded.database(configured) as dsn:
-        return asyncio.run(run(dsn))
-
-
-@asynccontextmanager
-async def _opened(configured: settings.Settings, dsn: str) -> AsyncIterator[Shelves]:
-    async with (
-        open_database(dsn, pool_size=POOL) as database,
-        open_embedders(configured) as embedders,
-        open_index(configured) as index,
-        open_ingest(database, embedders, index, configured.lease) as ingesting,
-    ):
-        yield Shelves(database, embedders, ingesting.wake)
+    return with_database(run, POOL)

@@ -20,6 +20,7 @@ from uuid import UUID
 from gateway import ids
 from gateway.errors import GatewayError, NotFound, Unavailable
 from gateway.process.drain import Drain, end
+from gateway.process.periods import regularly
 from gateway.process.telemetry import causes
 from gateway.streams.announcer import Announcer
 from gateway.streams.brokers import signals
@@ -253,24 +254,13 @@ class Feed:
         except GatewayError as error:
             log.warning("a channel can't be read", extra={"reason": error.message})
         except Exception as error:
-            _log_fault(error)
+            log.error("a feed broke", extra={"causes": causes(error)})  # noqa: TRY400
         finally:
             del self._readers[name]
 
     async def run(self) -> None:
-        """Poll, for ever."""
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(POLL_S):
-                    await self._look.wait()
-            self._look.clear()
-            try:
-                await self._poll()
-            except GatewayError as error:
-                log.warning("channels can't be polled", extra={"reason": error.message})
-            except Exception as error:  # the poll is what makes up for everything else
-                _log_fault(error)
-            await asyncio.sleep(PATIENCE_S)
+        """Poll, for ever: that makes up for everything else."""
+        await regularly(self._poll, POLL_S, self._look, PATIENCE_S)
 
     async def _poll(self) -> None:
         channels = {one.conversation_id: one for one in self._channels.values() if one.followers}
@@ -313,10 +303,6 @@ class Feed:
         await self._drain.wait()
         for follower in self.followers:
             follower.end(Ending.DRAIN)
-
-
-def _log_fault(error: Exception) -> None:
-    log.error("a feed broke", extra={"causes": causes(error)})
 
 
 def no_channel() -> NotFound:

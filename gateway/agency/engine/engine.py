@@ -8,16 +8,18 @@ is suspended. A posted one goes on.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 from gateway.agency.engine.runner import Runner
 from gateway.agency.intake.draft import Asked, entries, inbound
 from gateway.agency.intake.queue import Inbox, Letter, Posting
-from gateway.agency.intake.rejoin import OPEN, Accepted, Queues, Reception, TakenBack
+from gateway.agency.intake.rejoin import OPEN, Accepted, Reception, TakenBack
 from gateway.agency.ledger import outcome
 from gateway.agency.ledger.rows import Taken
 from gateway.agency.run.plan import Plan
@@ -57,7 +59,7 @@ class Engine:
         self._inbox = inbox
         self._reception = reception
         self._idempotency = idempotency
-        self._requests = Queues()
+        self._requests: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
 
     # ---- accepting a chat ------------------------------------------------------------------------
 
@@ -81,7 +83,7 @@ class Engine:
         await self._inbox.attachments.check_said(request.dialogue.said, principal)
         asked = Asked(request, agency, principal)
         # The queue is for a retry that overtakes its own first try.
-        async with self._requests.of(request.digest):
+        async with self._requests.setdefault(request.digest, asyncio.Lock()):
             if claim is None:
                 found = await self._enter(asked, conversation_id)
             else:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from gateway import ids
 from gateway.agency.engine.control import Control
@@ -29,13 +28,11 @@ from gateway.conversation.idempotency import Idempotency
 from gateway.conversation.rooms.participants import Participants
 from gateway.postgres.database import Database
 from gateway.process.drain import Drain, end
-from gateway.process.telemetry import causes
+from gateway.process.periods import regularly
 from gateway.settings import Settings
 from gateway.streams.announcer import Announcer
 from gateway.streams.brokers.broker import Broker
 from gateway.streams.versions import Versions
-
-log = logging.getLogger(__name__)
 
 RENEWALS = 3
 """Renewals within a lease: two may fail before the turn is lost."""
@@ -76,14 +73,14 @@ async def open_engine(
     runner = Runner(services, inbox, memory, catalog, announcer, Versions(broker), control)
     period = settings.lease / RENEWALS
     keepers = [
-        asyncio.create_task(_regularly(runner.running.renew, period), name="renew leases"),
+        asyncio.create_task(regularly(runner.running.renew, period), name="renew leases"),
         asyncio.create_task(
-            _regularly(Sweeper(runner).sweep, min(period, 1.0), runner.woken), name="sweep turns"
+            regularly(Sweeper(runner).sweep, min(period, 1.0), runner.woken), name="sweep turns"
         ),
-        asyncio.create_task(_regularly(runner.running.save, SAVE_S), name="save replies"),
-        asyncio.create_task(_regularly(idempotency.forget_old, FORGET_S), name="forget keys"),
+        asyncio.create_task(regularly(runner.running.save, SAVE_S), name="save replies"),
+        asyncio.create_task(regularly(idempotency.forget_old, FORGET_S), name="forget keys"),
         asyncio.create_task(
-            _regularly(Participants(database, announcer).sweep, STATUS_S), name="sweep statuses"
+            regularly(Participants(database, announcer).sweep, STATUS_S), name="sweep statuses"
         ),
         asyncio.create_task(_wind_down(runner, drain), name="wind turns down"),
     ]
@@ -100,20 +97,3 @@ async def _wind_down(runner: Runner, drain: Drain) -> None:
     await runner.hand_over()
     await runner.running.idle(LAST_SECONDS)
     await runner.close()
-
-
-async def _regularly(
-    act: Callable[[], Awaitable[None]], period: float, woken: asyncio.Event | None = None
-) -> None:
-    """Every so many seconds, and as soon as it is woken."""
-    woken = woken or asyncio.Event()
-    while True:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(period):
-                await woken.wait()
-        woken.clear()
-        try:
-            await act()
-        except Exception as error:
-            # Whatever it was: without its keepers a process holds turns that nobody can take.
-            log.warning("recovery failed", extra={"act": act.__name__, "causes": causes(error)})

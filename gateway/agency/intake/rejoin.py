@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
-from weakref import WeakValueDictionary
 
 from gateway import ids
 from gateway.agency.intake.accept import Begun, Intake, NewTurn
@@ -20,19 +18,6 @@ from gateway.ids import TurnId
 
 OPEN = frozenset(("queued", "running", "waiting", "suspended"))
 """States of a turn that has not ended."""
-
-
-class Queues:
-    """One at a time for each key, in the order of arrival."""
-
-    def __init__(self) -> None:
-        self._locks: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
-
-    def of(self, key: Hashable) -> asyncio.Lock:
-        lock = self._locks.get(key)
-        if lock is None:
-            lock = self._locks[key] = asyncio.Lock()
-        return lock
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import io
-import random
 import re
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
@@ -23,7 +23,8 @@ import msgspec
 
 from gateway.agency.model import ChatMessage, Json
 from gateway.agency.models import remote_faults as faults
-from gateway.agency.models.upstream.client import CONNECT_S, INLINE_BODY, MAX_RETRY_AFTER
+from gateway.agency.models.retries import persist
+from gateway.agency.models.upstream.client import CONNECT_S, INLINE_BODY
 from gateway.agency.models.upstream.faults import seconds_of
 from gateway.agency.models.upstream.wire import MAX_BODY, encoded
 from gateway.errors import UpstreamError
@@ -190,26 +191,15 @@ class Remotes:
         return {} if key is None else {"Authorization": f"Bearer {key}"}
 
     async def _persist(self, request: _Request, deadline: float) -> _Session:
-        clock = asyncio.get_running_loop().time
-        for attempt in range(RETRIES[request.method]):
-            try:
-                return await self._exchange(request)
-            except UpstreamError as error:
-                pause = self._pause(request, error, attempt)
-                if pause is None or clock() + pause >= deadline:
-                    raise
-            await asyncio.sleep(pause)
-        return await self._exchange(request)
-
-    def _pause(self, request: _Request, error: UpstreamError, attempt: int) -> float | None:
-        """Seconds until the next try; None if there should be none. To read again is always safe,
-        to begin again only if nothing was begun."""
-        safe = error.transient if request.method == "GET" else isinstance(error, faults.Unbegun)
-        asked = error.retry_after or 0
-        if not safe or asked > MAX_RETRY_AFTER:
-            return None
-        jitter = random.uniform(0.5, 1.0)  # noqa: S311  spreads callers, guards nothing
-        return asked + self._backoff * (1 << attempt) * jitter
+        """To read again is always safe, to begin again only if nothing was begun."""
+        reads = request.method == "GET"
+        return await persist(
+            partial(self._exchange, request),
+            lambda error: error.transient if reads else isinstance(error, faults.Unbegun),
+            retries=RETRIES[request.method],
+            backoff=self._backoff,
+            deadline=deadline,
+        )
 
     async def _exchange(self, request: _Request) -> _Session:
         try:

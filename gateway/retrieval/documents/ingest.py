@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from uuid import UUID
@@ -18,6 +18,7 @@ import msgspec
 
 from gateway.errors import GatewayError, InvalidRequest, Unavailable, UpstreamError
 from gateway.postgres.database import Database, Row
+from gateway.process.periods import regularly
 from gateway.process.telemetry import causes
 from gateway.retrieval.documents import parsing, sql, sql_queue
 from gateway.retrieval.documents.chunking import Chunk, chunk
@@ -75,7 +76,7 @@ async def open_ingest(
     ingest = Ingest(database, embedders, found, lease, wrote)
     keepers = [
         asyncio.create_task(ingest.serve(), name="index documents"),
-        asyncio.create_task(_regularly(ingest.renew, lease / RENEWALS), name="renew documents"),
+        asyncio.create_task(regularly(ingest.renew, lease / RENEWALS), name="renew documents"),
         asyncio.create_task(ingest.sweep_for_ever(), name="sweep the index"),
     ]
     try:
@@ -320,15 +321,6 @@ async def _rest(until: asyncio.Event) -> None:
             await until.wait()
     except TimeoutError:
         return
-
-
-async def _regularly(act: Callable[[], Awaitable[None]], period: float) -> None:
-    while True:
-        await asyncio.sleep(period)
-        try:
-            await act()
-        except Exception as error:
-            log.warning("leases of documents were not renewed", extra={"causes": causes(error)})
 
 
 def _job(row: Row) -> Job:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
-from gateway.errors import GatewayError, Unavailable
+from gateway.errors import Unavailable
 from gateway.postgres.database import Database, Row
 from gateway.process.drain import Drain, end
-from gateway.process.telemetry import causes
+from gateway.process.periods import regularly
 from gateway.retrieval.documents import sql
 from gateway.retrieval.documents.shelves import Document, DocumentState, document_of
 from gateway.streams.feed import Position, no_channel
@@ -140,19 +140,8 @@ class Watch:
             self._asked.set()
 
     async def run(self) -> None:
-        """Look, for ever, while there is somebody to look for."""
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_S if self.lookouts else None):
-                    await self._asked.wait()
-            self._asked.clear()
-            try:
-                await self._look()
-            except GatewayError as error:  # the streams stay open, and are told after it
-                log.warning("documents can't be watched: %s", error.message)
-            except Exception as error:
-                log.error("watching documents failed", extra={"causes": causes(error)})  # noqa: TRY400
-            await asyncio.sleep(PATIENCE_S)
+        """Look, for ever. A look that fails closes no stream."""
+        await regularly(self._look, LOOK_S, self._asked, PATIENCE_S)
 
     async def _look(self) -> None:
         """Only who was there before the rows were read is shown them: who came meanwhile has seen

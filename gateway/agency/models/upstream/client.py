@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import io
-import random
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
@@ -16,6 +16,7 @@ import aiohttp
 
 from gateway.agency.model import Completion, ModelCall, OnText
 from gateway.agency.models.passing.passage import Listed, Passage, read_list
+from gateway.agency.models.retries import persist
 from gateway.agency.models.upstream import exchange, faults, wire
 from gateway.agency.models.upstream.adaptation import (
     AS_ASKED,
@@ -36,8 +37,6 @@ from gateway.network.proxy import proxy_for
 OPENAI: Final = "https://api.openai.com/v1"
 
 RETRIES: Final = 2
-MAX_RETRY_AFTER: Final = 20
-"""Seconds. An upstream that wants a longer pause is better named to the caller than waited for."""
 
 PING_S: Final = 5.0
 LIST_S: Final = 10.0
@@ -144,16 +143,8 @@ class Upstream:
         Only a connection that fails is tried again: what the upstream answers, be it a refusal, is
         the client's to judge. Raises UpstreamError, `passed.Passed` for a refusal.
         """
-        for attempt in range(RETRIES):
-            try:
-                response = await self._post(body, streams=streams)
-                break
-            except UpstreamError as error:
-                if (pause := self._pause(error, attempt)) is None:
-                    raise
-            await asyncio.sleep(pause)
-        else:
-            response = await self._post(body, streams=streams)
+        post = partial(self._post, body, streams=streams)
+        response = await persist(post, faults.repeatable, retries=RETRIES, backoff=self._backoff)
         passage = Passage(response, self._idle, self._api_key)
         await passage.check("text/event-stream" if streams else "application/json")
         return passage
@@ -161,24 +152,13 @@ class Upstream:
     async def _persist(
         self, call: ModelCall, listener: Listener | None, deadline: float
     ) -> Completion:
-        for attempt in range(RETRIES):
-            try:
-                return await self._negotiate(call, listener)
-            except UpstreamError as error:
-                pause = self._pause(error, attempt)
-                left = deadline - asyncio.get_running_loop().time()
-                if pause is None or pause >= left or (listener and listener.heard):
-                    raise
-            await asyncio.sleep(pause)
-        return await self._negotiate(call, listener)
-
-    def _pause(self, error: UpstreamError, attempt: int) -> float | None:
-        """Seconds until the next try; None if there should be none."""
-        asked = error.retry_after or 0
-        if not error.transient or error.code not in faults.RETRIED or asked > MAX_RETRY_AFTER:
-            return None
-        jitter = random.uniform(0.5, 1.0)  # noqa: S311  spreads callers, guards nothing
-        return asked + self._backoff * (1 << attempt) * jitter
+        return await persist(
+            partial(self._negotiate, call, listener),
+            lambda error: faults.repeatable(error) and not (listener and listener.heard),
+            retries=RETRIES,
+            backoff=self._backoff,
+            deadline=deadline,
+        )
 
     async def _negotiate(self, call: ModelCall, listener: Listener | None) -> Completion:
         """Ask in the best way that this upstream accepts for this model."""

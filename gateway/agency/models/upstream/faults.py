@@ -85,6 +85,11 @@ class _ErrorBody(msgspec.Struct):
     error: _Reported
 
 
+def repeatable(error: UpstreamError) -> bool:
+    """True if the same call may succeed a moment later."""
+    return error.transient and error.code in RETRIED
+
+
 def of_status(status: int, body: bytes = b"", retry_after: int | None = None) -> UpstreamError:
     """The error for a response that is not a success. `retry_after` is in seconds."""
     word = _word_of(body, _ErrorBody)
