@@ -9,6 +9,8 @@ from datetime import datetime
 from functools import partial
 from uuid import UUID
 
+import msgspec
+
 from gateway.agency.intake import sql_accept as sql
 from gateway.agency.ledger.ledger import CONTEXT_ROWS, Ledger
 from gateway.agency.ledger.rows import MANUAL, Lease, Taken, encoded, entries_of, uuids
@@ -27,8 +29,7 @@ FIRST = 1
 """The fence of a turn that is run as it is accepted."""
 
 
-@dataclass(frozen=True, slots=True)
-class NewInteraction:
+class NewInteraction(msgspec.Struct, frozen=True):
     """`owner` is (type, identifier); `done` when its text is complete."""
 
     id: UUID
@@ -40,8 +41,7 @@ class NewInteraction:
     file_ids: Sequence[UUID] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class NewMessage:
+class NewMessage(msgspec.Struct, frozen=True):
     """A message of the entry agent's context that comes from the API or belongs to its answers."""
 
     id: UUID
@@ -53,8 +53,7 @@ class NewMessage:
     imported: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class NewTurn:
+class NewTurn(msgspec.Struct, frozen=True):
     """Everything that accepting a turn writes."""
 
     turn_id: TurnId

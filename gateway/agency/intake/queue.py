@@ -6,7 +6,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from uuid import UUID
 
@@ -189,7 +189,9 @@ class Inbox:
 
     async def _queue(self, letter: Letter, found: Row) -> _Queued:
         inputs = [_interaction(letter, one) for one in letter.inputs]
-        inputs[-1] = replace(inputs[-1], file_ids=[*inputs[-1].file_ids, *letter.file_ids])
+        inputs[-1] = msgspec.structs.replace(
+            inputs[-1], file_ids=[*inputs[-1].file_ids, *letter.file_ids]
+        )
         replies = [_reply(responder, letter) for responder in letter.asked]
         said = [*inputs, *replies]
         turns = [TurnId(ids.new()) for _ in replies]

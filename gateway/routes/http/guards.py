@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
-from litestar.handlers import BaseRouteHandler
+from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 
 from gateway.auth import Callers, Principal, Scope
 
@@ -53,6 +53,17 @@ async def authenticate(
     identify = callers.recall if RECALLED in handler.opt else callers.identify
     scope["user"] = await identify(token)
     scope["auth"] = token
+
+
+class Guarded(HTTPRouteHandler):
+    """A route whose guards are given the route itself. Those of Litestar's own are given a copy of
+    it, which takes 20 µs a request."""
+
+    async def authorize_connection(
+        self, connection: ASGIConnection[BaseRouteHandler, Principal, str, State]
+    ) -> None:
+        for guard in self.resolve_guards():
+            await guard(connection, self)  # type: ignore[misc]
 
 
 async def provide_principal(request: Request[Principal, str, State]) -> Principal:

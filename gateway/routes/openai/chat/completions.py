@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import cast
 
 import msgspec
-from litestar import Request, Response, post
+from litestar import Request, Response
 from litestar.datastructures import State
 from litestar.params import FromPath, JSONBody
 from litestar.types import ASGIApp, Receive, Scope, Send
@@ -32,7 +32,7 @@ from gateway.conversation.idempotency import Claim, body_hash
 from gateway.errors import Conflict, GatewayError, InvalidRequest, NotFound
 from gateway.routes.http.connection import ClientGone, Sent, connected
 from gateway.routes.http.errors import CLIENT_GONE, describe, handle, render_openai
-from gateway.routes.http.guards import RECALLED
+from gateway.routes.http.guards import RECALLED, Guarded
 from gateway.routes.openai.chat import plain
 from gateway.routes.openai.chat.answer import (
     ANSWERS,
@@ -98,11 +98,12 @@ class Exchange:
         return headers
 
 
-@post(
+@Guarded(
     [
         "/api/agency/{agency_id:int}/chat/completions",
         "/api/agency/{agency_id:int}/v1/chat/completions",
     ],
+    http_method="POST",
     status_code=200,
     opt={RECALLED: True},
     responses=ANSWERS,
@@ -119,8 +120,9 @@ async def create_agency_completion(
     return await _answer(await _exchange(request, data, agency_id))
 
 
-@post(
+@Guarded(
     "/v1/chat/completions",
+    http_method="POST",
     status_code=200,
     opt={RECALLED: True},
     responses=ANSWERS,
