@@ -22,9 +22,10 @@ KEPT = "24 hours"
 # $1 user, $2 endpoint, $3 key, $4 body hash. No row if the key is in use. `DO UPDATE` takes over
 # one that is too old to count.
 _CLAIM = f"""
-    INSERT INTO idempotency_key ("user", endpoint, key, body_hash) VALUES ($1, $2, $3, $4)
+    INSERT INTO idempotency_key ("user", endpoint, key, body_hash, turn_id)
+    VALUES ($1, $2, $3, $4, $5)
     ON CONFLICT ("user", endpoint, key) DO UPDATE
-    SET body_hash = $4, turn_id = NULL, response = NULL, created_at = now()
+    SET body_hash = $4, turn_id = $5, response = NULL, created_at = now()
     WHERE idempotency_key.created_at < now() - interval '{KEPT}'
     RETURNING true AS claimed
 """  # noqa: S608
@@ -78,11 +79,11 @@ class Idempotency:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def claim(self, claim: Claim) -> Seen | None:
-        """None: the claim is ours, and what it is for must happen in the transaction that this was
-        called in. Raises IdempotencyMismatch."""
+    async def claim(self, claim: Claim, turn_id: UUID | None = None) -> Seen | None:
+        """Returns None if the claim is new: do the work, which is this turn if it is known already,
+        in the same transaction. Raises IdempotencyMismatch."""
         while True:
-            if await self._database.fetchrow(_CLAIM, *claim.place, claim.body_hash):
+            if await self._database.fetchrow(_CLAIM, *claim.place, claim.body_hash, turn_id):
                 return None
             # The one who held it may have taken it back meanwhile.
             if row := await self._database.fetchrow(_FIND, *claim.place):

@@ -10,7 +10,7 @@ from gateway.conversation.rooms.sql_participants import RESPONDER
 OPEN = "('queued', 'running', 'waiting', 'suspended')"
 """States of a turn that has not ended."""
 
-_CONVERSATION = """c.id, c.owner_identifier, coalesce(c.provider_id, 'open_ai'),
+CONVERSATION = """c.id, c.owner_identifier, coalesce(c.provider_id, 'open_ai'),
            coalesce(c.model_id, ''), c.title, c.created_at, c.updated_at, c.deleted_at"""
 # Those of a row are null where its conversation's hold.
 _INTERACTION = """i.id, i.conversation_id, i.file_ids, i.skill_set_ids, i.marked_as_excluded_at,
@@ -24,15 +24,15 @@ _MINE = """c.deleted_at IS NULL
 CREATE = f"""
     INSERT INTO conversation AS c (id, owner_type, owner_identifier, provider_id, model_id,
                                    version, length, root_id)
-    VALUES ($1, 'user', $2, $3, $4, 1, 0, $1) RETURNING {_CONVERSATION}
+    VALUES ($1, 'user', $2, $3, $4, 1, 0, $1) RETURNING {CONVERSATION}
 """  # noqa: S608
 
 # $1 conversation.
-ONE = f"SELECT {_CONVERSATION} FROM conversation c WHERE c.id = $1 AND {_MINE}"  # noqa: S608
+ONE = f"SELECT {CONVERSATION} FROM conversation c WHERE c.id = $1 AND {_MINE}"  # noqa: S608
 
 # $1 the last id of the page before, $2 owner, $3 rows or null for all.
 PAGE = f"""
-    SELECT {_CONVERSATION} FROM conversation c
+    SELECT {CONVERSATION} FROM conversation c
     WHERE c.owner_type = 'user' AND c.owner_identifier = $2 AND c.deleted_at IS NULL AND c.id > $1
     ORDER BY c.id LIMIT $3
 """  # noqa: S608

@@ -16,12 +16,12 @@ from functools import partial
 from uuid import UUID
 from weakref import WeakValueDictionary
 
+from gateway import ids
 from gateway.agency.engine.runner import Runner
 from gateway.agency.intake.draft import Asked, entries, inbound
-from gateway.agency.intake.queue import Inbox, Letter, Posting
+from gateway.agency.intake.queue import Answering, Inbox, Letter, Posting, Started
 from gateway.agency.intake.rejoin import OPEN, Accepted, Reception, TakenBack
 from gateway.agency.ledger import outcome
-from gateway.agency.ledger.rows import Taken
 from gateway.agency.run.plan import Plan
 from gateway.agency.teams.team import AgencySpec
 from gateway.agency.turn import lineage
@@ -43,7 +43,7 @@ class _Entered:
     """A turn that was accepted into a queue, and the one that was started by that, if any."""
 
     turn_id: TurnId
-    started: Taken | None = None
+    started: Started | None = None
 
 
 class Engine:
@@ -92,7 +92,7 @@ class Engine:
                 return self._begin(found)
         if found is None:
             raise Stale
-        await self.runner.go_on(found.started)
+        await self.runner.begin(found.started)
         return await self.runner.attach(found.turn_id)
 
     async def _enter(
@@ -131,7 +131,9 @@ class Engine:
             posting = await self._inbox.accept(_letter(asked, conversation_id))
             if posting is None:
                 return None
-            return _Entered(posting.turn_id, await self.runner.next(conversation_id))
+            answering = Answering(asked.request.responder, asked.agency)
+            started = await self.runner.next(conversation_id, answering)
+            return _Entered(posting.turn_id, started)
 
     def _begin(self, accepted: Accepted) -> Reply:
         turn, begun, agency = accepted.turn, accepted.begun, accepted.asked.agency
@@ -191,15 +193,14 @@ class Engine:
     ) -> Posting:
         """Accept a message to a conversation that is named. Its turn goes on whether or not anybody
         waits. Raises NotFound, InvalidRequest, IdempotencyMismatch."""
+        turn_id = TurnId(ids.new())
         async with self._inbox.transaction():
-            seen = None if claim is None else await self._idempotency.claim(claim)
+            seen = None if claim is None else await self._idempotency.claim(claim, turn_id)
             if seen is not None and seen.turn_id is not None:
                 return await self._inbox.posted(seen.turn_id, seen.response)
-            posting = await self._inbox.post(message, principal)
-            if claim is not None:
-                await self._idempotency.began(claim, posting.turn_id)
-            started = await self.runner.next(message.conversation_id)
-        await self.runner.go_on(started)
+            posting = await self._inbox.post(message, principal, turn_id)
+            started = await self.runner.next(message.conversation_id, posting.answering)
+        await self.runner.begin(started)
         return posting
 
     async def say(self, message: Said, principal: Principal) -> UUID:
@@ -207,8 +208,8 @@ class Engine:
         themselves, once this is committed. Raises NotFound, InvalidRequest."""
         async with self._inbox.transaction():
             said = await self._inbox.say(message, principal)
-            if (taken := await self.runner.next(message.conversation_id)) is not None:
-                self._inbox.after_commit(partial(self.runner.see_through, taken))
+            if (started := await self.runner.next(message.conversation_id)) is not None:
+                self._inbox.after_commit(partial(self.runner.see_through, started))
         return said
 
     # ---- following -------------------------------------------------------------------------------

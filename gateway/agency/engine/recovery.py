@@ -66,7 +66,7 @@ async def open_engine(
     ledger = Ledger(database, node, settings.lease, announcer)
     memory = Memory()
     reception = Reception(Intake(database, ledger, node, settings.lease, announcer), memory)
-    inbox = Inbox(database, ledger, catalog, announcer, node=node, lease=settings.lease)
+    inbox = Inbox(database, ledger, catalog, announcer, memory, node=node, lease=settings.lease)
     idempotency = Idempotency(database)
     services = Services(ledger, model, remotes, checks, settings.default_model, library)
     control = Control(broker)

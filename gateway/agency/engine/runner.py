@@ -12,20 +12,22 @@ from gateway.agency.engine.active import Running
 from gateway.agency.engine.control import Control
 from gateway.agency.engine.titles import Titles
 from gateway.agency.engine.waiting import ATTACHED, Awaiting
-from gateway.agency.intake.queue import Inbox
+from gateway.agency.intake.queue import Answering, Inbox, Started
 from gateway.agency.intake.rejoin import OPEN
 from gateway.agency.intake.responder import team_of
 from gateway.agency.ledger import outcome
 from gateway.agency.ledger.context_cache import Memory
-from gateway.agency.ledger.rows import Ended, Lease, StoredTurn, Taken
+from gateway.agency.ledger.rows import Ended, Lease, Past, StoredTurn, Taken
 from gateway.agency.run.plain import PlainTurn
 from gateway.agency.run.plan import Plan
 from gateway.agency.run.services import Services
 from gateway.agency.run.turn import Turn
+from gateway.agency.speech.prompt import Entry
 from gateway.agency.teams.catalog import Catalog
+from gateway.agency.teams.team import AgencySpec
 from gateway.agency.turn.reply import Reply
 from gateway.agency.turn.request import is_model
-from gateway.agency.turn.rules import begin
+from gateway.agency.turn.rules import Event, begin
 from gateway.errors import GatewayError, NotFound, TurnCancelled, TurnFailed, Unavailable
 from gateway.ids import TurnId
 from gateway.streams.announcer import Announcer
@@ -88,18 +90,37 @@ class Runner:
             None if self.draining else await self.go_on(await self.ledger.take(turn_id, ATTEMPTS))
         )
 
-    async def next(self, conversation_id: UUID) -> Taken | None:
-        """The conversation's next turn, if it is ours to run now."""
-        return None if self.draining else await self.inbox.start(conversation_id)
+    async def next(
+        self, conversation_id: UUID, answering: Answering | None = None
+    ) -> Started | None:
+        """The conversation's next turn, if it is ours to run now; see `Inbox.start`."""
+        return None if self.draining else await self.inbox.start(conversation_id, answering)
 
     async def start(self, conversation_id: UUID) -> bool:
-        taken = await self.next(conversation_id)
-        await self.go_on(taken)
-        return taken is not None
+        started = await self.next(conversation_id)
+        await self.begin(started)
+        return started is not None
 
     async def _start_next(self, conversation_id: UUID) -> None:
         if not await self.start(conversation_id):
             self.control.freed()  # another process has its client, or is to stay when we end
+
+    async def begin(self, started: Started | None) -> None:
+        """Run a turn that was queued."""
+        if started is None:
+            return
+        turn = started.turn
+        if is_model(turn.responder):
+            self._run_plain(turn)
+        elif started.team is None:
+            await self.go_on(turn.taken)
+        else:
+            past = Past([Event(turn.version, started.inbound)], 0.0)
+            self._run_team(turn, started.team, past, started.contexts, fresh=started.fresh)
+
+    def see_through(self, started: Started) -> None:
+        """Run a turn that was queued, and wait for nothing."""
+        self.running.see_to(self.begin(started))
 
     async def go_on(self, taken: Taken | None) -> Reply | None:
         """Run a turn that has become ours."""
@@ -111,29 +132,35 @@ class Runner:
             self.ledger.drop(taken)
             raise
 
-    def see_through(self, taken: Taken) -> None:
-        """Run a turn that has become ours, and wait for nothing."""
-        self.running.see_to(self._see_through(taken))
-
-    async def _see_through(self, taken: Taken) -> None:
-        await self.go_on(taken)
-
     async def _read_and_run(self, taken: Taken) -> Reply | None:
         """From what its rows say."""
         # Read now: till then another process could write.
         stored = await self.ledger.turn(taken.turn_id)
         if stored is None or stored.fence != taken.fence:
             return None  # who was held up on the way may have lost it again
-        reply = self._awaiting.hand_over(stored.id) or _reply(stored)
         if is_model(stored.responder):
-            plain = PlainTurn(stored, self.ledger, self.services.model, reply)
-            return self.running.start(plain, stored.lease, reply, attended=stored.attended)
+            return self._run_plain(stored)
         agency = await team_of(stored.responder, self._catalog)
         if agency is None:
-            return await self._fail(stored, reply)
+            return await self._fail(stored)
+        return self._run_team(stored, agency, await self.ledger.past(stored.id), {}, fresh=False)
+
+    def _run_plain(self, stored: StoredTurn) -> Reply:
+        reply = self._reply(stored)
+        plain = PlainTurn(stored, self.ledger, self.services.model, reply)
+        return self.running.start(plain, stored.lease, reply, attended=stored.attended)
+
+    def _run_team(
+        self,
+        stored: StoredTurn,
+        agency: AgencySpec,
+        past: Past,
+        contexts: dict[int, list[Entry]],
+        *,
+        fresh: bool,
+    ) -> Reply:
         limits, silence = stored.ask.within(agency.limits), stored.ask.silence
         work = begin(agency, limits, manual=stored.manual, silence=silence)
-        past = await self.ledger.past(stored.id)
         for event in past.events:
             work.apply(event)
         plan = Plan(
@@ -143,12 +170,19 @@ class Runner:
             work=work,
             system=stored.system,
             chain=stored.history_hash,
+            contexts=contexts,
+            fresh=fresh,
             usage=stored.usage,
             used=past.seconds,
         )
-        return self.run(plan, reply, attended=stored.attended)
+        return self.run(plan, self._reply(stored), attended=stored.attended)
 
-    async def _fail(self, stored: StoredTurn, reply: Reply) -> Reply:
+    def _reply(self, stored: StoredTurn) -> Reply:
+        """The one that somebody waits with already, if there is."""
+        return self._awaiting.hand_over(stored.id) or _reply(stored)
+
+    async def _fail(self, stored: StoredTurn) -> Reply:
+        reply = self._reply(stored)
         error = TurnFailed("The agency was deleted.", code="agency_deleted")
         ended = await self.ledger.fail(stored.lease, None, outcome.describe(error), "")
         reply.end(error)

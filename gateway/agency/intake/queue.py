@@ -6,8 +6,9 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import cast
 from uuid import UUID
 
 import msgspec
@@ -17,23 +18,35 @@ from gateway.agency.intake import sql_queue as sql
 from gateway.agency.intake.accept import NewInteraction
 from gateway.agency.intake.attachments import Attachments
 from gateway.agency.intake.members import member_of, responder_of
-from gateway.agency.intake.responder import check, team_of
+from gateway.agency.intake.responder import check, remembered, team_of
+from gateway.agency.ledger.context_cache import Memory
 from gateway.agency.ledger.ledger import Ledger
 from gateway.agency.ledger.outcome import describe
-from gateway.agency.ledger.rows import Taken, encoded, uuids
-from gateway.agency.speech.parts import Parts
+from gateway.agency.ledger.rows import StoredTurn, encoded, stored, uuids
+from gateway.agency.speech.parts import Parts, speaker
 from gateway.agency.speech.parts import role as role_of_result
+from gateway.agency.speech.prompt import END_USER, Entry
 from gateway.agency.teams.catalog import Catalog
 from gateway.agency.teams.team import AgencySpec
 from gateway.agency.turn import lineage
 from gateway.agency.turn.request import Ask, Posted, Public, Said
+from gateway.agency.turn.rules import Delivery
 from gateway.auth import Principal
+from gateway.conversation.absence import absent
 from gateway.conversation.assets.skill_sets import SkillSet, SkillSets
-from gateway.conversation.rooms.participants import Member, Participants
-from gateway.errors import NotFound, TurnCancelled
+from gateway.conversation.rooms.participants import Member, Participants, Status
+from gateway.conversation.store import Conversation
+from gateway.errors import InvalidRequest, NotFound, TurnCancelled
 from gateway.ids import TurnId
 from gateway.postgres.database import Database, Row
 from gateway.streams.announcer import Announcer
+
+CONVERSATION_AT = 4
+"""Where the columns of a conversation begin in a row of `sql_queue.LOCK`."""
+
+
+class NoResponder(InvalidRequest):
+    """A message names nobody who is to answer, and its conversation has no model of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +71,65 @@ class Letter:
 
 
 @dataclass(frozen=True, slots=True)
+class Answering:
+    """Who is asked to answer, and the team behind that; None for a model."""
+
+    responder: str
+    team: AgencySpec | None
+
+
+@dataclass(frozen=True, slots=True)
 class Posting:
-    """A message that was accepted. `response` is the first answer to the same request, if it had
-    one before."""
+    """A message that was accepted, in this conversation. For a request that was accepted before,
+    `conversation` and `answering` are None, and `response` is its first answer, if it had one."""
 
     turn_id: TurnId
     conversation_id: UUID
     input_id: UUID
     reply_id: UUID
     response: bytes | None = None
+    conversation: Conversation | None = None
+    answering: Answering | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A queued turn that has become ours, as its rows are now. `team` is None for a model, and if
+    it must be read again; so must what happened in the turn then. `inbound` is what its entry agent
+    is asked. `contexts` holds what is known already, by agent; if the conversation is `fresh`, the
+    others have said and heard nothing."""
+
+    turn: StoredTurn
+    team: AgencySpec | None
+    inbound: Sequence[Delivery]
+    contexts: dict[int, list[Entry]]
+    fresh: bool
+
+
+class _Unheard(msgspec.Struct, frozen=True):
+    """What the entry agent has not heard: see `sql_queue`."""
+
+    id: UUID
+    owner_type: str
+    content: str
+    parts: object
+    own: bool
+    asked: bool
+    odd: bool
+
+    @property
+    def public(self) -> Public:
+        parts = cast("Parts", self.parts)
+        role = "user" if self.owner_type == "user" else "assistant"
+        return Public(role_of_result(parts) or role, self.content, parts)
+
+    @property
+    def told(self) -> bool:
+        """Whether it is the end user's text of this turn, as it stands."""
+        return self.asked and not (self.own or self.odd)
+
+
+_unheard = msgspec.json.Decoder(list[_Unheard])
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +150,7 @@ class Inbox:
         ledger: Ledger,
         catalog: Catalog,
         announcer: Announcer,
+        memory: Memory,
         *,
         node: str,
         lease: float,
@@ -98,6 +162,7 @@ class Inbox:
         self._ledger = ledger
         self._catalog = catalog
         self._announcer = announcer
+        self._memory = memory
         self._node = node
         self._lease = lease
 
@@ -109,34 +174,47 @@ class Inbox:
 
     # ---- accepting -------------------------------------------------------------------------------
 
-    async def post(self, message: Posted, principal: Principal) -> Posting:
-        """Accept a message that nobody needs to wait for. Raises NotFound, InvalidRequest."""
-        await check(message.responder, self._catalog, principal)
-        await self.attachments.check(message.file_ids, principal)
-        skills = await self._skill_sets.get(message.skill_set_ids, principal.user)
-        letter = Letter(
-            conversation_id=message.conversation_id,
-            asked={message.responder: Ask(message.responder, skills=_prompts(skills))},
-            principal=principal,
-            inputs=(Public("user", message.content),),
-            request_hash=secrets.token_bytes(32),  # it comes again by its claim alone
-            attended=False,
-            file_ids=message.file_ids,
-            skill_set_ids=message.skill_set_ids,
-        )
-        posting = await self.accept(letter)
-        if posting is None:
-            raise LookupError("a message that rests on nothing was refused")
-        return posting
+    async def post(self, message: Posted, principal: Principal, turn_id: TurnId) -> Posting:
+        """Accept a message that nobody needs to wait for; this turn answers it. Raises NotFound,
+        InvalidRequest, of which NoResponder is one."""
+        async with self.transaction():
+            found = await self._locked(message.conversation_id, principal)
+            conversation = Conversation(*found[CONVERSATION_AT:])
+            responder = message.responder or conversation.model_id
+            if not responder:
+                raise NoResponder("The message names no model, and its conversation has none.")
+            await self.attachments.check(message.file_ids, principal)
+            skills = await self._skill_sets.get(message.skill_set_ids, principal.user)
+            letter = Letter(
+                conversation_id=message.conversation_id,
+                asked={responder: Ask(responder, skills=_prompts(skills))},
+                principal=principal,
+                inputs=(Public("user", message.content),),
+                request_hash=secrets.token_bytes(32),  # it comes again by its claim alone
+                attended=False,
+                agency=await remembered(responder, self._catalog, principal),
+                file_ids=message.file_ids,
+                skill_set_ids=message.skill_set_ids,
+            )
+            team, queued = letter.agency, await self._queue(letter, found, [turn_id])
+            if queued is None or team is None:
+                team = await check(responder, self._catalog, principal)
+            if queued is None:
+                queued = await self._queue(replace(letter, agency=None), found, [turn_id])
+            if queued is None:
+                raise LookupError("a message that rests on nothing was refused")
+            place = message.conversation_id, queued.input_id, queued.replies[0]
+            answering = Answering(responder, team)
+            return Posting(turn_id, *place, conversation=conversation, answering=answering)
 
     async def accept(self, letter: Letter) -> Posting | None:
         """Write a message and its turn, which is queued. Raises NotFound. None: what it rested on
         has changed, or the same request is suspended already."""
         async with self.transaction():
             found = await self._locked(letter.conversation_id, letter.principal)
-            if not await self._stands(letter):
+            queued = await self._queue(letter, found, [TurnId(ids.new())])
+            if queued is None:
                 return None
-            queued = await self._queue(letter, found)
             (turn_id,), (reply_id,) = queued.turns, queued.replies
             return Posting(turn_id, letter.conversation_id, queued.input_id, reply_id)
 
@@ -160,7 +238,10 @@ class Inbox:
                 file_ids=message.file_ids,
                 silently=True,
             )
-            return (await self._queue(letter, found)).input_id
+            queued = await self._queue(letter, found, [TurnId(ids.new()) for _ in letter.asked])
+            if queued is None:
+                raise LookupError("a message that rests on nothing was refused")
+            return queued.input_id
 
     async def _answering(self, member: Member, principal: Principal) -> str | None:
         """Who answers for a participant. An agency that may be used no more stays silent."""
@@ -176,25 +257,21 @@ class Inbox:
         found = await self._database.fetchrow(sql.LOCK, conversation_id)
         user = "user", principal.user
         if found is None or (found["owner_type"], found["owner_identifier"]) != user:
-            raise NotFound("There is no such conversation.", code="conversation_not_found")
+            raise absent(ids.CONVERSATION, [conversation_id])
         return found
 
-    async def _stands(self, letter: Letter) -> bool:
-        """Whether what is believed of the key and the agency is still so."""
-        if letter.agency is None:
-            return True
-        key, agency = letter.principal.key_id, letter.agency
-        believed = key, int(agency.id), agency.revision
-        return await self._database.fetchrow(sql.STANDS, letter.request_hash, *believed) is not None
-
-    async def _queue(self, letter: Letter, found: Row) -> _Queued:
+    async def _queue(self, letter: Letter, found: Row, turns: Sequence[TurnId]) -> _Queued | None:
+        """None if what is believed is no longer true, or the same request is suspended."""
+        agency = letter.agency
+        believed: tuple[object, ...] = (None, None, None)
+        if agency is not None:
+            believed = letter.principal.key_id, int(agency.id), agency.revision
         inputs = [_interaction(letter, one) for one in letter.inputs]
         inputs[-1] = msgspec.structs.replace(
             inputs[-1], file_ids=[*inputs[-1].file_ids, *letter.file_ids]
         )
         replies = [_reply(responder, letter) for responder in letter.asked]
         said = [*inputs, *replies]
-        turns = [TurnId(ids.new()) for _ in replies]
         row = await self._database.fetchrow(
             sql.QUEUE,
             letter.conversation_id,
@@ -207,7 +284,7 @@ class Inbox:
             [i.done for i in said],
             [uuids(i.file_ids) for i in said],
             list(letter.skill_set_ids) or None,
-            turns,
+            list(turns),
             list(letter.asked),
             [encoded(ask) for ask in letter.asked.values()],
             letter.attended,
@@ -218,7 +295,10 @@ class Inbox:
             letter.principal.key_id,
             *_system(letter, found),
             letter.silently,
+            *believed,
         )
+        if row is None:
+            return None
         self._announce(letter.conversation_id, row)
         return _Queued(inputs[-1].id, turns, [reply.id for reply in replies])
 
@@ -232,67 +312,90 @@ class Inbox:
 
     # ---- starting --------------------------------------------------------------------------------
 
-    async def start(self, conversation_id: UUID) -> Taken | None:
+    async def start(
+        self, conversation_id: UUID, answering: Answering | None = None
+    ) -> Started | None:
         """Make the next turn ours, if one is queued and none is running. A suspended one is not
-        waited for: its client has gone."""
+        waited for: its client has gone. `answering` is who is likely to have that turn, from a
+        message that was accepted in this same transaction; so the conversation is locked."""
         async with self.transaction():
-            if await self._database.fetchrow(sql.LOCK, conversation_id) is None:
+            if answering is None and not await self._lock(conversation_id):
                 return None
-            turns = await self._database.fetch(sql.OPEN, conversation_id, self._node, self._lease)
-            following = next((turn for turn in turns if turn["state"] == "queued"), None)
-            busy = any(turn["state"] in ("running", "waiting") for turn in turns)
-            if following is None or busy or not following["ours"]:
+            found = await self._next(conversation_id)
+            if found is None or found["busy"] or not found["ours"]:
                 return None
-            for turn in turns:
-                if turn["state"] == "suspended":
-                    await self._give_up(turn["id"])
-            fence = await self._start(conversation_id, following)
-            taken = Taken(TurnId(following["id"]), fence)
-            self._database.in_doubt(partial(self._ledger.drop, taken))
-            return taken
+            if found["suspended"]:
+                for turn_id in found["suspended"]:
+                    await self._give_up(turn_id)
+                found = await self._next(conversation_id)
+            return None if found is None else await self._start(found, answering)
+
+    async def _lock(self, conversation_id: UUID) -> bool:
+        return await self._database.fetchrow(sql.LOCK, conversation_id) is not None
+
+    async def _next(self, conversation_id: UUID) -> Row | None:
+        return await self._database.fetchrow(sql.NEXT, conversation_id, self._node, self._lease)
 
     async def _give_up(self, turn_id: TurnId) -> None:
         error = describe(TurnCancelled("Its client went on without it."))
         await self._ledger.end(turn_id, "cancelled", error, among=("suspended",))
 
-    async def _start(self, conversation_id: UUID, turn: Row) -> int:
-        unheard: Sequence[Row] = ()
-        entry = await self._entry(turn["responder"])
-        if entry is not None:
-            unheard = await self._database.fetch(sql.UNHEARD, conversation_id, turn["seq"], entry)
+    async def _start(self, found: Row, answering: Answering | None) -> Started:
+        conversation_id, entry = found["conversation_id"], found["entry"]
+        unheard = [] if found["unheard"] is None else _unheard.decode(found["unheard"])
+        history_hash = _history_hash(found, unheard)
         row = await self._database.fetchrow(
             sql.START,
             conversation_id,
-            turn["id"],
+            found["id"],
             self._node,
             self._lease,
-            await self._history_hash(conversation_id, turn, unheard),
+            history_hash,
             entry,
             [ids.new() for _ in unheard],
-            [said["id"] for said in unheard],
-            [said["own"] for said in unheard],
-            [said["asked"] for said in unheard],
+            [said.id for said in unheard],
+            [said.own for said in unheard],
+            [said.asked for said in unheard],
         )
         row = self._announce(conversation_id, row)
-        fence: int = row["fence"]
-        return fence
+        turn = replace(
+            stored(found),
+            state="running",
+            fence=row["fence"],
+            version=row["version"],
+            history_hash=history_hash,
+            shown=None if found["shown"] is None else Status.THINKING,
+        )
+        self._database.in_doubt(partial(self._ledger.drop, turn.taken))
+        team = await self._team(turn.responder, answering)
+        if team is None or team.manager_id != entry:
+            return Started(turn, None, (), {}, fresh=False)
+        inbound = [Delivery(END_USER, entry, one.content) for one in unheard if one.told]
+        if len(inbound) < len(unheard):
+            return Started(turn, None, (), {}, fresh=False)
+        return Started(turn, team, inbound, *self._known(found, turn, unheard))
 
-    async def _entry(self, responder: str) -> int | None:
-        """The agent that is spoken to, if the responder is a team that is there."""
-        agency = await team_of(responder, self._catalog)
-        return None if agency is None else int(agency.manager_id)
+    async def _team(self, responder: str, answering: Answering | None) -> AgencySpec | None:
+        if answering is not None and answering.responder == responder:
+            return answering.team
+        return await team_of(responder, self._catalog)
 
-    async def _history_hash(
-        self, conversation_id: UUID, turn: Row, unheard: Sequence[Row]
-    ) -> bytes | None:
-        """The hash of the public history up to the input. None unless all of it is in turns that
-        an OpenAI client may have behind it."""
-        before = await self._database.fetchrow(sql.BEFORE, conversation_id, turn["seq"])
-        if before is None or before["history_hash"] is None or before["state"] != "completed":
-            return None
-        if before["responder"] != turn["responder"]:
-            return None
-        return lineage.extend(before["history_hash"], map(_public, unheard))
+    def _known(
+        self, found: Row, turn: StoredTurn, unheard: Sequence[_Unheard]
+    ) -> tuple[dict[int, list[Entry]], bool]:
+        """The contexts that need not be read, and whether the others are empty. What this process
+        remembers is of the version before the message was accepted."""
+        entry = found["entry"]
+        new = [_entry(said, entry, turn) for said in unheard]
+        if found["fresh"]:
+            return {entry: new}, True
+        remembered = self._memory.recall(turn.conversation_id, found["found_at"] - 1)
+        if remembered is None:
+            return {}, False
+        contexts = dict(remembered.contexts)
+        if remembered.all or entry in contexts:
+            contexts[entry] = [*contexts.get(entry, ()), *new]
+        return contexts, remembered.all
 
     async def stranded(self, most: int) -> list[UUID]:
         """Conversations in which the next turn is ours to start."""
@@ -338,7 +441,25 @@ def _system(letter: Letter, found: Row) -> tuple[UUID | None, str | None, int | 
     return ids.new(), letter.system, int(letter.agency.manager_id)
 
 
-def _public(row: Row) -> Public:
-    parts: Parts = None if row["parts"] is None else msgspec.json.decode(row["parts"])
-    role = "user" if row["owner_type"] == "user" else "assistant"
-    return Public(role_of_result(parts) or role, row["content"], parts)
+def _history_hash(found: Row, unheard: Sequence[_Unheard]) -> bytes | None:
+    """The hash of the public history up to the input. None unless all of it is in turns that an
+    OpenAI client may have behind it."""
+    if found["before_hash"] is None or found["before_state"] != "completed":
+        return None
+    if found["before_responder"] != found["responder"]:
+        return None
+    return lineage.extend(found["before_hash"], [said.public for said in unheard])
+
+
+def _entry(said: _Unheard, entry: int, turn: StoredTurn) -> Entry:
+    parts = said.public.parts
+    return Entry(
+        role="user",
+        from_id=None,
+        to_id=entry,
+        text=said.content,
+        version=turn.version,
+        turn_id=turn.id,
+        parts=parts,
+        by=speaker(parts),
+    )

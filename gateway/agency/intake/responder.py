@@ -6,6 +6,7 @@ from gateway.agency.teams.catalog import Catalog
 from gateway.agency.teams.team import AgencySpec
 from gateway.agency.turn.request import agency_id, agent_id
 from gateway.auth import Principal
+from gateway.errors import NotFound
 
 
 async def team_of(responder: str, catalog: Catalog) -> AgencySpec | None:
@@ -18,9 +19,23 @@ async def team_of(responder: str, catalog: Catalog) -> AgencySpec | None:
     return None
 
 
-async def check(responder: str, catalog: Catalog, principal: Principal) -> None:
-    """Raises NotFound unless the caller may have it answer. An agent is for who may define it."""
+async def check(responder: str, catalog: Catalog, principal: Principal) -> AgencySpec | None:
+    """The team behind a responder, None for a model. Raises NotFound unless the caller may have it
+    answer; an agent is for who may define it."""
     if (number := agency_id(responder)) is not None:
-        await catalog.read(number, principal)
+        return await catalog.read(number, principal)
     if (number := agent_id(responder)) is not None:
-        await catalog.around(number, principal)
+        return (await catalog.around(number, principal)).entered_by(number)
+    return None
+
+
+async def remembered(responder: str, catalog: Catalog, principal: Principal) -> AgencySpec | None:
+    """The same for an agency whose copy is believed; None for any other. Whoever relies on it
+    checks its revision."""
+    number = agency_id(responder)
+    if number is None:
+        return None
+    try:
+        return await catalog.recall(number, principal)
+    except NotFound:  # it may have been shared since
+        return await catalog.read(number, principal)

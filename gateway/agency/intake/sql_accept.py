@@ -4,14 +4,25 @@ Each is one round trip and one transaction of its own; the lock order stands in 
 turn_history for MATCHES, turn_request and turn_suspended for SEEN, turn_order for what follows.
 """
 
-from gateway.agency.ledger.sql_read import CONTEXT
+from gateway.agency.ledger.sql_read import context
 
-# What is believed from memory when a turn is accepted: the key lives, the agency is as it was.
-BELIEVED = """
+
+def believed(key: str, agency: str, revision: str) -> str:
+    """What is believed from memory when a turn is accepted: the key lives, the agency is as it
+    was."""
+    return f"""
     SELECT FROM api_key k, agency a
-    WHERE k.id = $3 AND k.revoked_at IS NULL
-      AND a.id = $4 AND a.revision = $5 AND a.deleted_at IS NULL
+    WHERE k.id = {key} AND k.revoked_at IS NULL
+      AND a.id = {agency} AND a.revision = {revision} AND a.deleted_at IS NULL"""
+
+
+def still_true(key: str, agency: str, revision: str, *, request: str) -> str:
+    """The same where the request's hash is known: a suspended turn of it must be taken up
+    instead."""
+    return f"""{believed(key, agency, revision)}
+      AND NOT EXISTS (SELECT FROM turn WHERE request_hash = {request} AND state = 'suspended')
 """
+
 
 # $1 hashes of a history's prefixes, $2 rows for each. A hash that is busier than that belongs to
 # many conversations, of which it does not matter which are seen. Deleted ones are told too: they
@@ -45,7 +56,7 @@ SEEN = f"""
                    OR (state = 'completed' AND completed_at > now() - interval '15 minutes'))
             ORDER BY id DESC LIMIT 1)
     ) t
-    WHERE EXISTS ({BELIEVED})
+    WHERE EXISTS ({believed("$3", "$4", "$5")})
     ORDER BY id DESC LIMIT 1
 """  # noqa: S608
 
@@ -79,11 +90,7 @@ _INBOUND = """
                    $32::bigint[], $33::text[]) WITH ORDINALITY
          AS n (id, turn_id, interaction_id, role, from_id, to_id, text, ordinal)
 """
-# A suspended turn of the same request must be taken up instead.
-_STILL_TRUE = f"""
-    {BELIEVED}
-      AND NOT EXISTS (SELECT FROM turn WHERE request_hash = $22 AND state = 'suspended')
-"""
+_STILL_TRUE = still_true("$3", "$4", "$5", request="$22")
 
 # $1 conversation, $2 its title, $34 owner. The first turn of a new conversation.
 BEGIN = f"""
@@ -125,7 +132,7 @@ CONTINUE = f"{_CONTINUED} FROM c"
 
 # The same with the context of the one who answers, $34 rows of it.
 CONTINUE_READING = f"""{_CONTINUED}, x.*
-    FROM c LEFT JOIN LATERAL ({CONTEXT.replace("$2", "$26").replace("$3", "$34")}) x ON true
+    FROM c LEFT JOIN LATERAL ({context(agent="$26", rows="$34")}) x ON true
 """
 
 

@@ -3,12 +3,13 @@
 They run in one transaction that begins with LOCK, so that each sees what the others have written.
 """
 
-from gateway.agency.intake.sql_accept import BELIEVED
-from gateway.conversation.rooms.sql_participants import becomes
+from gateway.agency.intake.sql_accept import still_true
+from gateway.conversation.rooms.sql_participants import SHOWN, becomes
+from gateway.conversation.sql_store import CONVERSATION
 
 # $1 conversation. `system` is the client's system message in force.
-LOCK = """
-    SELECT c.owner_type, c.owner_identifier, t.system_message_id, s.text AS system
+LOCK = f"""
+    SELECT c.owner_type, c.owner_identifier, t.system_message_id, s.text AS system, {CONVERSATION}
     FROM conversation c
     LEFT JOIN LATERAL (
         SELECT * FROM turn
@@ -18,25 +19,20 @@ LOCK = """
     LEFT JOIN message s ON s.id = t.system_message_id
     WHERE c.id = $1 AND c.deleted_at IS NULL
     FOR NO KEY UPDATE OF c
-"""
-
-# $1 request hash, $2 to $4 what is believed. A suspended turn of the same request must be taken up
-# instead.
-STANDS = f"""
-    SELECT WHERE EXISTS ({BELIEVED.replace("$3", "$2").replace("$4", "$3").replace("$5", "$4")})
-      AND NOT EXISTS (SELECT FROM turn WHERE request_hash = $1 AND state = 'suspended')
 """  # noqa: S608
 
 # $1 conversation, $2 to $9 its new interactions, those that will be replies last, $9 their files,
 # $10 skill sets of the message before them. $11 turns, $12 who replies in each, $13 their requests,
 # $14 whether their client waits, $15 node, $16 request hash, $17 metadata, $18 caller, $19 key. $20
 # the client's system message or null, $21 its text or null if it is there, $22 the agent that it is
-# for. $23 whether replies are shown only when they begin to speak.
-QUEUE = """
+# for. $23 whether replies are shown only when they begin to speak. $24 to $26 what is believed, if
+# anything is. No row if that is no longer true.
+QUEUE = f"""
     WITH c AS (
         UPDATE conversation SET version = version + 1, updated_at = now(),
                length = length + cardinality($2::uuid[])
-        WHERE id = $1
+        WHERE id = $1 AND ($25::bigint IS NULL OR EXISTS (
+            {still_true("$24", "$25", "$26", request="$16")}))
         RETURNING id, version, length - cardinality($2::uuid[]) AS base,
                   cardinality($2::uuid[]) - cardinality($11::uuid[]) AS said
     ), i AS (
@@ -67,53 +63,89 @@ QUEUE = """
              AS n (id, responder, request, ordinal)
     )
     SELECT version FROM c
-"""
+"""  # noqa: S608
 
 # $1 turn: the ids of what it is made of.
 POSTED = """
     SELECT conversation_id, input_interaction_id, reply_interaction_id FROM turn WHERE id = $1
 """
 
-# $1 conversation, $2 node, $3 seconds. Its open turns in order. A queued turn whose client waits at
-# another process is that one's to start, unless it has failed to do so for so long.
-OPEN = """
-    SELECT t.id, t.state, t.seq, t.responder,
-           NOT t.attended OR t.owner_node = $2 OR now() - make_interval(secs => $3) > coalesce(
+
+def _ours(turn: str, node: str, seconds: str) -> str:
+    """Whether a queued turn is this node's to start. One whose client waits at another process is
+    that one's, unless it has failed to start it for so long."""
+    return f"""(NOT {turn}.attended OR {turn}.owner_node = {node}
+            OR now() - make_interval(secs => {seconds}) > coalesce(
                (SELECT max(p.updated_at) FROM turn p
-                WHERE p.conversation_id = $1 AND p.seq < t.seq), t.created_at) AS ours
-    FROM turn t
-    WHERE t.conversation_id = $1 AND t.state IN ('queued', 'running', 'waiting', 'suspended')
-    ORDER BY t.seq
+                WHERE p.conversation_id = {turn}.conversation_id AND p.seq < {turn}.seq),
+               {turn}.created_at))"""  # noqa: S608
+
+
+# Of a turn `t`: the agent that is spoken to. Null for a model, and for what was deleted.
+_ENTRY = """
+    SELECT CASE
+        WHEN t.responder ~ '^agency/[0-9]{1,18}$' THEN (
+            SELECT a.manager_id FROM agency a
+            WHERE a.id = split_part(t.responder, '/', 2)::bigint AND a.deleted_at IS NULL)
+        WHEN t.responder ~ '^agent/[0-9]{1,18}$' THEN (
+            SELECT g.id FROM agent g JOIN agency a ON a.id = g.agency_id AND a.deleted_at IS NULL
+            WHERE g.id = split_part(t.responder, '/', 2)::bigint AND g.deleted_at IS NULL)
+        END AS entry OFFSET 0  -- once, not for each row that it is compared with
+"""
+# Of a turn `t` with the reply `r` and the agent `e`: what was said before the reply and is not in
+# the agent's context, in order. `own` if the one who replies said it. It is `asked` in this turn if
+# it came after the turn before that answers something else, and is no reply itself: several may
+# answer the same, and what one says the next hears, but is not asked. `odd` is what an agent is
+# told in another way than as its text alone.
+_UNHEARD = """
+    SELECT jsonb_agg(jsonb_build_object(
+        'id', u.id, 'owner_type', u.owner_type, 'content', u.content, 'parts', u.parts,
+        'own', u.owner_type = 'bot'
+               OR (u.owner_type, u.owner_identifier) = (r.owner_type, r.owner_identifier),
+        'asked', u.ordinal > coalesce((
+                     SELECT max(seq) FROM turn WHERE conversation_id = $1 AND seq < t.seq
+                     AND input_interaction_id <> t.input_interaction_id), 0)
+                 AND NOT EXISTS (SELECT FROM turn o
+                                 WHERE o.conversation_id = $1 AND o.seq = u.ordinal),
+        'odd', u.file_ids IS NOT NULL OR u.marked_as_excluded_at IS NOT NULL
+               OR u.owner_type NOT IN ('user', 'bot')
+               OR (u.owner_type = 'user' AND u.model_id IS NULL)
+    ) ORDER BY u.ordinal)
+    FROM interaction u
+    WHERE e.entry IS NOT NULL AND u.conversation_id = $1 AND u.ordinal < t.seq
+      AND u.deleted_at IS NULL AND u.errors IS NULL AND NOT u.silent
+      AND NOT EXISTS (SELECT FROM message m WHERE m.conversation_id = $1 AND m.agent_id = e.entry
+                      AND m.interaction_id = u.id)
 """
 
-# $1 conversation, $2 seq of a turn. The turn before it that counts.
-BEFORE = """
-    SELECT responder, state, attended, history_hash FROM turn
-    WHERE conversation_id = $1 AND seq < $2 AND NOT (attended AND state IN ('failed', 'cancelled'))
-    ORDER BY seq DESC LIMIT 1
-"""
-
-# $1 conversation, $2 seq of a turn, $3 agent. What was said before the reply and is not in the
-# agent's context, in order. `own` if the one who replies said it. It is of this turn if it came
-# after the one before that answers something else, and is no reply itself: several may answer the
-# same, and what one says the next hears, but is not asked.
-UNHEARD = """
-    SELECT i.id, i.owner_type, i.content, i.parts,
-           i.owner_type = 'bot'
-           OR (i.owner_type, i.owner_identifier) = (r.owner_type, r.owner_identifier) AS own,
-           i.ordinal > coalesce((SELECT max(seq) FROM turn WHERE conversation_id = $1 AND seq < $2
-                                 AND input_interaction_id <> t.input_interaction_id), 0)
-           AND NOT EXISTS (SELECT FROM turn o WHERE o.conversation_id = $1 AND o.seq = i.ordinal)
-               AS asked
+# $1 conversation, locked, $2 node, $3 seconds. The turn that is next, and all that starting it
+# rests on: whether one runs, those whose clients have gone, the turn before it that counts, what
+# its agent has not heard, and whether nobody has heard anything yet.
+NEXT = f"""
+    SELECT t.*, r.content AS answer, false AS expired, s.text AS system, c.drive, {SHOWN} AS shown,
+           c.version AS found_at, {_ours("t", "$2", "$3")} AS ours,
+           EXISTS (SELECT FROM turn o WHERE o.conversation_id = $1
+                   AND o.state IN ('running', 'waiting')) AS busy,
+           ARRAY(SELECT o.id FROM turn o
+                 WHERE o.conversation_id = $1 AND o.state = 'suspended') AS suspended,
+           b.responder AS before_responder, b.state AS before_state, b.history_hash AS before_hash,
+           e.entry, ({_UNHEARD}) AS unheard,
+           NOT EXISTS (SELECT FROM message m
+                       WHERE m.conversation_id = $1 AND m.role <> 'system') AS fresh
     FROM turn t
+    JOIN conversation c ON c.id = t.conversation_id
     JOIN interaction r ON r.id = t.reply_interaction_id
-    JOIN interaction i ON i.conversation_id = $1 AND i.ordinal < $2
-    WHERE t.conversation_id = $1 AND t.seq = $2
-      AND i.deleted_at IS NULL AND i.errors IS NULL AND NOT i.silent
-      AND NOT EXISTS (SELECT FROM message m WHERE m.conversation_id = $1 AND m.agent_id = $3
-                      AND m.interaction_id = i.id)
-    ORDER BY i.ordinal
-"""
+    CROSS JOIN LATERAL ({_ENTRY}) e
+    LEFT JOIN message s ON s.id = t.system_message_id
+    LEFT JOIN LATERAL (
+        SELECT o.responder, o.state, o.history_hash FROM turn o
+        WHERE o.conversation_id = $1 AND o.seq < t.seq
+          AND NOT (o.attended AND o.state IN ('failed', 'cancelled'))
+        ORDER BY o.seq DESC LIMIT 1
+    ) b ON true
+    WHERE t.conversation_id = $1 AND t.state = 'queued'
+    ORDER BY t.seq LIMIT 1
+"""  # noqa: S608
 
 # $1 conversation, $2 turn, $3 node, $4 lease, $5 history hash, $6 agent, $7 to $10 messages: ids,
 # interactions, whether a bot said it, whether it is asked in this turn.
@@ -138,15 +170,12 @@ START = f"""
 """  # noqa: S608
 
 # $1 node, $2 seconds, $3 rows. Conversations in which a turn waits for none.
-STRANDED = """
+STRANDED = f"""
     SELECT DISTINCT q.conversation_id
     FROM turn q
-    WHERE q.state = 'queued'
-      AND (NOT q.attended OR q.owner_node = $1 OR now() - make_interval(secs => $2) > coalesce(
-               (SELECT max(p.updated_at) FROM turn p
-                WHERE p.conversation_id = q.conversation_id AND p.seq < q.seq), q.created_at))
+    WHERE q.state = 'queued' AND {_ours("q", "$1", "$2")}
       AND NOT EXISTS (
           SELECT FROM turn o WHERE o.conversation_id = q.conversation_id AND o.seq < q.seq
             AND o.state IN ('queued', 'running', 'waiting'))
     LIMIT $3
-"""
+"""  # noqa: S608

@@ -121,6 +121,10 @@ class StoredTurn:
         return self.state == "suspended" or (self.state == "running" and self.expired)
 
     @property
+    def taken(self) -> Taken:
+        return Taken(self.id, self.fence)
+
+    @property
     def lease(self) -> Lease:
         """For whoever has just taken it."""
         place = self.id, self.conversation_id, self.fence, self.version, self.reply_id

@@ -23,18 +23,23 @@ def files(interaction: str) -> str:
 _SPEAKER = """CASE WHEN i.owner_type NOT IN ('user', 'bot')
                      OR (i.owner_type = 'user' AND i.model_id IS NULL) THEN i.owner_type END"""
 
-# $1 conversation, $2 agent, $3 rows. Newest first. What failed, was excluded or deleted is not
-# shown to an agent; excluding an input hides its whole turn. What was imported has no turn of its
-# own: it belongs to the turn that it is the answer of, or to the next one, which brought it along.
-# Of a turn that failed while nobody needed to wait for it, what was asked stays.
-CONTEXT = f"""
+
+def context(agent: str, rows: str) -> str:
+    """The newest rows of an agent's context, newest first; $1 is the conversation.
+
+    What failed, was excluded or deleted is not shown to an agent; excluding an input hides its
+    whole turn. What was imported has no turn of its own: it belongs to the turn that it is the
+    answer of, or to the next one, which brought it along. Of a turn that failed while nobody needed
+    to wait for it, what was asked stays.
+    """
+    return f"""
     SELECT m.role, m.from_id, m.to_id,
            coalesce(i.content, m.text) AS text, i.parts,
            {_SPEAKER} AS speaker, i.owner_identifier AS speaker_identifier,
            {files("i")} AS files, m.version, m.ordinal, m.turn_id, m.step_id
     FROM message m
     LEFT JOIN interaction i ON i.id = m.interaction_id
-    WHERE m.conversation_id = $1 AND m.agent_id = $2 AND m.role <> 'system'
+    WHERE m.conversation_id = $1 AND m.agent_id = {agent} AND m.role <> 'system'
       AND (i.id IS NULL OR (i.deleted_at IS NULL AND i.marked_as_excluded_at IS NULL))
       AND coalesce(m.turn_id, (
             SELECT o.id FROM turn o WHERE o.conversation_id = $1 AND o.seq = i.ordinal
@@ -55,8 +60,12 @@ CONTEXT = f"""
             WHERE t.conversation_id = $1 AND t.state IN ('failed', 'cancelled')
               AND NOT t.attended))
     ORDER BY m.version DESC, m.ordinal DESC
-    LIMIT $3
+    LIMIT {rows}
 """  # noqa: S608
+
+
+# $2 agent, $3 rows.
+CONTEXT = context("$2", "$3")
 
 # $1 conversation, $2 the ordinal of a reply, $3 rows. What a plain model is told before it gives
 # that reply: all that was said and is neither deleted, excluded nor failed. Newest first. What it
@@ -86,12 +95,11 @@ CHAIN = f"""
 
 # $1 turn. `shown` is what its responder is seen to do, if that is a participant.
 TURN = f"""
-    SELECT t.*, i.content AS answer, r.marked_as_excluded_at AS input_excluded,
+    SELECT t.*, i.content AS answer,
            t.lease_until < now() AS expired, s.text AS system, c.drive, {SHOWN} AS shown
     FROM turn t
     JOIN conversation c ON c.id = t.conversation_id
     JOIN interaction i ON i.id = t.reply_interaction_id
-    JOIN interaction r ON r.id = t.input_interaction_id
     LEFT JOIN message s ON s.id = t.system_message_id
     WHERE t.id = $1
 """  # noqa: S608

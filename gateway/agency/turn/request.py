@@ -136,11 +136,12 @@ def _number(kind: str, responder: str) -> int | None:
 class Posted:
     """A message to a conversation that is named, from a caller who need not wait for the reply.
 
-    `responder` is whom it is put to: `agency/<id>`, `agent/<id>` or a model of the upstream's.
+    `responder` is whom it is put to: `agency/<id>`, `agent/<id>` or a model of the upstream's. None
+    stands for the conversation's model.
     """
 
     conversation_id: UUID
-    responder: str
+    responder: str | None
     content: str
     file_ids: tuple[UUID, ...] = ()
     skill_set_ids: tuple[UUID, ...] = ()

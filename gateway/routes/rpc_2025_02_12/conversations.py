@@ -13,12 +13,12 @@ from litestar.types import ControllerRouterHandler
 
 from gateway import ids
 from gateway.agency.engine.engine import Engine
+from gateway.agency.intake.queue import NoResponder
 from gateway.agency.ledger.outcome import describe
 from gateway.agency.teams.catalog import Catalog
 from gateway.agency.turn.request import AGENCY, Posted, agency_id
 from gateway.auth import Principal
 from gateway.conversation.idempotency import Claim, body_hash
-from gateway.conversation.store import Conversation
 from gateway.errors import NotFound, TurnCancelled
 from gateway.routes.http.guards import may_converse
 from gateway.routes.rpc_2025_02_12 import answers as rpc_answers
@@ -104,9 +104,13 @@ async def create_conversation_message(
     `errors`."""
     caller = on_behalf_of(data.owner, principal)
     (conversation_id,) = ids.read_all(ids.CONVERSATION, [data.conversation_id])
-    conversation = await conversations.one(conversation_id, caller.user)
     claim = Claim(caller.user, "create_conversation_message", data.idempotency_key, body_hash(data))
-    posting = await engine.post(_posted(data, conversation), caller, claim)
+    try:
+        posting = await engine.post(_posted(data, conversation_id), caller, claim)
+    except NoResponder:
+        told = "ai_relay_options is missing: the conversation has no model of its own."
+        raise Violations([Reason(MISSING, told)]) from None
+    conversation = posting.conversation or await conversations.one(conversation_id, caller.user)
     if posting.response is not None:
         return answer(posting.response)
     if not data.options.use_streaming:
@@ -226,15 +230,11 @@ async def _check_responder(model_id: str, caller: Principal, catalog: Catalog) -
         raise NotFound(f"There is no agency {model_id[:64]!r}.", code="agency_not_found")
 
 
-def _posted(data: CreateConversationMessage, conversation: Conversation) -> Posted:
+def _posted(data: CreateConversationMessage, conversation_id: UUID) -> Posted:
     options = data.ai_relay_options
-    responder = conversation.model_id if options is None else options.model_id
-    if not responder:
-        told = "ai_relay_options is missing: the conversation has no model of its own."
-        raise Violations([Reason(MISSING, told)])
     return Posted(
-        conversation.id,
-        responder,
+        conversation_id,
+        None if options is None else options.model_id,
         data.message_content,
         tuple(ids.read_all(ids.FILE, data.file_ids)),
         tuple(ids.read_all(ids.SKILL_SET, data.skill_set_ids)),
