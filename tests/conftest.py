@@ -38,10 +38,15 @@ class StartGateway(Protocol):
     def __call__(self, *, dsn: str | None = None, **settings: object) -> Awaitable[Gateway]: ...
 
 
+def server_directory(testrun_uid: str) -> Path:
+    """What the workers of one run share."""
+    return Path(tempfile.gettempdir()) / f"gateway-tests-{testrun_uid}"
+
+
 @pytest.fixture(scope="session")
 def postgres_server(testrun_uid: str) -> Iterator[str]:
     """The server's DSN. All xdist workers share one server; the last to leave stops it."""
-    shared = Path(tempfile.gettempdir()) / f"gateway-tests-{testrun_uid}"
+    shared = server_directory(testrun_uid)
     with postgres.template(shared) as dsn:
         yield dsn
     if not (shared / "postgres" / "postmaster.pid").exists():

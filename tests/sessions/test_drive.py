@@ -225,7 +225,7 @@ async def test_an_agent_answers_in_a_conversation_with_its_team_behind_it(
     upstream.script("manager", say(team["baker"], "3"))
     engine = gateway.resources.engine
     posted = Posted(await conversation(database), f"agent/{team['baker']}", "Rye?")
-    posting = await engine.post(posted, root())
+    posting, _ = await engine.post(posted, root())
     await engine.finish(posting.turn_id)
     said = await database.fetch("SELECT content, model_id FROM interaction ORDER BY ordinal")
     assert [row["content"] for row in said] == ["Rye?", "3."]
@@ -248,7 +248,7 @@ async def test_its_steps_are_somebody_elses_where_the_conversation_is_driven_by_
     await engine.set_drive(await conversation(database), "manual")
     upstream.always("*", say(0, "A title"))
     upstream.script("baker", say(team["manager"], "Price?"), say(0, "3."))
-    posting = await engine.post(
+    posting, _ = await engine.post(
         Posted(await conversation(database), f"agent/{team['baker']}", "Rye?"), root()
     )
     finishing = asyncio.create_task(engine.finish(posting.turn_id))

@@ -30,6 +30,7 @@ from gateway.agency.turn.request import ChatRequest, Posted, Public, Said
 from gateway.agency.turn.rules import Event, begin
 from gateway.auth import Principal
 from gateway.conversation.idempotency import Claim, Idempotency
+from gateway.conversation.store import Conversation
 from gateway.errors import TurnCancelled, Unavailable
 from gateway.ids import TurnId
 
@@ -190,18 +191,20 @@ class Engine:
 
     async def post(
         self, message: Posted, principal: Principal, claim: Claim | None = None
-    ) -> Posting:
+    ) -> tuple[Posting, Conversation]:
         """Accept a message to a conversation that is named. Its turn goes on whether or not anybody
         waits. Raises NotFound, InvalidRequest, IdempotencyMismatch."""
         turn_id = TurnId(ids.new())
         async with self._inbox.transaction():
+            found = await self._inbox.lock(message.conversation_id, principal)
             seen = None if claim is None else await self._idempotency.claim(claim, turn_id)
             if seen is not None and seen.turn_id is not None:
-                return await self._inbox.posted(seen.turn_id, seen.response)
-            posting = await self._inbox.post(message, principal, turn_id)
+                posting = await self._inbox.posted(seen.turn_id, seen.response)
+                return posting, found.conversation
+            posting = await self._inbox.post(message, found, principal, turn_id)
             started = await self.runner.next(message.conversation_id, posting.answering)
         await self.runner.begin(started)
-        return posting
+        return posting, found.conversation
 
     async def say(self, message: Said, principal: Principal) -> UUID:
         """Accept a message to all who are in a conversation: its id. The bots' turns go on by

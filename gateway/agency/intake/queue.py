@@ -36,12 +36,12 @@ from gateway.conversation.absence import absent
 from gateway.conversation.assets.skill_sets import SkillSet, SkillSets
 from gateway.conversation.rooms.participants import Member, Participants, Status
 from gateway.conversation.store import Conversation
-from gateway.errors import InvalidRequest, NotFound, TurnCancelled
+from gateway.errors import InvalidRequest, NotFound, TurnCancelled, Unauthenticated
 from gateway.ids import TurnId
 from gateway.postgres.database import Database, Row
 from gateway.streams.announcer import Announcer
 
-CONVERSATION_AT = 4
+_CONVERSATION_AT = 4
 """Where the columns of a conversation begin in a row of `sql_queue.LOCK`."""
 
 
@@ -71,6 +71,16 @@ class Letter:
 
 
 @dataclass(frozen=True, slots=True)
+class Locked:
+    """A conversation in which nobody else says something, and the client's system message that is
+    in force there."""
+
+    conversation: Conversation
+    system_message_id: UUID | None
+    system: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Answering:
     """Who is asked to answer, and the team behind that; None for a model."""
 
@@ -80,15 +90,14 @@ class Answering:
 
 @dataclass(frozen=True, slots=True)
 class Posting:
-    """A message that was accepted, in this conversation. For a request that was accepted before,
-    `conversation` and `answering` are None, and `response` is its first answer, if it had one."""
+    """A message that was accepted. `answering` is None if the same request was accepted before;
+    `response` is its first answer, if it had one."""
 
     turn_id: TurnId
     conversation_id: UUID
     input_id: UUID
     reply_id: UUID
     response: bytes | None = None
-    conversation: Conversation | None = None
     answering: Answering | None = None
 
 
@@ -174,13 +183,29 @@ class Inbox:
 
     # ---- accepting -------------------------------------------------------------------------------
 
-    async def post(self, message: Posted, principal: Principal, turn_id: TurnId) -> Posting:
+    async def lock(self, conversation_id: UUID, principal: Principal) -> Locked:
+        """Keep others from saying something in a conversation of the caller's, until the end of the
+        transaction. Raises NotFound, and Unauthenticated for a key that was believed."""
+        found = await self._database.fetchrow(sql.LOCK, conversation_id, principal.key_id)
+        lives = await self._lives(principal) if found is None else found["key_lives"]
+        if not lives:
+            raise Unauthenticated("This API key is not valid, or no longer.")
+        if found is not None:
+            conversation = Conversation(*found[_CONVERSATION_AT:])
+            if (found["owner_type"], conversation.owner) == ("user", principal.user):
+                return Locked(conversation, found["system_message_id"], found["system"])
+        raise absent(ids.CONVERSATION, [conversation_id])
+
+    async def _lives(self, principal: Principal) -> bool:
+        return await self._database.fetchrow(sql.KEY_LIVES, principal.key_id) is not None
+
+    async def post(
+        self, message: Posted, found: Locked, principal: Principal, turn_id: TurnId
+    ) -> Posting:
         """Accept a message that nobody needs to wait for; this turn answers it. Raises NotFound,
         InvalidRequest, of which NoResponder is one."""
         async with self.transaction():
-            found = await self._locked(message.conversation_id, principal)
-            conversation = Conversation(*found[CONVERSATION_AT:])
-            responder = message.responder or conversation.model_id
+            responder = message.responder or found.conversation.model_id
             if not responder:
                 raise NoResponder("The message names no model, and its conversation has none.")
             await self.attachments.check(message.file_ids, principal)
@@ -204,14 +229,13 @@ class Inbox:
             if queued is None:
                 raise LookupError("a message that rests on nothing was refused")
             place = message.conversation_id, queued.input_id, queued.replies[0]
-            answering = Answering(responder, team)
-            return Posting(turn_id, *place, conversation=conversation, answering=answering)
+            return Posting(turn_id, *place, answering=Answering(responder, team))
 
     async def accept(self, letter: Letter) -> Posting | None:
         """Write a message and its turn, which is queued. Raises NotFound. None: what it rested on
         has changed, or the same request is suspended already."""
         async with self.transaction():
-            found = await self._locked(letter.conversation_id, letter.principal)
+            found = await self.lock(letter.conversation_id, letter.principal)
             queued = await self._queue(letter, found, [TurnId(ids.new())])
             if queued is None:
                 return None
@@ -223,7 +247,7 @@ class Inbox:
         InvalidRequest."""
         await self.attachments.check(message.file_ids, principal)
         async with self.transaction():
-            found = await self._locked(message.conversation_id, principal)
+            found = await self.lock(message.conversation_id, principal)
             letter = Letter(
                 conversation_id=message.conversation_id,
                 asked={
@@ -252,15 +276,9 @@ class Inbox:
                 return None
         return responder
 
-    async def _locked(self, conversation_id: UUID, principal: Principal) -> Row:
-        """A conversation of the caller's. Raises NotFound."""
-        found = await self._database.fetchrow(sql.LOCK, conversation_id)
-        user = "user", principal.user
-        if found is None or (found["owner_type"], found["owner_identifier"]) != user:
-            raise absent(ids.CONVERSATION, [conversation_id])
-        return found
-
-    async def _queue(self, letter: Letter, found: Row, turns: Sequence[TurnId]) -> _Queued | None:
+    async def _queue(
+        self, letter: Letter, found: Locked, turns: Sequence[TurnId]
+    ) -> _Queued | None:
         """None if what is believed is no longer true, or the same request is suspended."""
         agency = letter.agency
         believed: tuple[object, ...] = (None, None, None)
@@ -331,7 +349,7 @@ class Inbox:
             return None if found is None else await self._start(found, answering)
 
     async def _lock(self, conversation_id: UUID) -> bool:
-        return await self._database.fetchrow(sql.LOCK, conversation_id) is not None
+        return await self._database.fetchrow(sql.LOCK, conversation_id, None) is not None
 
     async def _next(self, conversation_id: UUID) -> Row | None:
         return await self._database.fetchrow(sql.NEXT, conversation_id, self._node, self._lease)
@@ -434,10 +452,10 @@ def _prompts(skills: Sequence[SkillSet]) -> tuple[str, ...]:
     return tuple(skill.prompt for skill in skills)
 
 
-def _system(letter: Letter, found: Row) -> tuple[UUID | None, str | None, int | None]:
+def _system(letter: Letter, found: Locked) -> tuple[UUID | None, str | None, int | None]:
     """The client's system message: its id, its text if it is a new one, and whom it is for."""
-    if letter.system is None or letter.agency is None or letter.system == found["system"]:
-        return found["system_message_id"], None, None
+    if letter.system is None or letter.agency is None or letter.system == found.system:
+        return found.system_message_id, None, None
     return ids.new(), letter.system, int(letter.agency.manager_id)
 
 

@@ -7,9 +7,13 @@ from gateway.agency.intake.sql_accept import still_true
 from gateway.conversation.rooms.sql_participants import SHOWN, becomes
 from gateway.conversation.sql_store import CONVERSATION
 
-# $1 conversation. `system` is the client's system message in force.
+# $1 key. Whether it still lives.
+KEY_LIVES = "SELECT FROM api_key WHERE id = $1 AND revoked_at IS NULL"
+
+# $1 conversation, $2 key. `system` is the client's system message in force.
 LOCK = f"""
-    SELECT c.owner_type, c.owner_identifier, t.system_message_id, s.text AS system, {CONVERSATION}
+    SELECT c.owner_type, EXISTS (SELECT FROM api_key WHERE id = $2 AND revoked_at IS NULL)
+           AS key_lives, t.system_message_id, s.text AS system, {CONVERSATION}
     FROM conversation c
     LEFT JOIN LATERAL (
         SELECT * FROM turn

@@ -20,7 +20,7 @@ from gateway.agency.turn.request import AGENCY, Posted, agency_id
 from gateway.auth import Principal
 from gateway.conversation.idempotency import Claim, body_hash
 from gateway.errors import NotFound, TurnCancelled
-from gateway.routes.http.guards import may_converse
+from gateway.routes.http.guards import RECALLED, may_converse
 from gateway.routes.rpc_2025_02_12 import answers as rpc_answers
 from gateway.routes.rpc_2025_02_12 import skill_sets
 from gateway.routes.rpc_2025_02_12.calls import (
@@ -90,6 +90,7 @@ async def create_conversation(
     "/create_conversation_message",
     status_code=200,
     summary="Say something in a conversation, and have it answered",
+    opt={RECALLED: True},
     responses=answers(CreatedConversationMessage) | refusals(400, 403, 404, 422),
 )
 async def create_conversation_message(
@@ -106,11 +107,10 @@ async def create_conversation_message(
     (conversation_id,) = ids.read_all(ids.CONVERSATION, [data.conversation_id])
     claim = Claim(caller.user, "create_conversation_message", data.idempotency_key, body_hash(data))
     try:
-        posting = await engine.post(_posted(data, conversation_id), caller, claim)
+        posting, conversation = await engine.post(_posted(data, conversation_id), caller, claim)
     except NoResponder:
         told = "ai_relay_options is missing: the conversation has no model of its own."
         raise Violations([Reason(MISSING, told)]) from None
-    conversation = posting.conversation or await conversations.one(conversation_id, caller.user)
     if posting.response is not None:
         return answer(posting.response)
     if not data.options.use_streaming:
