@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from time import perf_counter
-from typing import Protocol, cast
+from typing import ClassVar, Protocol, cast
 
 import msgspec
 
@@ -49,7 +50,11 @@ class Target:
 
 
 class Talk(Protocol):
-    """What one connection says."""
+    """What one connection says. While it is `preparing`, its answers are no replies and do not
+    count."""
+
+    @property
+    def preparing(self) -> bool: ...
 
     def next(self) -> bytes:
         """The next request."""
@@ -132,7 +137,9 @@ class Connection(asyncio.Protocol):
     def _end(self) -> None:
         now = perf_counter()
         answer = b"".join(self._pieces)
-        if answer.startswith(_OK) and self._first_token:
+        if answer.startswith(_OK) and self._talk.preparing:
+            self._talk.heard(answer)
+        elif answer.startswith(_OK) and self._first_token:
             self._count(now, answer)
             self._talk.heard(answer)
         else:
@@ -181,6 +188,8 @@ def _itself(connection: Connection) -> Connection:
 class Openings:
     """Each request begins a conversation of its own."""
 
+    preparing = False
+
     def __init__(self, target: Target, *, stream: bool = False) -> None:
         self._target = target
         self._end = b'"}],"stream":true}' if stream else b'"}]}'
@@ -195,6 +204,8 @@ class Openings:
 
 class Dialogue:
     """One conversation that grows, sent whole each time, as clients do; after `turns` a new one."""
+
+    preparing = False
 
     def __init__(self, target: Target, turns: int | None = None) -> None:
         self._target = target
@@ -215,12 +226,65 @@ class Dialogue:
         self._said.append({"role": "assistant", "content": text})
 
 
+class Messages:
+    """Messages of the RPC door to the agency of `target`, each waited for; after `turns` in another
+    conversation."""
+
+    _OWNER: ClassVar = {"type": "user", "identifier": "root"}
+
+    def __init__(self, target: Target, turns: int) -> None:
+        self._target = target
+        self._turns = turns
+        self._left = 0
+        self._conversation: str | None = None
+
+    @property
+    def preparing(self) -> bool:
+        return self._conversation is None
+
+    def next(self) -> bytes:
+        if self._left == 0:
+            self._conversation, self._left = None, self._turns
+        body: dict[str, object] = {
+            "idempotency_key": f"{os.getpid()} {next(_numbers)}",
+            "owner": self._OWNER,
+        }
+        if self._conversation is None:
+            agency = self._target.path.split("/")[3]
+            options = {"provider_id": "open_ai", "model_id": f"agency/{agency}"}
+            return self._request("create_conversation", {**body, "ai_relay_options": options})
+        message = {
+            "conversation_id": self._conversation,
+            "message_content": f"Which fruit is meant by number {next(_numbers)}?",
+            "file_ids": [],
+            "skill_set_ids": [],
+            "ai_relay_options": None,
+            "options": {"use_streaming": False},
+        }
+        return self._request("create_conversation_message", {**body, **message})
+
+    def _request(self, endpoint: str, body: dict[str, object]) -> bytes:
+        target = replace(self._target, path=f"/rpc/2025-02-12/{endpoint}")
+        return target.request(msgspec.json.encode(body))
+
+    def heard(self, body: bytes) -> None:
+        if self._conversation is None:
+            answer = msgspec.json.decode(body[body.index(b"\r\n\r\n") + 4 :])
+            self._conversation = answer["conversation_id"]
+        else:
+            self._left -= 1
+
+
 def openings(target: Target, connections: int, *, stream: bool = False) -> list[Talk]:
     return [Openings(target, stream=stream) for _ in range(connections)]
 
 
 def dialogues(target: Target, connections: int, turns: int) -> list[Talk]:
     return [Dialogue(target, turns) for _ in range(connections)]
+
+
+def messages(target: Target, connections: int, turns: int) -> list[Talk]:
+    return [Messages(target, turns) for _ in range(connections)]
 
 
 def quantile(times: list[float], share: float) -> float:

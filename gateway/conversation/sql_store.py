@@ -5,6 +5,7 @@ Lock order: conversations by id, then turns. Indexes: conversation_of_owner, int
 turn_order, message_of_turn.
 """
 
+from gateway.conversation.rooms.sql_access import may_read, standing
 from gateway.conversation.rooms.sql_participants import RESPONDER
 
 OPEN = "('queued', 'running', 'waiting', 'suspended')"
@@ -16,10 +17,6 @@ CONVERSATION = """c.id, c.owner_identifier, coalesce(c.provider_id, 'open_ai'),
 _INTERACTION = """i.id, i.conversation_id, i.file_ids, i.skill_set_ids, i.marked_as_excluded_at,
            i.content, i.errors, i.owner_type, i.owner_identifier, i.provider_id, i.model_id,
            i.created_at, i.updated_at, i.deleted_at, i.completed_at"""
-# $2 its owner, or null for anybody.
-_MINE = """c.deleted_at IS NULL
-      AND ($2::text IS NULL OR (c.owner_type = 'user' AND c.owner_identifier = $2))"""
-
 # $1 conversation, $2 owner, $3 provider, $4 model.
 CREATE = f"""
     INSERT INTO conversation AS c (id, owner_type, owner_identifier, provider_id, model_id,
@@ -27,8 +24,11 @@ CREATE = f"""
     VALUES ($1, 'user', $2, $3, $4, 1, 0, $1) RETURNING {CONVERSATION}
 """  # noqa: S608
 
-# $1 conversation.
-ONE = f"SELECT {CONVERSATION} FROM conversation c WHERE c.id = $1 AND {_MINE}"  # noqa: S608
+# $1 conversation, $2 user, $3 whether they may read everything.
+ONE = f"""
+    SELECT {CONVERSATION} FROM conversation c
+    WHERE c.id = $1 AND c.deleted_at IS NULL AND {may_read("c", "$2", "$3")}
+"""  # noqa: S608
 
 # $1 the last id of the page before, $2 owner, $3 rows or null for all.
 PAGE = f"""
@@ -47,16 +47,18 @@ INTERACTIONS = f"""
 # $1 interactions, deleted or not.
 THESE = f"SELECT {_INTERACTION} FROM interaction i WHERE i.id = ANY($1::uuid[])"  # noqa: S608
 
-# $1 conversations.
+# $1 conversations, $2 user.
 LOCK = f"""
-    SELECT c.id FROM conversation c WHERE c.id = ANY($1::uuid[]) AND {_MINE}
+    SELECT c.id, {standing("c", "$2")} FROM conversation c
+    WHERE c.id = ANY($1::uuid[]) AND c.deleted_at IS NULL
     ORDER BY c.id FOR NO KEY UPDATE
 """  # noqa: S608
 
-# $1 interactions: their conversations.
+# $1 interactions, $2 user: their conversations.
 LOCK_AROUND = f"""
-    SELECT c.id FROM conversation c
-    WHERE c.id IN (SELECT conversation_id FROM interaction WHERE id = ANY($1::uuid[])) AND {_MINE}
+    SELECT c.id, {standing("c", "$2")} FROM conversation c
+    WHERE c.id IN (SELECT conversation_id FROM interaction WHERE id = ANY($1::uuid[]))
+      AND c.deleted_at IS NULL
     ORDER BY c.id FOR NO KEY UPDATE
 """  # noqa: S608
 

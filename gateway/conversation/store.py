@@ -1,7 +1,7 @@
 """Conversations and their interactions: made, read, excluded and deleted.
 
-Where a `user` is asked for, None stands for a caller who may act as anybody. What is deleted, or
-another's, is not there: NotFound.
+What is deleted, or may not be read by the caller, is not there: NotFound. What may be read and not
+changed is Forbidden. `rooms.rights` says who may do what.
 """
 
 from __future__ import annotations
@@ -16,8 +16,18 @@ from uuid import UUID
 import msgspec
 
 from gateway import ids
+from gateway.auth import Principal
 from gateway.conversation import sql_store as sql
 from gateway.conversation.absence import absent
+from gateway.conversation.rooms.rights import (
+    Right,
+    Standing,
+    demand,
+    demand_lead,
+    may_read,
+    reads_everything,
+    standing_of,
+)
 from gateway.ids import TurnId
 from gateway.postgres.database import Database, Row
 from gateway.postgres.pages import FIRST, Page
@@ -80,14 +90,16 @@ class Conversations:
 
     # ---- reading ---------------------------------------------------------------------------------
 
-    async def one(self, conversation_id: UUID, user: str | None) -> Conversation:
-        row = await self._database.fetchrow(sql.ONE, conversation_id, user)
+    async def one(self, conversation_id: UUID, principal: Principal) -> Conversation:
+        row = await self._database.fetchrow(
+            sql.ONE, conversation_id, principal.user, reads_everything(principal)
+        )
         if row is None:
             raise absent(ids.CONVERSATION, [conversation_id])
         return Conversation(*row)
 
-    async def whole(self, conversation_id: UUID, user: str | None) -> Whole:
-        conversation = await self.one(conversation_id, user)
+    async def whole(self, conversation_id: UUID, principal: Principal) -> Whole:
+        conversation = await self.one(conversation_id, principal)
         said = await self._interactions([conversation_id])
         return Whole(conversation, said.get(conversation_id, ()))
 
@@ -134,37 +146,44 @@ class Conversations:
         return Conversation(*row)
 
     async def delete(
-        self, wanted: Sequence[UUID], user: str | None, why: Mapping[str, object]
+        self, wanted: Sequence[UUID], principal: Principal, why: Mapping[str, object]
     ) -> list[TurnId]:
         """All or none. The turns that were open: they are cancelled in the rows, with `why`."""
         async with self._database.transaction():
-            locked = await self._database.fetch(sql.LOCK, wanted, user)
-            _demand(ids.CONVERSATION, wanted, (row["id"] for row in locked))
+            locked = await self._database.fetch(sql.LOCK, wanted, principal.user)
+            found = _readable(locked, principal)
+            _demand(ids.CONVERSATION, wanted, found)
+            for standing in found.values():
+                demand(standing, Right.DELETE_CONVERSATION)
             return self._changed(await self._database.fetch(sql.DELETE, wanted, _json(why)))
 
     async def delete_interactions(
-        self, wanted: Sequence[UUID], user: str | None, why: Mapping[str, object]
+        self, wanted: Sequence[UUID], principal: Principal, why: Mapping[str, object]
     ) -> list[TurnId]:
         """All or none. The open turns that they belonged to: they are cancelled in the rows."""
         async with self._database.transaction():
-            locked = await self._lock_around(wanted, user)
+            locked = await self._lock_around(wanted, principal)
             rows = await self._database.fetch(sql.DELETE_INTERACTIONS, wanted, _json(why), locked)
             _demand(ids.INTERACTION, wanted, (one for row in rows for one in row["gone"]))
             return self._changed(rows)
 
-    async def exclude(self, interaction_id: UUID, user: str | None, *, excluded: bool) -> None:
+    async def exclude(self, interaction_id: UUID, principal: Principal, *, excluded: bool) -> None:
         """Whether agents are shown it. Nothing happens if it is so already."""
         async with self._database.transaction():
-            locked = await self._lock_around([interaction_id], user)
+            locked = await self._lock_around([interaction_id], principal)
             row = await self._database.fetchrow(sql.EXCLUDE, interaction_id, excluded, locked)
             if row is None:
                 raise absent(ids.INTERACTION, [interaction_id])
             if row["version"] is not None:
                 self._announce(row)
 
-    async def _lock_around(self, interactions: Sequence[UUID], user: str | None) -> list[UUID]:
-        rows = await self._database.fetch(sql.LOCK_AROUND, interactions, user)
-        return [row["id"] for row in rows]
+    async def _lock_around(self, interactions: Sequence[UUID], principal: Principal) -> list[UUID]:
+        """The conversations that they are in, which the caller leads."""
+        rows = await self._database.fetch(sql.LOCK_AROUND, interactions, principal.user)
+        found = _readable(rows, principal)
+        for standing in found.values():
+            demand_lead(standing)
+        return list(found)
 
     def _changed(self, rows: Sequence[Row]) -> list[TurnId]:
         for row in rows:
@@ -174,6 +193,11 @@ class Conversations:
     def _announce(self, row: Row) -> None:
         changed = partial(self._announcer.changed, row["id"], row["version"])
         self._database.after_commit(changed)
+
+
+def _readable(rows: Sequence[Row], principal: Principal) -> dict[UUID, Standing]:
+    found = {row["id"]: standing_of(row, principal) for row in rows}
+    return {one: standing for one, standing in found.items() if may_read(standing)}
 
 
 def _demand(prefix: str, wanted: Sequence[UUID], found: Iterable[UUID]) -> None:

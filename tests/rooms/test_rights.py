@@ -6,43 +6,63 @@ from gateway.conversation.rooms.rights import (
     Right,
     Standing,
     demand,
+    demand_lead,
     may,
     may_lead,
-    sees,
+    may_read,
 )
 from gateway.errors import Forbidden
 from tests.rooms.asking import Caller
 
-OWNER = Standing("ann", owns=True)
-STRANGER = Standing("eve")
-INVITED = Standing("bob", rights=frozenset(Right))
-MEMBER = Standing("bob", joined=True, rights=frozenset({Right.ADD_MESSAGE}))
+OWNER = Standing(owns=True)
+STRANGER = Standing()
+INVITED = Standing(rights=frozenset(Right))
+MEMBER = Standing(joined=True, rights=frozenset({Right.ADD_MESSAGE}))
+KEEPER = Standing(keeps=True, rights=frozenset(Right))
+ADMIN = Standing(admin=True, rights=frozenset(Right))
+ACTING = Standing(acts=True)
 
 
-def test_a_conversation_is_there_for_its_owner_and_for_those_who_have_joined() -> None:
-    assert [sees(one) for one in (OWNER, MEMBER, INVITED, STRANGER)] == [True, True, False, False]
+@pytest.mark.parametrize(
+    ("who", "reads"),
+    [
+        (OWNER, True),
+        (MEMBER, True),
+        (KEEPER, True),
+        (ADMIN, True),
+        (ACTING, True),
+        (INVITED, False),
+        (STRANGER, False),
+    ],
+)
+def test_who_may_read(who: Standing, reads: bool) -> None:
+    assert may_read(who) is reads
 
 
 @pytest.mark.parametrize("right", Right)
-def test_the_owner_has_every_right_and_others_those_that_were_granted(right: Right) -> None:
+def test_rights_are_the_owners_and_those_of_members_to_whom_they_were_granted(right: Right) -> None:
     assert may(OWNER, right)
-    assert may(Standing("bob", joined=True, rights=frozenset({right})), right)
-    assert not may(Standing("bob", joined=True), right)
-    assert not may(INVITED, right)
-    assert not may(STRANGER, right)
+    assert may(ACTING, right)
+    assert may(Standing(joined=True, rights=frozenset({right})), right)
+    assert not may(Standing(joined=True, rights=frozenset(Right) - {right}), right)
+    for who in (INVITED, KEEPER, ADMIN, STRANGER):
+        assert not may(who, right)
 
 
-def test_only_the_owner_leads() -> None:
-    everything = Standing("bob", joined=True, rights=frozenset(Right))
-    assert [may_lead(one) for one in (OWNER, everything)] == [True, False]
+def test_only_the_owner_leads_and_who_acts_as_them() -> None:
+    everything = Standing(joined=True, keeps=True, admin=True, rights=frozenset(Right))
+    assert [may_lead(one) for one in (OWNER, ACTING, everything)] == [True, True, False]
 
 
-def test_what_is_demanded_and_not_allowed_is_forbidden() -> None:
-    demand(allowed=True, what="write")
+def test_what_is_demanded_and_not_allowed_names_the_right() -> None:
+    demand(MEMBER, Right.ADD_MESSAGE)
     with pytest.raises(Forbidden) as refused:
-        demand(allowed=False, what="write")
-    assert str(refused.value) == "You may not write in this conversation."
+        demand(MEMBER, Right.DELETE_CONVERSATION)
+    assert "'delete_conversation'" in str(refused.value)
     assert refused.value.code == "right_missing"
+    demand_lead(OWNER)
+    with pytest.raises(Forbidden):
+        demand_lead(MEMBER)
 
 
 async def test_who_was_invited_sees_nothing_until_joining(ann: Caller, bob: Caller) -> None:

@@ -29,7 +29,7 @@ async def test_what_is_anothers_is_not_there(
     conversation = await ann.create()
     said = (await ann.say(conversation))["input_interaction"]["id"]
     before = await ann.read(conversation)
-    bob = await calling(gateway, "bob", "conversations", "chat", "admin")
+    bob = await calling(gateway, "bob", "conversations", "chat")
     for endpoint, body in (
         ("create_conversation_message", bob.message(conversation)),
         ("get_conversation_with_interactions", {"conversation_id": conversation}),

@@ -35,13 +35,14 @@ from gateway.auth import Principal
 from gateway.conversation.absence import absent
 from gateway.conversation.assets.skill_sets import SkillSet, SkillSets
 from gateway.conversation.rooms.participants import Member, Participants, Status
+from gateway.conversation.rooms.rights import Right, demand, standing
 from gateway.conversation.store import Conversation
 from gateway.errors import InvalidRequest, NotFound, TurnCancelled, Unauthenticated
 from gateway.ids import TurnId
 from gateway.postgres.database import Database, Row
 from gateway.streams.announcer import Announcer
 
-_CONVERSATION_AT = 4
+_CONVERSATION_AT = 7
 """Where the columns of a conversation begin in a row of `sql_queue.LOCK`."""
 
 
@@ -184,17 +185,19 @@ class Inbox:
     # ---- accepting -------------------------------------------------------------------------------
 
     async def lock(self, conversation_id: UUID, principal: Principal) -> Locked:
-        """Keep others from saying something in a conversation of the caller's, until the end of the
-        transaction. Raises NotFound, and Unauthenticated for a key that was believed."""
-        found = await self._database.fetchrow(sql.LOCK, conversation_id, principal.key_id)
+        """Keep others from saying something in a conversation that the caller may write in, until
+        the end of the transaction. Raises NotFound, Forbidden, and Unauthenticated for a key that
+        was believed."""
+        key, user = principal.key_id, principal.user
+        found = await self._database.fetchrow(sql.LOCK, conversation_id, key, user)
         lives = await self._lives(principal) if found is None else found["key_lives"]
         if not lives:
             raise Unauthenticated("This API key is not valid, or no longer.")
-        if found is not None:
-            conversation = Conversation(*found[_CONVERSATION_AT:])
-            if (found["owner_type"], conversation.owner) == ("user", principal.user):
-                return Locked(conversation, found["system_message_id"], found["system"])
-        raise absent(ids.CONVERSATION, [conversation_id])
+        demand(standing(found, conversation_id, principal), Right.ADD_MESSAGE)
+        if found is None:
+            raise absent(ids.CONVERSATION, [conversation_id])
+        conversation = Conversation(*found[_CONVERSATION_AT:])
+        return Locked(conversation, found["system_message_id"], found["system"])
 
     async def _lives(self, principal: Principal) -> bool:
         return await self._database.fetchrow(sql.KEY_LIVES, principal.key_id) is not None
@@ -349,7 +352,7 @@ class Inbox:
             return None if found is None else await self._start(found, answering)
 
     async def _lock(self, conversation_id: UUID) -> bool:
-        return await self._database.fetchrow(sql.LOCK, conversation_id, None) is not None
+        return await self._database.fetchrow(sql.FOUND, conversation_id) is not None
 
     async def _next(self, conversation_id: UUID) -> Row | None:
         return await self._database.fetchrow(sql.NEXT, conversation_id, self._node, self._lease)

@@ -4,16 +4,17 @@ They run in one transaction that begins with LOCK, so that each sees what the ot
 """
 
 from gateway.agency.intake.sql_accept import still_true
+from gateway.conversation.rooms.sql_access import standing
 from gateway.conversation.rooms.sql_participants import SHOWN, becomes
 from gateway.conversation.sql_store import CONVERSATION
 
 # $1 key. Whether it still lives.
 KEY_LIVES = "SELECT FROM api_key WHERE id = $1 AND revoked_at IS NULL"
 
-# $1 conversation, $2 key. `system` is the client's system message in force.
+# $1 conversation, $2 key, $3 user. `system` is the client's system message in force.
 LOCK = f"""
-    SELECT c.owner_type, EXISTS (SELECT FROM api_key WHERE id = $2 AND revoked_at IS NULL)
-           AS key_lives, t.system_message_id, s.text AS system, {CONVERSATION}
+    SELECT EXISTS (SELECT FROM api_key WHERE id = $2 AND revoked_at IS NULL) AS key_lives,
+           {standing("c", "$3")}, t.system_message_id, s.text AS system, {CONVERSATION}
     FROM conversation c
     LEFT JOIN LATERAL (
         SELECT * FROM turn
@@ -68,6 +69,9 @@ QUEUE = f"""
     )
     SELECT version FROM c
 """  # noqa: S608
+
+# $1 conversation, which stays locked.
+FOUND = "SELECT FROM conversation WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE"
 
 # $1 turn: the ids of what it is made of.
 POSTED = """

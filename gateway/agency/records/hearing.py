@@ -1,20 +1,20 @@
 """Who may read a conversation's channel, and whose agents they may hear.
 
-As in `sql_records`: a conversation is for its owner, for the owner of an agency that works in it,
-and for admins; what agents say among themselves is for the latter two. A key that may act as
-anybody may read what anybody owns.
+`conversation.rooms.rights` says who may read a conversation; what agents say among themselves is
+for the owner of their agency, and for admins.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from gateway.conversation.rooms.sql_access import may_read
 from gateway.postgres.database import Database
 from gateway.streams.source import Access, Reader
 
 # $1 conversations, $2 the key of each one's reader. A row for every reader who may read. Whether a
 # conversation is deleted is not looked at: its readers are told.
-_ACCESS = """
+_ACCESS = f"""
     WITH readers AS (
         SELECT r.conversation_id, k.id AS key_id, k."user", k.scopes,
                'admin' = ANY(k.scopes) AS admin
@@ -30,17 +30,12 @@ _ACCESS = """
         WHERE a.owner IN (SELECT "user" FROM readers) AND a.deleted_at IS NULL
         GROUP BY a.owner
     )
-    SELECT r.conversation_id, r.key_id, r.admin, coalesce(o.responders, '{}') AS responders
+    SELECT r.conversation_id, r.key_id, r.admin, coalesce(o.responders, '{{}}') AS responders
     FROM readers r
     JOIN conversation c ON c.id = r.conversation_id
     LEFT JOIN owned o ON o.owner = r."user"
-    WHERE CASE
-        WHEN r.admin OR 'act_as' = ANY(r.scopes) THEN true
-        WHEN c.owner_type = 'user' AND c.owner_identifier = r."user" THEN true
-        ELSE EXISTS (SELECT FROM turn t WHERE t.conversation_id = c.id
-                     AND t.responder = ANY(o.responders))
-    END
-"""
+    WHERE {may_read("c", 'r."user"', "(r.admin OR 'act_as' = ANY(r.scopes))")}
+"""  # noqa: S608
 
 
 class Hearing:

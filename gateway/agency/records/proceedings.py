@@ -14,6 +14,7 @@ from gateway.agency.records import sql_records as sql
 from gateway.agency.records.records import no_conversation
 from gateway.agency.records.talk import Saying, sayings
 from gateway.auth import Principal, Scope
+from gateway.conversation.rooms.rights import reads_everything
 from gateway.errors import NotFound
 from gateway.ids import TurnId
 from gateway.postgres.database import Database, Row
@@ -36,6 +37,7 @@ class TurnRecord:
     updated_at: datetime
     completed_at: datetime | None
     inside: bool
+    may_cancel: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +78,8 @@ class Proceedings:
         cursor: str | None = None,
     ) -> Page[TurnRecord]:
         """The turns of a conversation that the caller may see, oldest first."""
-        who = principal.user, principal.may(Scope.ADMIN)
         rows = await self._database.fetch(
-            sql.TURNS, *who, conversation_id, *numbers_in(cursor), limit + 1
+            sql.TURNS, *_reader(principal), conversation_id, *numbers_in(cursor), limit + 1
         )
         if not rows:
             raise no_conversation()
@@ -86,9 +87,7 @@ class Proceedings:
         return page(found, limit, _turn, lambda row: str(row["seq"]))
 
     async def turn(self, turn_id: TurnId, principal: Principal) -> TurnRecord:
-        row = await self._database.fetchrow(
-            sql.TURN, principal.user, principal.may(Scope.ADMIN), turn_id
-        )
+        row = await self._database.fetchrow(sql.TURN, *_reader(principal), turn_id)
         if row is None:
             raise NotFound("There is no such turn.", code="turn_not_found")
         return _turn(row)
@@ -101,6 +100,10 @@ class Proceedings:
         failed = {row["id"]: row["agent_id"] for row in steps if row["error"] is not None}
         talk = sayings(await self._database.fetch(sql.TALK, turn.id), failed)
         return Inside([_step(row, talk.get(row["id"], ())) for row in steps], talk.get(None, ()))
+
+
+def _reader(principal: Principal) -> tuple[str, bool, bool]:
+    return principal.user, principal.may(Scope.ADMIN), reads_everything(principal)
 
 
 def _turn(row: Row) -> TurnRecord:
@@ -117,6 +120,7 @@ def _turn(row: Row) -> TurnRecord:
         updated_at=row["updated_at"],
         completed_at=row["completed_at"],
         inside=row["inside"],
+        may_cancel=row["may_cancel"],
     )
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from gateway.agency.records import sql_records as sql
 from gateway.agency.teams.team import AgencySpec
 from gateway.auth import Principal, Scope
+from gateway.conversation.rooms.rights import reads_everything
 from gateway.errors import NotFound
 from gateway.postgres.database import Database, Row
 from gateway.postgres.pages import LAST, Page, id_in, numbers_in, page
@@ -80,6 +81,7 @@ class Records:
             agent_id,
             *numbers_in(cursor, 2),
             limit + 1,
+            reads_everything(principal),
         )
         if not rows:
             raise no_conversation()

@@ -1,8 +1,10 @@
 """The statements that read what was said. Each starts from what the caller may read.
 
-Who may use a conversation: its owner, the owner of the agency that works in it, and admins; what
-the agents say among themselves is for the latter two. What was deleted is left out.
+`conversation.rooms.rights` says who may read a conversation; what the agents say among themselves
+is for the owner of their agency, and for admins. What was deleted is left out.
 """
+
+from gateway.conversation.rooms.sql_access import AGENCY_OF_TURN, may_read, owns
 
 # $1 caller, $2 responder, $3 the last conversation of the page before, $4 rows. Newest first, by
 # the index conversation_of_owner.
@@ -17,14 +19,15 @@ CONVERSATIONS = """
 # $1 conversation, $2 agency, $3 caller, $4 whether the caller may see the inside of the agency,
 # $5 agent or null, $6 version and $7 ordinal of the page before, $8 rows. No row if the caller may
 # not know of the conversation; one empty row if there is nothing to show.
+# $9 whether the caller may read everything.
 #
 # Agents are found by hopping through the index message_context, and each is read in its order: a
 # page costs the same wherever it lies.
-MESSAGES = """
+MESSAGES = f"""
     WITH RECURSIVE room AS (
         SELECT c.id FROM conversation c
         WHERE c.id = $1 AND c.deleted_at IS NULL
-          AND ($4 OR (c.owner_type = 'user' AND c.owner_identifier = $3))
+          AND {may_read("c", "$3", "($4 OR $9)")}
           AND EXISTS (SELECT FROM turn t WHERE t.conversation_id = c.id AND (
                       t.responder = 'agency/' || $2::bigint
                       OR t.responder IN (SELECT 'agent/' || id FROM agent WHERE agency_id = $2)))
@@ -59,13 +62,9 @@ MESSAGES = """
         ORDER BY said.version, said.ordinal LIMIT $8
     ) page ON true
     ORDER BY page.version, page.ordinal
-"""
+"""  # noqa: S608
 
-# $1 caller, $2 whether the caller is an admin.
-_AGENCY = """a.id = coalesce(substring(t.responder FROM '^agency/([0-9]{1,18})$')::bigint, (
-        SELECT g.agency_id FROM agent g
-        WHERE g.id = substring(t.responder FROM '^agent/([0-9]{1,18})$')::bigint))"""
-_OWNS = "(c.owner_type = 'user' AND c.owner_identifier = $1)"
+# $1 caller, $2 whether the caller is an admin, $3 whether the caller may read everything.
 _TURN = f"""
     SELECT t.id, t.conversation_id, t.responder, t.seq, t.state, t.attempt, t.prompt_tokens,
            t.completion_tokens, t.finish_reason, t.error, t.created_at, t.updated_at,
@@ -74,25 +73,23 @@ _TURN = f"""
                SELECT FROM interaction x
                WHERE x.id IN (t.input_interaction_id, t.reply_interaction_id)
                  AND x.deleted_at IS NOT NULL
-           ) AS inside
+           ) AS inside,
+           $3 OR {owns("c", "$1")} OR coalesce(a.owner = $1, false) AS may_cancel
     FROM turn t
     JOIN conversation c ON c.id = t.conversation_id AND c.deleted_at IS NULL
-    LEFT JOIN agency a ON {_AGENCY}
-    WHERE ($2 OR {_OWNS} OR a.owner = $1)
+    LEFT JOIN agency a ON {AGENCY_OF_TURN}
 """  # noqa: S608
 
-# $3 turn.
-TURN = f"{_TURN} AND t.id = $3"
+# $4 turn.
+TURN = f"{_TURN} WHERE t.id = $4 AND {may_read('c', '$1', '$3')}"
 
-# $3 conversation, $4 the last seq of the page before, $5 rows. No row if the caller may not know of
+# $4 conversation, $5 the last seq of the page before, $6 rows. No row if the caller may not know of
 # the conversation; one empty row if there is nothing to show.
 TURNS = f"""
     SELECT page.* FROM conversation room LEFT JOIN LATERAL (
-        {_TURN} AND t.conversation_id = room.id AND t.seq > $4 ORDER BY t.seq LIMIT $5
+        {_TURN} WHERE t.conversation_id = room.id AND t.seq > $5 ORDER BY t.seq LIMIT $6
     ) page ON true
-    WHERE room.id = $3 AND room.deleted_at IS NULL
-      AND ($2 OR (room.owner_type = 'user' AND room.owner_identifier = $1)
-           OR EXISTS ({_TURN} AND t.conversation_id = room.id))
+    WHERE room.id = $4 AND room.deleted_at IS NULL AND {may_read("room", "$1", "$3")}
     ORDER BY page.seq
 """  # noqa: S608
 

@@ -12,11 +12,10 @@ from uuid import UUID
 import msgspec
 
 from gateway import ids
-from gateway.auth import USER
-from gateway.conversation import sql_store
+from gateway.auth import USER, Principal
 from gateway.conversation.absence import absent
 from gateway.conversation.rooms import sql_participants as sql
-from gateway.conversation.rooms.rights import Right, Standing, sees
+from gateway.conversation.rooms.rights import Right, Standing, standing
 from gateway.errors import InvalidRequest
 from gateway.names import is_line
 from gateway.postgres.database import Database
@@ -101,15 +100,10 @@ class Participants:
         self._database = database
         self._announcer = announcer
 
-    async def standing(self, conversation_id: UUID, user: str) -> Standing:
-        """Raises NotFound for who sees nothing of it."""
-        row = await self._database.fetchrow(sql.STANDING, conversation_id, user)
-        if row is not None:
-            rights = frozenset(map(Right, row["rights"]))
-            standing = Standing(user, owns=row["owns"], joined=row["joined"], rights=rights)
-            if sees(standing):
-                return standing
-        raise absent(ids.CONVERSATION, [conversation_id])
+    async def standing(self, conversation_id: UUID, principal: Principal) -> Standing:
+        """Raises NotFound for who may not read it."""
+        row = await self._database.fetchrow(sql.STANDING, conversation_id, principal.user)
+        return standing(row, conversation_id, principal)
 
     async def bots(self, conversation_id: UUID) -> Sequence[Member]:
         """Those who may answer, in order. The conversation is locked: one of another door gets its
@@ -118,16 +112,18 @@ class Participants:
         rows = await self._database.fetch(sql.BOTS, conversation_id)
         return [Member(Kind(row["kind"]), row["identifier"]) for row in rows]
 
-    async def set_status(self, conversation_id: UUID, user: str, status: Status) -> Participant:
+    async def set_status(
+        self, conversation_id: UUID, principal: Principal, status: Status
+    ) -> Participant:
         """What a user does at the moment. Raises NotFound."""
-        await self.standing(conversation_id, user)
+        await self.standing(conversation_id, principal)
         lasts = None if status in LASTING else LASTS_S
         async with self._database.transaction():
-            if not await self._database.fetch(sql_store.LOCK, [conversation_id], None):
+            if await self._database.fetchrow(sql.LOCK, conversation_id) is None:
                 raise absent(ids.CONVERSATION, [conversation_id])
             await self._enrol(conversation_id)
             row = await self._database.fetchrow(
-                sql.SET_STATUS, conversation_id, user, status, lasts
+                sql.SET_STATUS, conversation_id, principal.user, status, lasts
             )
             if row is None:
                 raise absent(ids.CONVERSATION, [conversation_id])

@@ -1,11 +1,27 @@
-"""What a user may do in a conversation. Bots hold no rights: they answer, and that is all."""
+"""Who may do what with a conversation. Every door, channel and list asks here, or by the same rules
+in `sql_access`.
+
+| may | owner | acts as anybody | joined member | owner of an agency in it | admin |
+|---|---|---|---|---|---|
+| read | yes | yes | yes | yes | yes |
+| add messages | yes | yes | with `add_message` | | |
+| delete it | yes | yes | with `delete_conversation` | | |
+| lead: rename, drive, invite, grant | yes | yes | | | |
+
+What agents say among themselves is for the owner of their agency, and for admins.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from uuid import UUID
 
+from gateway import ids
+from gateway.auth import Principal, Scope
+from gateway.conversation.absence import absent
 from gateway.errors import Forbidden
+from gateway.postgres.database import Row
 
 
 class Right(StrEnum):
@@ -17,29 +33,62 @@ class Right(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What a user is in a conversation. Who was invited and has not joined is not `joined`."""
+    """What a caller is in a conversation. Who was invited and has not joined is not `joined`.
+    `keeps` is set for the owner of an agency that answers in it, `acts` for a key that may act as
+    anybody."""
 
-    user: str
     owns: bool = False
     joined: bool = False
     rights: frozenset[Right] = field(default_factory=frozenset)
+    keeps: bool = False
+    admin: bool = False
+    acts: bool = False
 
 
-def sees(standing: Standing) -> bool:
-    """Whether the conversation is there for this user."""
-    return standing.owns or standing.joined
+def may_read(standing: Standing) -> bool:
+    """Whether the conversation is there for this caller."""
+    return may_lead(standing) or standing.joined or standing.keeps or standing.admin
 
 
 def may(standing: Standing, right: Right) -> bool:
-    return standing.owns or (standing.joined and right in standing.rights)
+    return may_lead(standing) or (standing.joined and right in standing.rights)
 
 
 def may_lead(standing: Standing) -> bool:
-    """Invite, remove, rename, drive, grant, hand over."""
-    return standing.owns
+    """Rename, drive, invite, remove, grant, hand over."""
+    return standing.owns or standing.acts
 
 
-def demand(*, allowed: bool, what: str) -> None:
-    """Raises Forbidden. Who does not even see the conversation must have been told 404 before."""
-    if not allowed:
-        raise Forbidden(f"You may not {what} in this conversation.", code="right_missing")
+def reads_everything(principal: Principal) -> bool:
+    return principal.may(Scope.ADMIN) or principal.may(Scope.ACT_AS)
+
+
+def standing_of(row: Row, principal: Principal) -> Standing:
+    """From the columns of `sql_access.standing`."""
+    return Standing(
+        owns=row["owns"],
+        joined=row["joined"],
+        rights=frozenset(map(Right, row["rights"])),
+        keeps=row["keeps"],
+        admin=principal.may(Scope.ADMIN),
+        acts=principal.may(Scope.ACT_AS),
+    )
+
+
+def standing(row: Row | None, conversation_id: UUID, principal: Principal) -> Standing:
+    """The same. Raises NotFound for who may not read it, and if there is no row."""
+    if row is not None and may_read(found := standing_of(row, principal)):
+        return found
+    raise absent(ids.CONVERSATION, [conversation_id])
+
+
+def demand(found: Standing, right: Right) -> None:
+    """Raises Forbidden, which names the right that is missing."""
+    if not may(found, right):
+        raise Forbidden(f"This takes the right {right.value!r} here.", code="right_missing")
+
+
+def demand_lead(found: Standing) -> None:
+    """Raises Forbidden unless the caller leads the conversation."""
+    if not may_lead(found):
+        raise Forbidden("Only the owner of the conversation may do this.", code="right_missing")

@@ -7,6 +7,7 @@ participants, until this door is used to change something in it. Only what has r
 import json
 
 from gateway.conversation.rooms.rights import Right
+from gateway.conversation.rooms.sql_access import standing
 
 # Of `p`: what turns call a bot.
 RESPONDER = "CASE p.kind WHEN 'model' THEN p.identifier ELSE p.kind || '/' || p.identifier END"
@@ -68,15 +69,12 @@ PARTICIPANTS = f"""
 """  # noqa: S608
 
 # $1 conversation, $2 user. No row if there is no such conversation.
-STANDING = """
-    SELECT c.owner_type = 'user' AND c.owner_identifier = $2 AS owns,
-           coalesce(p.joined_at IS NOT NULL AND p.left_at IS NULL, false) AS joined,
-           ARRAY(SELECT r."right" FROM participant_right r
-                 WHERE r.conversation_id = c.id AND r.kind = 'user' AND r.identifier = $2) AS rights
-    FROM conversation c
-    LEFT JOIN participant p ON p.conversation_id = c.id AND p.kind = 'user' AND p.identifier = $2
-    WHERE c.id = $1 AND c.deleted_at IS NULL
-"""
+STANDING = f"""
+    SELECT {standing("c", "$2")} FROM conversation c WHERE c.id = $1 AND c.deleted_at IS NULL
+"""  # noqa: S608
+
+# $1 conversation.
+LOCK = "SELECT FROM conversation WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE"
 
 # $1 conversation. Gives one of another door its rows. No row if it has them.
 ENROL = f"""

@@ -11,7 +11,7 @@ from gateway import ids
 from gateway.agency.engine.engine import Engine
 from gateway.agency.records.proceedings import Proceedings
 from gateway.auth import Principal
-from gateway.errors import Conflict
+from gateway.errors import Conflict, Forbidden
 from gateway.ids import TurnId
 from gateway.postgres.database import Database
 from gateway.routes.agencies.turn_wire import Turn, TurnList, turn_answer, turn_entry
@@ -21,6 +21,7 @@ from gateway.routes.shapes.refusals import BAD, MISSING, refusal
 
 TheProceedings = NamedDependency[Proceedings]
 Caller = NamedDependency[Principal]
+UNFIT = {403: refusal("`right_missing`: neither the conversation nor the agency is the caller's.")}
 ENDED = {409: refusal("`turn_ended`: there is nothing left to cancel.")}
 
 
@@ -51,7 +52,7 @@ async def list_turns(
     "/turns/{turn_id:str}/cancel",
     status_code=200,
     summary="Cancel a turn that is under way",
-    responses=MISSING | ENDED,
+    responses=MISSING | UNFIT | ENDED,
 )
 async def cancel_turn(
     turn_id: FromPath[str],
@@ -61,7 +62,11 @@ async def cancel_turn(
 ) -> Turn:
     """Model calls that run are closed; what was said is kept."""
     turn = TurnId(ids.read(ids.TURN, turn_id))
-    await proceedings.turn(turn, principal)
+    if not (await proceedings.turn(turn, principal)).may_cancel:
+        raise Forbidden(
+            "Only the owner of the conversation or of the agency may cancel its turns.",
+            code="right_missing",
+        )
     if not await engine.cancel(turn):
         raise Conflict("The turn has ended already.", code="turn_ended")
     return await _read(turn, proceedings, principal)

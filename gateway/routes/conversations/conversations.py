@@ -21,7 +21,7 @@ from gateway.agency.teams.catalog import Catalog
 from gateway.auth import Principal
 from gateway.conversation.idempotency import Claim, Idempotency, body_hash
 from gateway.conversation.rooms.participants import Participants
-from gateway.conversation.rooms.rights import Right, demand, may, may_lead
+from gateway.conversation.rooms.rights import demand_lead
 from gateway.conversation.rooms.rooms import Rooms
 from gateway.conversation.store import Conversations
 from gateway.errors import TurnCancelled
@@ -106,7 +106,7 @@ async def read_conversation(
 ) -> WholeConversation:
     """With its newest 200 messages, oldest first. A channel's `snapshot` is the same."""
     conversation = ids.read(ids.CONVERSATION, conversation_id)
-    await desk.participants.standing(conversation, principal.user)
+    await desk.participants.standing(conversation, principal)
     return await desk.rooms.whole(conversation)
 
 
@@ -119,11 +119,12 @@ async def patch_conversation(
     desk: TheDesk,
     principal: Caller,
 ) -> Conversation:
-    """Only its owner may. A `title` of null takes the title away. While it is driven by hand, what
-    bots ask others or the library is left to whoever answers it; `auto` has them go on at once."""
+    """Only its owner may, or a key that may act as them. A `title` of null takes the title away.
+    While it is driven by hand, what bots ask others or the library is left to whoever answers it;
+    `auto` has them go on at once."""
     conversation = ids.read(ids.CONVERSATION, conversation_id)
-    standing = await desk.participants.standing(conversation, principal.user)
-    demand(allowed=may_lead(standing), what="change title or drive")
+    standing = await desk.participants.standing(conversation, principal)
+    demand_lead(standing)
     if data.title is not UNSET:
         await desk.rooms.entitle(conversation, data.title)
     if data.drive is not UNSET:
@@ -137,10 +138,8 @@ async def delete_conversation(
 ) -> None:
     """With all that was said. Replies that are being given are cancelled."""
     conversation = ids.read(ids.CONVERSATION, conversation_id)
-    standing = await desk.participants.standing(conversation, principal.user)
-    demand(allowed=may(standing, Right.DELETE_CONVERSATION), what="delete anything as a whole")
     why = describe(TurnCancelled("The conversation was deleted."))
-    await desk.engine.stop(await desk.conversations.delete([conversation], None, why))
+    await desk.engine.stop(await desk.conversations.delete([conversation], principal, why))
 
 
 @post(
@@ -158,8 +157,6 @@ async def add_message(
     """It is answered at once. Every bot in the conversation then replies, one after the other in
     their order; that is told on the channel."""
     conversation = ids.read(ids.CONVERSATION, conversation_id)
-    standing = await desk.participants.standing(conversation, principal.user)
-    demand(allowed=may(standing, Right.ADD_MESSAGE), what="add messages")
     message = said(conversation, data)
 
     async def say() -> bytes:
@@ -185,7 +182,7 @@ async def list_messages(
     cursor: Cursor = None,
 ) -> MessageList:
     conversation = ids.read(ids.CONVERSATION, conversation_id)
-    await desk.participants.standing(conversation, principal.user)
+    await desk.participants.standing(conversation, principal)
     page = await desk.rooms.messages(conversation, limit, cursor)
     return MessageList(list(page.items), page.next_cursor)
 
@@ -197,7 +194,7 @@ async def put_status(
     """It is told on the channel. What is not said again within a minute is over, and you are idle;
     `idle` and `offline` last."""
     conversation = ids.read(ids.CONVERSATION, conversation_id)
-    return await desk.participants.set_status(conversation, principal.user, data.status)
+    return await desk.participants.set_status(conversation, principal, data.status)
 
 
 def _made(body: bytes) -> Response[bytes]:

@@ -71,7 +71,8 @@ class EveryReason(AbstractDTO[msgspec.Struct]):
 def refusals(*statuses: int) -> dict[int, ResponseSpec]:
     told = {
         400: "All that is wrong with the request.",
-        403: "`owner_mismatch`: the owner is another than the caller.",
+        403: "`owner_mismatch`: the owner is another than the caller. `right_missing`: the caller "
+        "may read the conversation, but not do this in it.",
         404: "Something that the request names is not there, or not the caller's.",
         422: "The idempotency key was used before with another request.",
     }
@@ -99,15 +100,14 @@ class PagedOperation(Operation):
 
 
 def on_behalf_of(owner: ConversationOwner, principal: Principal) -> Principal:
-    """The caller, as the owner that the body names. Raises Forbidden."""
-    if owner.identifier == principal.user:
-        return principal
-    if not principal.may(Scope.ACT_AS):
+    """The caller, as the owner that the body names, and as nobody else. Raises Forbidden."""
+    if owner.identifier != principal.user and not principal.may(Scope.ACT_AS):
         raise Forbidden(
             f"The owner must be {principal.user}: this key may not act as others.",
             code="owner_mismatch",
         )
-    return replace(principal, user=owner.identifier)
+    scopes = principal.scopes - {Scope.ACT_AS}
+    return replace(principal, user=owner.identifier, scopes=scopes)
 
 
 def whose(principal: Principal) -> str | None:

@@ -38,7 +38,6 @@ from gateway.routes.rpc_2025_02_12.calls import (
     provide_conversations,
     provide_idempotency,
     refusals,
-    whose,
 )
 from gateway.routes.rpc_2025_02_12.contract import (
     ConversationsWithInteractions,
@@ -132,9 +131,7 @@ async def get_conversation_with_interactions(
     conversations: TheConversations,
 ) -> ConversationWithInteractions:
     (conversation_id,) = ids.read_all(ids.CONVERSATION, [data.conversation_id])
-    return rpc_answers.with_interactions(
-        await conversations.whole(conversation_id, whose(principal))
-    )
+    return rpc_answers.with_interactions(await conversations.whole(conversation_id, principal))
 
 
 @post(
@@ -168,7 +165,7 @@ async def list_conversations_with_interactions(
     "/delete_conversations",
     status_code=200,
     summary="Delete conversations, all or none",
-    responses=answers(None) | refusals(400, 404),
+    responses=answers(None) | refusals(400, 403, 404),
 )
 async def delete_conversations(
     data: JSONBody[DeleteConversations],
@@ -179,7 +176,7 @@ async def delete_conversations(
     """With their interactions. Replies that are being given are cancelled."""
     wanted = ids.read_all(ids.CONVERSATION, data.conversation_ids)
     why = describe(TurnCancelled("The conversation was deleted."))
-    await engine.stop(await conversations.delete(wanted, whose(principal), why))
+    await engine.stop(await conversations.delete(wanted, principal, why))
     return nothing()
 
 
@@ -187,7 +184,7 @@ async def delete_conversations(
     "/delete_interactions",
     status_code=200,
     summary="Delete interactions, all or none",
-    responses=answers(None) | refusals(400, 404),
+    responses=answers(None) | refusals(400, 403, 404),
 )
 async def delete_interactions(
     data: JSONBody[DeleteInteractions],
@@ -200,7 +197,7 @@ async def delete_interactions(
     given = data.interaction_ids
     wanted = ids.read_all(ids.INTERACTION, [given] if isinstance(given, str) else given)
     why = describe(TurnCancelled("Its message, or the reply itself, was deleted."))
-    await engine.stop(await conversations.delete_interactions(wanted, whose(principal), why))
+    await engine.stop(await conversations.delete_interactions(wanted, principal, why))
     return nothing()
 
 
@@ -208,7 +205,7 @@ async def delete_interactions(
     "/update_interaction_excluded_state",
     status_code=200,
     summary="Keep an interaction from the agents, or show it again",
-    responses=answers(None) | refusals(400, 404),
+    responses=answers(None) | refusals(400, 403, 404),
 )
 async def update_interaction_excluded_state(
     data: JSONBody[UpdateInteractionExcludedState],
@@ -217,7 +214,7 @@ async def update_interaction_excluded_state(
 ) -> Response[bytes]:
     """An excluded message takes its whole turn along, an excluded reply is left out alone."""
     (interaction_id,) = ids.read_all(ids.INTERACTION, [data.interaction_id])
-    await conversations.exclude(interaction_id, whose(principal), excluded=data.excluded)
+    await conversations.exclude(interaction_id, principal, excluded=data.excluded)
     return nothing()
 
 
