@@ -7,6 +7,7 @@ every turn writes to anyway.
 """
 
 from gateway.conversation.rooms.sql_participants import PARTICIPANT, PARTICIPANTS
+from gateway.conversation.turn_states import WAITING
 
 CONVERSATION = """
     jsonb_build_object(
@@ -48,14 +49,14 @@ _AWAITS = f"""
             WHERE a.id = substring(t.responder FROM '^agency/([0-9]{{1,18}})$')::bigint)),
         'step', {ANSWERS} + 1,
         'state', CASE t.awaited->>'asked' WHEN '-1' THEN 'search' ELSE 'call_agent' END)
-"""  # noqa: S608
+"""
 _TURN = f"""
     jsonb_build_object(
         'id', 'turn_' || replace(t.id::text, '-', ''), 'responder', t.responder,
         'state', t.state, 'attempt', t.attempt,
         'input_interaction_id', 'int_' || replace(t.input_interaction_id::text, '-', ''),
         'reply_interaction_id', 'int_' || replace(t.reply_interaction_id::text, '-', ''),
-        'awaits', CASE WHEN t.state = 'waiting' AND t.awaited IS NOT NULL THEN {_AWAITS} END,
+        'awaits', CASE WHEN t.state = {WAITING} AND t.awaited IS NOT NULL THEN {_AWAITS} END,
         'finish_reason', t.finish_reason, 'error', t.error, 'created_at', t.created_at,
         'updated_at', t.updated_at, 'completed_at', t.completed_at, 'version', t.version)
 """
@@ -123,7 +124,7 @@ CHANGES = f"""
           AND NOT i.silent
     ) AS found
     ORDER BY rank <> 0, version, rank, ordinal
-"""  # noqa: S608
+"""
 
 # $1 conversation, $2 its newest so many interactions or null for all, $3 only this one or null.
 WHOLE = f"""
@@ -136,7 +137,7 @@ WHOLE = f"""
         ) newest
     )))::text AS body
     FROM conversation c WHERE c.id = $1 AND c.deleted_at IS NULL
-"""  # noqa: S608
+"""
 
 # $1 conversations.
 VERSIONS = "SELECT id, version FROM conversation WHERE id = ANY($1::uuid[])"

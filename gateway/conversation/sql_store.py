@@ -7,9 +7,7 @@ turn_order, message_of_turn.
 
 from gateway.conversation.rooms.sql_access import may_read, standing
 from gateway.conversation.rooms.sql_participants import RESPONDER
-
-OPEN = "('queued', 'running', 'waiting', 'suspended')"
-"""States of a turn that has not ended."""
+from gateway.conversation.turn_states import ANY_OPEN, CANCELLED, UNDER_WAY
 
 CONVERSATION = """c.id, c.owner_identifier, coalesce(c.provider_id, 'open_ai'),
            coalesce(c.model_id, ''), c.title, c.created_at, c.updated_at, c.deleted_at"""
@@ -22,37 +20,37 @@ CREATE = f"""
     INSERT INTO conversation AS c (id, owner_type, owner_identifier, provider_id, model_id,
                                    version, length, root_id)
     VALUES ($1, 'user', $2, $3, $4, 1, 0, $1) RETURNING {CONVERSATION}
-"""  # noqa: S608
+"""
 
 # $1 conversation, $2 user, $3 whether they may read everything.
 ONE = f"""
     SELECT {CONVERSATION} FROM conversation c
     WHERE c.id = $1 AND c.deleted_at IS NULL AND {may_read("c", "$2", "$3")}
-"""  # noqa: S608
+"""
 
 # $1 the last id of the page before, $2 owner, $3 rows or null for all.
 PAGE = f"""
     SELECT {CONVERSATION} FROM conversation c
     WHERE c.owner_type = 'user' AND c.owner_identifier = $2 AND c.deleted_at IS NULL AND c.id > $1
     ORDER BY c.id LIMIT $3
-"""  # noqa: S608
+"""
 
 # $1 conversations.
 INTERACTIONS = f"""
     SELECT {_INTERACTION} FROM interaction i
     WHERE i.conversation_id = ANY($1::uuid[]) AND i.deleted_at IS NULL AND NOT i.silent
     ORDER BY i.conversation_id, i.ordinal
-"""  # noqa: S608
+"""
 
 # $1 interactions, deleted or not.
-THESE = f"SELECT {_INTERACTION} FROM interaction i WHERE i.id = ANY($1::uuid[])"  # noqa: S608
+THESE = f"SELECT {_INTERACTION} FROM interaction i WHERE i.id = ANY($1::uuid[])"
 
 # $1 conversations, $2 user.
 LOCK = f"""
     SELECT c.id, {standing("c", "$2")} FROM conversation c
     WHERE c.id = ANY($1::uuid[]) AND c.deleted_at IS NULL
     ORDER BY c.id FOR NO KEY UPDATE
-"""  # noqa: S608
+"""
 
 # $1 interactions, $2 user: their conversations.
 LOCK_AROUND = f"""
@@ -60,10 +58,10 @@ LOCK_AROUND = f"""
     WHERE c.id IN (SELECT conversation_id FROM interaction WHERE id = ANY($1::uuid[]))
       AND c.deleted_at IS NULL
     ORDER BY c.id FOR NO KEY UPDATE
-"""  # noqa: S608
+"""
 
 # What a turn is that was cancelled, and its reply; $2 says why.
-_CANCELLED = """state = 'cancelled', error = $2::jsonb, fence = fence + 1, lease_until = NULL,
+_CANCELLED = f"""state = {CANCELLED}, error = $2::jsonb, fence = fence + 1, lease_until = NULL,
                completed_at = now(), updated_at = now()"""
 _WHY = "jsonb_build_array($2::jsonb)"
 
@@ -74,11 +72,11 @@ DELETE = f"""
         WHERE id = ANY($1::uuid[]) RETURNING id, version
     ), t AS (
         UPDATE turn SET {_CANCELLED}, request_hash = NULL, version = raised.version
-        FROM raised WHERE turn.conversation_id = raised.id AND turn.state IN {OPEN}
+        FROM raised WHERE turn.conversation_id = raised.id AND turn.state IN {ANY_OPEN}
         RETURNING turn.id, turn.conversation_id, turn.reply_interaction_id
     ), ended AS (
         UPDATE turn SET request_hash = NULL
-        FROM raised WHERE turn.conversation_id = raised.id AND turn.state NOT IN {OPEN}
+        FROM raised WHERE turn.conversation_id = raised.id AND turn.state NOT IN {ANY_OPEN}
           AND turn.request_hash IS NOT NULL
     ), i AS (
         UPDATE interaction SET deleted_at = now(), updated_at = now(), version = raised.version,
@@ -91,7 +89,7 @@ DELETE = f"""
     SELECT raised.id, raised.version,
            ARRAY(SELECT id FROM t WHERE t.conversation_id = raised.id) AS cancelled
     FROM raised
-"""  # noqa: S608
+"""
 
 # $1 interactions, $3 their conversations, locked. A turn is `hit` if one of its inputs or its reply
 # is deleted: it is cancelled if it is open, and no retry is given its answer. No history that holds
@@ -104,8 +102,8 @@ DELETE_INTERACTIONS = f"""
         UPDATE conversation SET version = version + 1, updated_at = now()
         WHERE id IN (SELECT conversation_id FROM gone) RETURNING id, version
     ), later AS (
-        SELECT t.id, t.conversation_id, t.state IN {OPEN} AS open, t.reply_interaction_id,
-               t.state IN ('running', 'waiting') AS worked, t.responder, raised.version,
+        SELECT t.id, t.conversation_id, t.state IN {ANY_OPEN} AS open, t.reply_interaction_id,
+               t.state IN {UNDER_WAY} AS worked, t.responder, raised.version,
                t.input_interaction_id = ANY($1) OR t.reply_interaction_id = ANY($1) OR EXISTS (
                    SELECT FROM message m WHERE m.turn_id = t.id AND m.interaction_id = ANY($1)
                ) AS hit
@@ -144,7 +142,7 @@ DELETE_INTERACTIONS = f"""
            ARRAY(SELECT id FROM gone WHERE gone.conversation_id = raised.id) AS gone,
            ARRAY(SELECT id FROM cancelled c WHERE c.conversation_id = raised.id) AS cancelled
     FROM raised
-"""  # noqa: S608
+"""
 
 # $1 interaction, $2 whether it is to be excluded, $3 conversations, locked. No row if there is no
 # such interaction; no version if it is so already. No history that holds what was excluded is

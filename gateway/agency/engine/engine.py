@@ -20,7 +20,7 @@ from gateway import ids
 from gateway.agency.engine.runner import Runner
 from gateway.agency.intake.draft import Asked, entries, inbound
 from gateway.agency.intake.queue import Answering, Inbox, Letter, Posting, Started
-from gateway.agency.intake.rejoin import OPEN, Accepted, Reception, TakenBack
+from gateway.agency.intake.rejoin import Accepted, Reception, TakenBack
 from gateway.agency.ledger import outcome
 from gateway.agency.run.plan import Plan
 from gateway.agency.teams.team import AgencySpec
@@ -31,6 +31,7 @@ from gateway.agency.turn.rules import Event, begin
 from gateway.auth import Principal
 from gateway.conversation.idempotency import Claim, Idempotency
 from gateway.conversation.store import Conversation
+from gateway.conversation.turn_states import OPEN, TurnState
 from gateway.errors import TurnCancelled, Unavailable
 from gateway.ids import TurnId
 
@@ -235,7 +236,7 @@ class Engine:
     async def cancel(self, turn_id: TurnId) -> bool:
         """Store that a turn is cancelled, then stop it. False if it had ended before."""
         error = outcome.describe(TurnCancelled("The turn was cancelled."))
-        if not await self.ledger.end(turn_id, "cancelled", error, among=tuple(OPEN)):
+        if not await self.ledger.end(turn_id, TurnState.CANCELLED, error, among=OPEN):
             return False
         await self.stop([turn_id])
         return True

@@ -13,7 +13,6 @@ from gateway.agency.engine.control import Control
 from gateway.agency.engine.titles import Titles
 from gateway.agency.engine.waiting import ATTACHED, Awaiting
 from gateway.agency.intake.queue import Answering, Inbox, Started
-from gateway.agency.intake.rejoin import OPEN
 from gateway.agency.intake.responder import team_of
 from gateway.agency.ledger import outcome
 from gateway.agency.ledger.context_cache import Memory
@@ -28,6 +27,7 @@ from gateway.agency.teams.team import AgencySpec
 from gateway.agency.turn.reply import Reply
 from gateway.agency.turn.request import is_model
 from gateway.agency.turn.rules import Event, begin
+from gateway.conversation.turn_states import OPEN, TurnState
 from gateway.errors import GatewayError, NotFound, TurnCancelled, TurnFailed, Unavailable
 from gateway.ids import TurnId
 from gateway.streams.announcer import Announcer
@@ -223,7 +223,9 @@ class Runner:
             await self.running.suspend(held)
         elif self._awaiting.forget(reply):
             gone = outcome.describe(TurnCancelled("Its client went away."))
-            await self.ledger.end(reply.turn_id, "cancelled", gone, among=("queued",))
+            await self.ledger.end(
+                reply.turn_id, TurnState.CANCELLED, gone, among=[TurnState.QUEUED]
+            )
 
     # ---- the end ---------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from gateway.agency.engine.runner import ATTEMPTS, Runner
 from gateway.agency.ledger import outcome
+from gateway.conversation.turn_states import TurnState
 from gateway.errors import GatewayError, TurnFailed
 from gateway.ids import TurnId
 from gateway.postgres.database import Row
@@ -48,20 +49,20 @@ class Sweeper:
             log.error("turn not swept", extra=broken)  # noqa: TRY400  a traceback has words
 
     async def _sweep(self, turn: Row) -> None:
-        turn_id, state = turn["id"], turn["state"]
-        if state == "suspended":
-            await self._give_up(turn_id, "cancelled", "Its client went away.", state)
-        elif state == "waiting":
-            await self._give_up(turn_id, "cancelled", IDLE, state, "session_expired")
+        turn_id, state = turn["id"], TurnState(turn["state"])
+        if state == TurnState.SUSPENDED:
+            await self._give_up(turn_id, TurnState.CANCELLED, "Its client went away.", state)
+        elif state == TurnState.WAITING:
+            await self._give_up(turn_id, TurnState.CANCELLED, IDLE, state, "session_expired")
         elif self._runner.running.find(turn_id):
             return  # its renewal is late
         elif turn["fruitless"] >= ATTEMPTS and turn["lost"]:
-            await self._give_up(turn_id, "failed", LOST, state)
+            await self._give_up(turn_id, TurnState.FAILED, LOST, state)
         else:
             await self._runner.take_up(turn_id)
 
     async def _give_up(
-        self, turn_id: TurnId, state: str, why: str, among: str, code: str | None = None
+        self, turn_id: TurnId, state: TurnState, why: str, among: TurnState, code: str | None = None
     ) -> None:
         error = outcome.describe(TurnFailed(why, code=code or f"turn_{state}"))
         if await self._runner.ledger.end(turn_id, state, error, among=(among,), expired=True):

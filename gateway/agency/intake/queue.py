@@ -37,6 +37,7 @@ from gateway.conversation.assets.skill_sets import SkillSet, SkillSets
 from gateway.conversation.rooms.participants import Member, Participants, Status
 from gateway.conversation.rooms.rights import Right, demand, standing
 from gateway.conversation.store import Conversation
+from gateway.conversation.turn_states import TurnState
 from gateway.errors import InvalidRequest, NotFound, TurnCancelled, Unauthenticated
 from gateway.ids import TurnId
 from gateway.postgres.database import Database, Row
@@ -359,7 +360,7 @@ class Inbox:
 
     async def _give_up(self, turn_id: TurnId) -> None:
         error = describe(TurnCancelled("Its client went on without it."))
-        await self._ledger.end(turn_id, "cancelled", error, among=("suspended",))
+        await self._ledger.end(turn_id, TurnState.CANCELLED, error, among=[TurnState.SUSPENDED])
 
     async def _start(self, found: Row, answering: Answering | None) -> Started:
         conversation_id, entry = found["conversation_id"], found["entry"]
@@ -381,7 +382,7 @@ class Inbox:
         row = self._announce(conversation_id, row)
         turn = replace(
             stored(found),
-            state="running",
+            state=TurnState.RUNNING,
             fence=row["fence"],
             version=row["version"],
             history_hash=history_hash,
@@ -465,7 +466,7 @@ def _system(letter: Letter, found: Locked) -> tuple[UUID | None, str | None, int
 def _history_hash(found: Row, unheard: Sequence[_Unheard]) -> bytes | None:
     """The hash of the public history up to the input. None unless all of it is in turns that an
     OpenAI client may have behind it."""
-    if found["before_hash"] is None or found["before_state"] != "completed":
+    if found["before_hash"] is None or found["before_state"] != TurnState.COMPLETED:
         return None
     if found["before_responder"] != found["responder"]:
         return None

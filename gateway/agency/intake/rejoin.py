@@ -16,9 +16,6 @@ from gateway.agency.turn.lineage import PROBED_FIRST, Begin, Chain, Continue, De
 from gateway.agency.turn.request import Public
 from gateway.ids import TurnId
 
-OPEN = frozenset(("queued", "running", "waiting", "suspended"))
-"""States of a turn that has not ended."""
-
 
 @dataclass(frozen=True, slots=True)
 class Accepted:

@@ -5,6 +5,13 @@ turn_history for MATCHES, turn_request and turn_suspended for SEEN, turn_order f
 """
 
 from gateway.agency.ledger.sql_read import context
+from gateway.conversation.turn_states import (
+    COMPLETED,
+    RUNNING,
+    SUSPENDED,
+    UNSUSPENDED,
+    WITHOUT_ANSWER,
+)
 
 
 def believed(key: str, agency: str, revision: str) -> str:
@@ -20,14 +27,14 @@ def still_true(key: str, agency: str, revision: str, *, request: str) -> str:
     """The same where the request's hash is known: a suspended turn of it must be taken up
     instead."""
     return f"""{believed(key, agency, revision)}
-      AND NOT EXISTS (SELECT FROM turn WHERE request_hash = {request} AND state = 'suspended')
+      AND NOT EXISTS (SELECT FROM turn WHERE request_hash = {request} AND state = {SUSPENDED})
 """
 
 
 # $1 hashes of a history's prefixes, $2 rows for each. A hash that is busier than that belongs to
 # many conversations, of which it does not matter which are seen. Deleted ones are told too: they
 # had people who said the same.
-MATCHES = """
+MATCHES = f"""
     SELECT t.*, s.text AS system
     FROM unnest($1::bytea[]) AS h (hash)
     CROSS JOIN LATERAL (
@@ -35,10 +42,10 @@ MATCHES = """
                c.root_id, c.version, c.deleted_at IS NOT NULL AS deleted,
                EXISTS (
                    SELECT FROM turn f WHERE f.conversation_id = t.conversation_id
-                   AND f.seq > t.seq AND f.state NOT IN ('failed', 'cancelled')
+                   AND f.seq > t.seq AND f.state NOT IN {WITHOUT_ANSWER}
                ) AS followed
         FROM turn t JOIN conversation c ON c.id = t.conversation_id
-        WHERE t.history_hash = h.hash AND t.state = 'completed'
+        WHERE t.history_hash = h.hash AND t.state = {COMPLETED}
         LIMIT $2
     ) t
     LEFT JOIN message s ON s.id = t.system_message_id
@@ -48,17 +55,17 @@ MATCHES = """
 # suspended turn has lost its client, so the same request takes it up even if it does not say so.
 SEEN = f"""
     SELECT id FROM (
-        SELECT id FROM turn WHERE request_hash = $1 AND state = 'suspended'
+        SELECT id FROM turn WHERE request_hash = $1 AND state = {SUSPENDED}
         UNION ALL (
             SELECT id FROM turn
             WHERE $2 AND request_hash = $1
-              AND (state IN ('queued', 'running', 'waiting')
-                   OR (state = 'completed' AND completed_at > now() - interval '15 minutes'))
+              AND (state IN {UNSUSPENDED}
+                   OR (state = {COMPLETED} AND completed_at > now() - interval '15 minutes'))
             ORDER BY id DESC LIMIT 1)
     ) t
     WHERE EXISTS ({believed("$3", "$4", "$5")})
     ORDER BY id DESC LIMIT 1
-"""  # noqa: S608
+"""
 
 _INTERACTIONS = """
     INSERT INTO interaction (id, conversation_id, ordinal, owner_type, owner_identifier, content,
@@ -71,12 +78,12 @@ _INTERACTIONS = """
          AS n (id, owner_type, owner_identifier, content, parts, model_id, completed, file_ids,
                ordinal)
 """
-_TURN = """
+_TURN = f"""
     INSERT INTO turn (id, conversation_id, responder, seq, input_interaction_id,
                       reply_interaction_id, system_message_id, state, owner_node, lease_until,
                       history_hash, request_hash, request, metadata, principal, key_id, version,
                       attended)
-    SELECT $14, c.id, $15, c.base + cardinality($6::uuid[]), $16, $17, $18, 'running', $19,
+    SELECT $14, c.id, $15, c.base + cardinality($6::uuid[]), $16, $17, $18, {RUNNING}, $19,
            now() + make_interval(secs => $20), $21, $22, $23::jsonb, $24::jsonb, $25, $3, c.version,
            c.attended
     FROM c
@@ -102,7 +109,7 @@ BEGIN = f"""
         RETURNING id, version, 0 AS base, true AS attended, drive
     ), i AS ({_INTERACTIONS}), t AS ({_TURN}), m AS ({_INBOUND})
     SELECT version AS begun_at_version, now() AS begun_at, drive FROM c
-"""  # noqa: S608
+"""
 
 # The same for a session; $35 the conversation that it answers, or null, $36 its drive. Nobody waits
 # for its turn.
@@ -115,7 +122,7 @@ OPEN = f"""
         RETURNING id, version, 0 AS base, false AS attended, drive
     ), i AS ({_INTERACTIONS}), t AS ({_TURN}), m AS ({_INBOUND})
     SELECT version AS begun_at_version, now() AS begun_at, drive FROM c
-"""  # noqa: S608
+"""
 
 # $1 conversation, $2 the version it was found at. The next turn; no row if the conversation has
 # moved on meanwhile.
@@ -127,7 +134,7 @@ _CONTINUED = f"""
         RETURNING id, version, length - cardinality($6::uuid[]) AS base, true AS attended, drive
     ), i AS ({_INTERACTIONS}), t AS ({_TURN}), m AS ({_INBOUND})
     SELECT c.version AS begun_at_version, now() AS begun_at, c.drive
-"""  # noqa: S608
+"""
 CONTINUE = f"{_CONTINUED} FROM c"
 
 # The same with the context of the one who answers, $34 rows of it.
@@ -157,10 +164,10 @@ FORK = f"""
         RETURNING version
     ), kept AS (
         SELECT * FROM turn
-        WHERE conversation_id = (SELECT id FROM source) AND seq <= $3 AND state = 'completed'
+        WHERE conversation_id = (SELECT id FROM source) AND seq <= $3 AND state = {COMPLETED}
     ), said AS (
         SELECT i.* FROM interaction i
-        WHERE i.conversation_id = (SELECT id FROM source) AND i.ordinal <= $3 AND 'completed' = (
+        WHERE i.conversation_id = (SELECT id FROM source) AND i.ordinal <= $3 AND {COMPLETED} = (
             SELECT o.state FROM turn o WHERE o.conversation_id = $1 AND o.seq >= i.ordinal
             ORDER BY o.seq LIMIT 1)
     ), i AS (
@@ -194,4 +201,4 @@ FORK = f"""
     SELECT c.version, (SELECT {copied("system_message_id", "$2")} FROM kept WHERE id = $4)
                       AS system_message_id
     FROM c
-"""  # noqa: S608
+"""

@@ -7,6 +7,14 @@ from gateway.agency.intake.sql_accept import still_true
 from gateway.conversation.rooms.sql_access import standing
 from gateway.conversation.rooms.sql_participants import SHOWN, becomes
 from gateway.conversation.sql_store import CONVERSATION
+from gateway.conversation.turn_states import (
+    QUEUED,
+    RUNNING,
+    SUSPENDED,
+    UNDER_WAY,
+    UNSUSPENDED,
+    WITHOUT_ANSWER,
+)
 
 # $1 key. Whether it still lives.
 KEY_LIVES = "SELECT FROM api_key WHERE id = $1 AND revoked_at IS NULL"
@@ -18,13 +26,13 @@ LOCK = f"""
     FROM conversation c
     LEFT JOIN LATERAL (
         SELECT * FROM turn
-        WHERE conversation_id = c.id AND NOT (attended AND state IN ('failed', 'cancelled'))
+        WHERE conversation_id = c.id AND NOT (attended AND state IN {WITHOUT_ANSWER})
         ORDER BY seq DESC LIMIT 1
     ) t ON true
     LEFT JOIN message s ON s.id = t.system_message_id
     WHERE c.id = $1 AND c.deleted_at IS NULL
     FOR NO KEY UPDATE OF c
-"""  # noqa: S608
+"""
 
 # $1 conversation, $2 to $9 its new interactions, those that will be replies last, $9 their files,
 # $10 skill sets of the message before them. $11 turns, $12 who replies in each, $13 their requests,
@@ -62,13 +70,13 @@ QUEUE = f"""
                           reply_interaction_id, system_message_id, state, attended, owner_node,
                           request_hash, request, metadata, principal, key_id, version)
         SELECT n.id, c.id, n.responder, c.base + c.said + n.ordinal, ($2::uuid[])[c.said],
-               ($2::uuid[])[c.said + n.ordinal], $20, 'queued', $14, $15, $16, n.request::jsonb,
+               ($2::uuid[])[c.said + n.ordinal], $20, {QUEUED}, $14, $15, $16, n.request::jsonb,
                $17::jsonb, $18, $19, c.version
         FROM c, unnest($11::uuid[], $12::text[], $13::text[]) WITH ORDINALITY
              AS n (id, responder, request, ordinal)
     )
     SELECT version FROM c
-"""  # noqa: S608
+"""
 
 # $1 conversation, which stays locked.
 FOUND = "SELECT FROM conversation WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE"
@@ -86,7 +94,7 @@ def _ours(turn: str, node: str, seconds: str) -> str:
             OR now() - make_interval(secs => {seconds}) > coalesce(
                (SELECT max(p.updated_at) FROM turn p
                 WHERE p.conversation_id = {turn}.conversation_id AND p.seq < {turn}.seq),
-               {turn}.created_at))"""  # noqa: S608
+               {turn}.created_at))"""
 
 
 # Of a turn `t`: the agent that is spoken to. Null for a model, and for what was deleted.
@@ -133,9 +141,9 @@ NEXT = f"""
     SELECT t.*, r.content AS answer, false AS expired, s.text AS system, c.drive, {SHOWN} AS shown,
            c.version AS found_at, {_ours("t", "$2", "$3")} AS ours,
            EXISTS (SELECT FROM turn o WHERE o.conversation_id = $1
-                   AND o.state IN ('running', 'waiting')) AS busy,
+                   AND o.state IN {UNDER_WAY}) AS busy,
            ARRAY(SELECT o.id FROM turn o
-                 WHERE o.conversation_id = $1 AND o.state = 'suspended') AS suspended,
+                 WHERE o.conversation_id = $1 AND o.state = {SUSPENDED}) AS suspended,
            b.responder AS before_responder, b.state AS before_state, b.history_hash AS before_hash,
            e.entry, ({_UNHEARD}) AS unheard,
            NOT EXISTS (SELECT FROM message m
@@ -148,12 +156,12 @@ NEXT = f"""
     LEFT JOIN LATERAL (
         SELECT o.responder, o.state, o.history_hash FROM turn o
         WHERE o.conversation_id = $1 AND o.seq < t.seq
-          AND NOT (o.attended AND o.state IN ('failed', 'cancelled'))
+          AND NOT (o.attended AND o.state IN {WITHOUT_ANSWER})
         ORDER BY o.seq DESC LIMIT 1
     ) b ON true
-    WHERE t.conversation_id = $1 AND t.state = 'queued'
+    WHERE t.conversation_id = $1 AND t.state = {QUEUED}
     ORDER BY t.seq LIMIT 1
-"""  # noqa: S608
+"""
 
 # $1 conversation, $2 turn, $3 node, $4 lease, $5 history hash, $6 agent, $7 to $10 messages: ids,
 # interactions, whether a bot said it, whether it is asked in this turn.
@@ -171,19 +179,19 @@ START = f"""
              AS n (id, interaction_id, bot, asked, ordinal)
     ), p AS ({becomes("'thinking'", version="c.version", beside="c", of="$2")}
     )
-    UPDATE turn SET state = 'running', fence = fence + 1, owner_node = $3, updated_at = now(),
+    UPDATE turn SET state = {RUNNING}, fence = fence + 1, owner_node = $3, updated_at = now(),
            lease_until = now() + make_interval(secs => $4), history_hash = $5, version = c.version
     FROM c WHERE turn.id = $2
     RETURNING turn.version, turn.fence
-"""  # noqa: S608
+"""
 
 # $1 node, $2 seconds, $3 rows. Conversations in which a turn waits for none.
 STRANDED = f"""
     SELECT DISTINCT q.conversation_id
     FROM turn q
-    WHERE q.state = 'queued' AND {_ours("q", "$1", "$2")}
+    WHERE q.state = {QUEUED} AND {_ours("q", "$1", "$2")}
       AND NOT EXISTS (
           SELECT FROM turn o WHERE o.conversation_id = q.conversation_id AND o.seq < q.seq
-            AND o.state IN ('queued', 'running', 'waiting'))
+            AND o.state IN {UNSUSPENDED})
     LIMIT $3
-"""  # noqa: S608
+"""

@@ -32,6 +32,7 @@ from gateway.agency.model import Json
 from gateway.agency.speech.prompt import Entry
 from gateway.agency.turn.rules import Delivery, Question
 from gateway.conversation.rooms.participants import Status
+from gateway.conversation.turn_states import TurnState
 from gateway.ids import TurnId
 from gateway.postgres.database import Database, Row
 from gateway.streams.announcer import Announcer
@@ -209,10 +210,10 @@ class Ledger:
     async def end(
         self,
         turn_id: TurnId,
-        state: str,
+        state: TurnState,
         error: Mapping[str, Json],
         *,
-        among: Sequence[str],
+        among: Sequence[TurnState],
         expired: bool = False,
     ) -> bool:
         """End a turn from outside if it is in one of the states `among`. Whether it was."""

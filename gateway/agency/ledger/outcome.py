@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from gateway.agency.ledger.rows import StoredTurn
 from gateway.agency.model import Json
 from gateway.agency.turn.reply import Outcome, Reply
+from gateway.conversation.turn_states import TurnState
 from gateway.errors import GatewayError, TurnCancelled, TurnFailed, Unavailable
 
 
@@ -28,9 +29,9 @@ def describe(error: GatewayError) -> dict[str, Json]:
 def into(reply: Reply, stored: StoredTurn) -> bool:
     """Tell a reply how its turn has ended. False if the turn is open. Who has heard words of an
     attempt that was lost is not told those of another."""
-    if stored.state == "completed" and reply.spoken:
+    if stored.state == TurnState.COMPLETED and reply.spoken:
         reply.end(Unavailable("Another process has taken this turn over; ask again."))
-    elif stored.state == "completed":
+    elif stored.state == TurnState.COMPLETED:
         reply.publish(stored.answer)
         reply.end(Outcome(stored.answer, stored.finish_reason or "stop", stored.usage))
     elif (error := failure(stored)) is not None:
@@ -42,9 +43,9 @@ def failure(stored: StoredTurn) -> GatewayError | None:
     """Why a turn has no answer, or None if it has one or may get one."""
     kept = stored.error or {}
     match stored.state:
-        case "cancelled":
+        case TurnState.CANCELLED:
             return TurnCancelled(str(kept.get("message") or "The turn was cancelled."))
-        case "failed":
+        case TurnState.FAILED:
             return _failure(kept)
         case _:
             return None

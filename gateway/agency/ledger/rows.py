@@ -16,6 +16,7 @@ from gateway.agency.speech.prompt import GATEWAY, LIBRARY, Entry, FileText
 from gateway.agency.turn.request import Ask
 from gateway.agency.turn.rules import Delivery, Event
 from gateway.conversation.rooms.participants import Status
+from gateway.conversation.turn_states import TurnState
 from gateway.ids import TurnId
 from gateway.postgres.database import Row
 
@@ -98,7 +99,7 @@ class StoredTurn:
     reply_id: UUID
     responder: str
     seq: int
-    state: str
+    state: TurnState
     attended: bool
     fence: int
     expired: bool
@@ -118,7 +119,9 @@ class StoredTurn:
     @property
     def abandoned(self) -> bool:
         """Whether nobody runs it who should."""
-        return self.state == "suspended" or (self.state == "running" and self.expired)
+        return self.state == TurnState.SUSPENDED or (
+            self.state == TurnState.RUNNING and self.expired
+        )
 
     @property
     def taken(self) -> Taken:
@@ -220,7 +223,7 @@ def stored(row: Row) -> StoredTurn:
         reply_id=row["reply_interaction_id"],
         responder=row["responder"],
         seq=row["seq"],
-        state=row["state"],
+        state=TurnState(row["state"]),
         attended=row["attended"],
         fence=row["fence"],
         expired=bool(row["expired"]),

@@ -5,6 +5,7 @@
 
 from gateway.conversation.assets.sql_files import TEXT
 from gateway.conversation.rooms.sql_participants import SHOWN
+from gateway.conversation.turn_states import WITHOUT_ANSWER
 
 
 def files(interaction: str) -> str:
@@ -15,7 +16,7 @@ def files(interaction: str) -> str:
                FROM unnest({interaction}.file_ids) WITH ORDINALITY AS n (id, at)
                CROSS JOIN LATERAL (SELECT filename, {TEXT} AS text FROM file
                                    WHERE file.id = n.id AND deleted_at IS NULL LIMIT 1) f
-               ) END"""  # noqa: S608
+               ) END"""
 
 
 # Who said an interaction, where several may speak: in a room a message is put to nobody, and its
@@ -53,15 +54,15 @@ def context(agent: str, rows: str) -> str:
             ORDER BY o.seq LIMIT 1
           )) NOT IN (
             SELECT t.id FROM turn t
-            WHERE t.conversation_id = $1 AND t.state IN ('failed', 'cancelled') AND t.attended)
+            WHERE t.conversation_id = $1 AND t.state IN {WITHOUT_ANSWER} AND t.attended)
       AND (m.turn_id IS NULL OR (m.role = 'user' AND m.interaction_id IS NOT NULL)
            OR m.turn_id NOT IN (
             SELECT t.id FROM turn t
-            WHERE t.conversation_id = $1 AND t.state IN ('failed', 'cancelled')
+            WHERE t.conversation_id = $1 AND t.state IN {WITHOUT_ANSWER}
               AND NOT t.attended))
     ORDER BY m.version DESC, m.ordinal DESC
     LIMIT {rows}
-"""  # noqa: S608
+"""
 
 
 # $2 agent, $3 rows.
@@ -88,10 +89,10 @@ CHAIN = f"""
     WHERE i.conversation_id = $1 AND i.ordinal < $2 AND i.errors IS NULL AND NOT i.silent
       AND i.deleted_at IS NULL AND i.marked_as_excluded_at IS NULL
       AND x.deleted_at IS NULL AND x.marked_as_excluded_at IS NULL
-      AND NOT coalesce(t.attended AND t.state IN ('failed', 'cancelled'), false)
+      AND NOT coalesce(t.attended AND t.state IN {WITHOUT_ANSWER}, false)
     ORDER BY i.ordinal DESC
     LIMIT $3
-"""  # noqa: S608
+"""
 
 # $1 turn. `shown` is what its responder is seen to do, if that is a participant.
 TURN = f"""
@@ -102,10 +103,10 @@ TURN = f"""
     JOIN interaction i ON i.id = t.reply_interaction_id
     LEFT JOIN message s ON s.id = t.system_message_id
     WHERE t.id = $1
-"""  # noqa: S608
+"""
 
 # $1 turn.
-VOID = "SELECT state IN ('failed', 'cancelled') AS void FROM turn WHERE id = $1"
+VOID = f"SELECT state IN {WITHOUT_ANSWER} AS void FROM turn WHERE id = $1"
 
 # $1 turn. What happened in it, in order: the input, steps, and what no step said. What is said to
 # the library (-1) has no other side.

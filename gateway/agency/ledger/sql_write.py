@@ -8,12 +8,20 @@ has taken the turn, the statement changes nothing and returns no row.
 """
 
 from gateway.conversation.rooms.sql_participants import becomes
+from gateway.conversation.turn_states import (
+    COMPLETED,
+    FAILED,
+    RUNNING,
+    SUSPENDED,
+    UNDER_WAY,
+    WAITING,
+)
 
-_RAISED = """
+_RAISED = f"""
     WITH raised AS (
         UPDATE conversation SET version = version + 1, updated_at = now()
         WHERE id = $1 AND EXISTS (
-            SELECT FROM turn WHERE id = $2 AND fence = $3 AND state = 'running')
+            SELECT FROM turn WHERE id = $2 AND fence = $3 AND state = {RUNNING})
         RETURNING version, title IS NULL AS untitled, drive, owner_type, length
     )"""
 _STEP = """
@@ -23,7 +31,7 @@ _STEP = """
            now() - make_interval(secs => $12), t.version
     FROM t WHERE $4::uuid IS NOT NULL
 """
-_FENCED = "turn.id = $2 AND turn.fence = $3 AND turn.state = 'running'"
+_FENCED = f"turn.id = $2 AND turn.fence = $3 AND turn.state = {RUNNING}"
 _USED = """
     prompt_tokens = turn.prompt_tokens + $9, completion_tokens = turn.completion_tokens + $10,
     version = raised.version, updated_at = now()
@@ -43,34 +51,34 @@ ADVANCE = f"""{_RAISED}, t AS (
              AS n (id, linked, agent_id, role, from_id, to_id, text, ordinal)
     )
     SELECT version, drive FROM t
-"""  # noqa: S608
+"""
 
 # $1 conversation, $2 turn, $3 fence, $4 what it waits for, $5 seconds. Wait for an answer from
 # outside, a session at most so long. Nothing happens if the conversation is driven by hand no more.
 PARK = f"""{_RAISED}
     UPDATE turn SET version = raised.version, updated_at = now(), awaited = $4::jsonb,
-           state = CASE raised.drive WHEN 'manual' THEN 'waiting' ELSE state END,
+           state = CASE raised.drive WHEN 'manual' THEN {WAITING} ELSE state END,
            owner_node = CASE raised.drive WHEN 'manual' THEN NULL ELSE owner_node END,
            lease_until = CASE WHEN raised.drive <> 'manual' THEN lease_until
                               WHEN raised.owner_type = 'session'
                               THEN now() + make_interval(secs => $5) END
     FROM raised WHERE {_FENCED}
     RETURNING raised.version, raised.drive
-"""  # noqa: S608
+"""
 
 # $1 conversation.
 LOCK = "SELECT FROM conversation WHERE id = $1 FOR NO KEY UPDATE"
 
 # $1 conversation, locked, $2 who drives it. Turns that wait for somebody outside go on by
 # themselves: those are told.
-DRIVE = """
+DRIVE = f"""
     WITH freed AS (
-        SELECT id FROM turn WHERE conversation_id = $1 AND state = 'waiting' AND $2 = 'auto'
+        SELECT id FROM turn WHERE conversation_id = $1 AND state = {WAITING} AND $2 = 'auto'
     ), raised AS (
         UPDATE conversation SET drive = $2, version = version + 1, updated_at = now()
         WHERE id = $1 AND (drive <> $2 OR EXISTS (SELECT FROM freed)) RETURNING version
     ), t AS (
-        UPDATE turn SET state = 'running', fence = fence + 1, lease_until = now(),
+        UPDATE turn SET state = {RUNNING}, fence = fence + 1, lease_until = now(),
                updated_at = now(), version = raised.version
         FROM raised WHERE turn.id IN (SELECT id FROM freed)
     )
@@ -82,7 +90,7 @@ DRIVE = """
 # $13 its message, $14 its text, $15 finish reason, $16 history hash: none if what it
 # stands for was changed meanwhile, which took away the hash up to the input.
 COMPLETE = f"""{_RAISED}, t AS (
-        UPDATE turn SET {_USED}, state = 'completed', finish_reason = $15,
+        UPDATE turn SET {_USED}, state = {COMPLETED}, finish_reason = $15,
                history_hash = CASE WHEN turn.history_hash IS NOT NULL THEN $16::bytea END,
                completed_at = now(), lease_until = NULL
         FROM raised WHERE {_FENCED}
@@ -99,11 +107,11 @@ COMPLETE = f"""{_RAISED}, t AS (
         FROM t WHERE $5 IS NOT NULL
     )
     SELECT version, untitled, followed FROM t
-"""  # noqa: S608
+"""
 
 # The end without an answer. $13 the error, $14 the text so far.
 FAIL = f"""{_RAISED}, t AS (
-        UPDATE turn SET {_USED}, state = 'failed', error = $13::jsonb, completed_at = now(),
+        UPDATE turn SET {_USED}, state = {FAILED}, error = $13::jsonb, completed_at = now(),
                lease_until = NULL
         FROM raised WHERE {_FENCED}
         RETURNING raised.version, raised.length > turn.seq AS followed, turn.attempt,
@@ -114,7 +122,7 @@ FAIL = f"""{_RAISED}, t AS (
         FROM t WHERE interaction.id = t.reply_interaction_id
     )
     SELECT version, false AS untitled, followed FROM t
-"""  # noqa: S608
+"""
 
 _AT_REST = becomes("'idle'", version="t.version", beside="t", of="$2")
 
@@ -134,7 +142,7 @@ SHOW = f"""
     WITH raised AS (
         UPDATE conversation SET version = version + 1
         WHERE id = $1 AND EXISTS (
-            SELECT FROM turn WHERE id = $2 AND fence = $3 AND state = 'running')
+            SELECT FROM turn WHERE id = $2 AND fence = $3 AND state = {RUNNING})
         RETURNING version
     ), t AS (
         SELECT turn.id, turn.reply_interaction_id, raised.version FROM raised, turn
@@ -145,43 +153,43 @@ SHOW = f"""
         WHERE interaction.id = t.reply_interaction_id AND silent AND $4 = 'writing'
     )
     SELECT version, EXISTS (SELECT FROM t) AS shown FROM raised
-"""  # noqa: S608
+"""
 
 # $1 turn, $2 fence, $3 seconds to wait for its client.
 SUSPEND = f"""
     WITH raised AS (
         UPDATE conversation SET version = version + 1, updated_at = now()
         WHERE id = (SELECT conversation_id FROM turn
-                    WHERE id = $1 AND fence = $2 AND state = 'running')
+                    WHERE id = $1 AND fence = $2 AND state = {RUNNING})
         RETURNING id, version
     ), t AS (
-        UPDATE turn SET state = 'suspended', owner_node = NULL, updated_at = now(),
+        UPDATE turn SET state = {SUSPENDED}, owner_node = NULL, updated_at = now(),
                lease_until = now() + make_interval(secs => $3), version = raised.version
-        FROM raised WHERE turn.id = $1 AND turn.fence = $2 AND turn.state = 'running'
+        FROM raised WHERE turn.id = $1 AND turn.fence = $2 AND turn.state = {RUNNING}
     ), p AS ({becomes("'idle'", version="raised.version", beside="raised", of="$1")}
     )
     SELECT id, version FROM raised
-"""  # noqa: S608
+"""
 
 # $1 turns, $2 their fences. Give turns up, for whoever is first to take them.
-RELEASE = """
+RELEASE = f"""
     UPDATE turn SET owner_node = NULL, lease_until = now()
     FROM unnest($1::uuid[], $2::bigint[]) AS mine (id, fence)
-    WHERE turn.id = mine.id AND turn.fence = mine.fence AND turn.state = 'running'
+    WHERE turn.id = mine.id AND turn.fence = mine.fence AND turn.state = {RUNNING}
 """
 
 # $1 node. The same for all turns of a process but those whose clients wait for them.
-RELEASE_ALL = """
+RELEASE_ALL = f"""
     UPDATE turn SET owner_node = NULL, lease_until = now()
-    WHERE owner_node = $1 AND state = 'running' AND NOT attended AND lease_until IS NOT NULL
+    WHERE owner_node = $1 AND state = {RUNNING} AND NOT attended AND lease_until IS NOT NULL
 """
 
 # Attempts since the last that finished a step: a long turn may lose any number of processes as long
 # as it goes on between them, and one that loses them all at one place ends.
 _FRUITLESS = """(turn.attempt - coalesce(
                      (SELECT max(step.attempt) FROM step WHERE step.turn_id = turn.id), 0))"""
-_NOBODYS = f"""(turn.state = 'suspended'
-              OR (turn.state = 'running' AND turn.lease_until < now()
+_NOBODYS = f"""(turn.state = {SUSPENDED}
+              OR (turn.state = {RUNNING} AND turn.lease_until < now()
                   AND (turn.owner_node IS NULL OR {_FRUITLESS} < $4)))"""
 
 # $1 turn, $2 node, $3 lease, $4 fruitless attempts. A turn that nobody runs; only a lost process
@@ -192,31 +200,31 @@ TAKE = f"""
         WHERE id = (SELECT conversation_id FROM turn WHERE turn.id = $1 AND {_NOBODYS})
         RETURNING id, version
     ), t AS (
-        UPDATE turn SET state = 'running', fence = fence + 1, owner_node = $2, updated_at = now(),
-               attempt = attempt + (state = 'running' AND owner_node IS NOT NULL)::int,
+        UPDATE turn SET state = {RUNNING}, fence = fence + 1, owner_node = $2, updated_at = now(),
+               attempt = attempt + (state = {RUNNING} AND owner_node IS NOT NULL)::int,
                lease_until = now() + make_interval(secs => $3), version = raised.version
         FROM raised WHERE turn.id = $1 AND {_NOBODYS}
         RETURNING turn.fence
     )
     SELECT raised.id, raised.version, (SELECT fence FROM t) AS fence FROM raised
-"""  # noqa: S608
+"""
 
 # $1 turns, $2 their fences, $3 what their replies say so far.
-SAVE = """
+SAVE = f"""
     UPDATE interaction SET content = told.text
     FROM unnest($1::uuid[], $2::bigint[], $3::text[]) AS told (turn_id, fence, text), turn
-    WHERE turn.id = told.turn_id AND turn.fence = told.fence AND turn.state = 'running'
+    WHERE turn.id = told.turn_id AND turn.fence = told.fence AND turn.state = {RUNNING}
       AND interaction.id = turn.reply_interaction_id AND interaction.completed_at IS NULL
 """
 
 # $1 turns, $2 their fences, $3 lease. Those that another process has taken, or somebody has ended:
 # either raises the fence.
-RENEW = """
+RENEW = f"""
     WITH mine AS (
         SELECT * FROM unnest($1::uuid[], $2::bigint[]) AS mine (id, fence)
     ), renewed AS (
         UPDATE turn SET lease_until = now() + make_interval(secs => $3)
-        FROM mine WHERE turn.id = mine.id AND turn.fence = mine.fence AND turn.state = 'running'
+        FROM mine WHERE turn.id = mine.id AND turn.fence = mine.fence AND turn.state = {RUNNING}
     )
     SELECT mine.id FROM mine JOIN turn ON turn.id = mine.id WHERE turn.fence <> mine.fence
 """
@@ -224,9 +232,9 @@ RENEW = """
 # Open turns whose time is up: suspended and waiting ones, and running ones that nobody renews.
 EXPIRED = f"""
     SELECT id, state, {_FRUITLESS} AS fruitless, owner_node IS NOT NULL AS lost FROM turn
-    WHERE state IN ('running', 'suspended', 'waiting') AND lease_until < now()
+    WHERE state IN ({RUNNING}, {SUSPENDED}, {WAITING}) AND lease_until < now()
     ORDER BY lease_until LIMIT $1
-"""  # noqa: S608
+"""
 
 # $1 turn, $2 the error, $3 states it may be in, $4 the state it gets, $5 whether its time must be
 # up. Ends a turn from outside.
@@ -248,11 +256,11 @@ END = f"""
                updated_at = now(), silent = false, version = t.version
         FROM t WHERE interaction.id = t.reply_interaction_id
     ), worked AS (
-        SELECT t.version FROM t, found WHERE found.state IN ('running', 'waiting')
+        SELECT t.version FROM t, found WHERE found.state IN {UNDER_WAY}
     ), p AS ({becomes("'idle'", version="worked.version", beside="worked", of="$1")}
     )
     SELECT version, conversation_id FROM t
-"""  # noqa: S608
+"""
 
 # $1 conversation, $2 its title.
 ENTITLE = """

@@ -62,7 +62,7 @@ MESSAGES = f"""
         ORDER BY said.version, said.ordinal LIMIT $8
     ) page ON true
     ORDER BY page.version, page.ordinal
-"""  # noqa: S608
+"""
 
 # $1 caller, $2 whether the caller is an admin, $3 whether the caller may read everything.
 _TURN = f"""
@@ -78,7 +78,7 @@ _TURN = f"""
     FROM turn t
     JOIN conversation c ON c.id = t.conversation_id AND c.deleted_at IS NULL
     LEFT JOIN agency a ON {AGENCY_OF_TURN}
-"""  # noqa: S608
+"""
 
 # $4 turn.
 TURN = f"{_TURN} WHERE t.id = $4 AND {may_read('c', '$1', '$3')}"
@@ -91,7 +91,7 @@ TURNS = f"""
     ) page ON true
     WHERE room.id = $4 AND room.deleted_at IS NULL AND {may_read("room", "$1", "$3")}
     ORDER BY page.seq
-"""  # noqa: S608
+"""
 
 # $1 turn. A turn that was copied by a fork has messages of its own, but its steps stay where they
 # were made.

@@ -2,12 +2,13 @@
 at the chat door (a turn copied by a fork has no request hash) and did not want to be forgotten."""
 
 from gateway.agency.intake.sql_accept import copied
+from gateway.conversation.turn_states import COMPLETED
 
 _COLUMNS = """t.id, t.conversation_id, t.created_at, t.request, t.metadata, t.prompt_tokens,
            t.completion_tokens, t.finish_reason, i.content"""
 # $1 caller, $2 responder or null for all.
-_STORED = """
-    t.principal = $1 AND ($2::text IS NULL OR t.responder = $2) AND t.state = 'completed'
+_STORED = f"""
+    t.principal = $1 AND ($2::text IS NULL OR t.responder = $2) AND t.state = {COMPLETED}
     AND t.request_hash IS NOT NULL AND coalesce((t.request->>'store')::boolean, true)
     AND i.id = t.reply_interaction_id AND i.deleted_at IS NULL
     AND c.id = t.conversation_id AND c.deleted_at IS NULL
@@ -32,20 +33,20 @@ _PAGE = f"""
     ) page
     WHERE $2::text IS NULL OR asked.responder = $2
     ORDER BY page.id {{order}} LIMIT $4
-"""  # noqa: S608
+"""
 OLDEST_FIRST = _PAGE.format(beyond=">", order="ASC")
 NEWEST_FIRST = _PAGE.format(beyond="<", order="DESC")
 
 # $3 completion.
 ONE = f"""
     SELECT {_COLUMNS} FROM turn t, interaction i, conversation c WHERE {_STORED} AND t.id = $3
-"""  # noqa: S608
+"""
 
 # $3 completion, $4 its metadata.
 UPDATE = f"""
     UPDATE turn t SET metadata = $4::jsonb, updated_at = now() FROM interaction i, conversation c
     WHERE {_STORED} AND t.id = $3 RETURNING {_COLUMNS}
-"""  # noqa: S608
+"""
 
 # $3 completion, $4 the last ordinal of the page before, $5 rows. What led to the answer: the
 # client's system message, as number 0, and the public messages up to the input. A message belongs
@@ -63,7 +64,7 @@ _MESSAGES = f"""
             FROM interaction n
             WHERE n.conversation_id = t.conversation_id AND n.ordinal < t.seq
               AND n.ordinal {{beyond}} $4::bigint AND n.deleted_at IS NULL
-              AND 'completed' = (
+              AND {COMPLETED} = (
                   SELECT o.state FROM turn o
                   WHERE o.conversation_id = t.conversation_id AND o.seq >= n.ordinal
                   ORDER BY o.seq LIMIT 1)
@@ -71,7 +72,7 @@ _MESSAGES = f"""
         )
     ) page ON true
     ORDER BY page.ordinal {{order}} LIMIT $5
-"""  # noqa: S608
+"""
 MESSAGES_OLDEST_FIRST = _MESSAGES.format(beyond=">", order="ASC")
 MESSAGES_NEWEST_FIRST = _MESSAGES.format(beyond="<", order="DESC")
 
@@ -90,7 +91,7 @@ LOCK = f"""
     JOIN turn t ON t.id = copies.id
     JOIN conversation c ON c.id = t.conversation_id
     ORDER BY c.id FOR NO KEY UPDATE OF c
-"""  # noqa: S608
+"""
 
 # $1 the turns that LOCK gave, $2 the completion. Input and reply are stamped as deleted; no history
 # that holds them is recognised any more, nor is the request when it comes again. No row if somebody

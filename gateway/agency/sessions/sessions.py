@@ -35,6 +35,7 @@ from gateway.agency.teams.register import BIGINT
 from gateway.agency.turn.request import AGENCY, AGENT, Ask, ChatRequest, Dialogue, Public
 from gateway.agency.turn.rules import Delivery, Event, Question, Work, begin
 from gateway.auth import Principal
+from gateway.conversation.turn_states import TurnState
 from gateway.errors import InvalidRequest, NotFound, Unavailable
 from gateway.ids import TurnId
 from gateway.postgres.database import Database, Row
@@ -47,11 +48,11 @@ MAX_HOPS = 4
 """How many gateways may hand a question on."""
 
 STATES = {
-    SessionState.THINKING: ["queued", "running", "suspended"],
-    SessionState.SEARCH: ["waiting"],
-    SessionState.CALL_AGENT: ["waiting"],
-    SessionState.RESOLVED: ["completed"],
-    SessionState.FAILED: ["failed", "cancelled"],
+    SessionState.THINKING: [TurnState.QUEUED, TurnState.RUNNING, TurnState.SUSPENDED],
+    SessionState.SEARCH: [TurnState.WAITING],
+    SessionState.CALL_AGENT: [TurnState.WAITING],
+    SessionState.RESOLVED: [TurnState.COMPLETED],
+    SessionState.FAILED: [TurnState.FAILED, TurnState.CANCELLED],
 }
 """Those of a turn."""
 
@@ -237,7 +238,7 @@ class Sessions:
 
     async def _stand(self, turn: StoredTurn, work: Work) -> Standing:
         past = await self._ledger.past(turn.id)
-        return stand(work, past.events, waiting=turn.state == "waiting")
+        return stand(work, past.events, waiting=turn.state == TurnState.WAITING)
 
     async def _write(self, turn: StoredTurn, work: Work, delivery: Delivery) -> None:
         work.apply(Event(turn.version + 1, (delivery,)))
@@ -282,7 +283,7 @@ def _missing() -> NotFound:
 
 def _session(place: _Place, row: Row) -> Session:
     question = None
-    if row["state"] == "waiting" and row["awaited"] is not None:
+    if row["state"] == TurnState.WAITING and row["awaited"] is not None:
         question = msgspec.json.decode(row["awaited"], type=Question)
     state = _state(row["state"], question)
     asker = None if question is None else place.agency.agent(question.asker)

@@ -6,6 +6,7 @@ too, of its manager: its steps must be answered somewhere.
 
 from gateway.agency.ledger.sql_read import CHAIN
 from gateway.conversation.sql import ANSWERS
+from gateway.conversation.turn_states import RUNNING, WAITING
 
 _SESSION = f"""
     SELECT t.id, t.conversation_id AS kept_in, t.state, t.awaited, t.error, t.created_at,
@@ -15,7 +16,7 @@ _SESSION = f"""
     FROM turn t
     JOIN conversation c ON c.id = t.conversation_id AND c.deleted_at IS NULL
     JOIN interaction i ON i.id = t.reply_interaction_id
-"""  # noqa: S608
+"""
 
 # $1 turn, $2 the agent's names as a responder.
 ONE = f"{_SESSION} WHERE t.id = $1 AND t.responder = ANY($2::text[])"
@@ -32,13 +33,13 @@ PAGE = f"""
          ORDER BY id LIMIT $4)
         UNION ALL
         (SELECT id FROM turn
-         WHERE responder = $2 AND state = 'waiting' AND id > $3
+         WHERE responder = $2 AND state = {WAITING} AND id > $3
            AND ($5::text[] IS NULL OR state = ANY($5))
            AND ($6::bool IS NULL OR (awaited->>'asked' = '-1') = $6)
          ORDER BY id LIMIT $4)
     )
     ORDER BY t.id LIMIT $4
-"""  # noqa: S608
+"""
 
 # $1 turn, $2 the agent's names as a responder. Its conversation.
 LOCK = """
@@ -49,14 +50,14 @@ LOCK = """
 
 # $1 conversation, locked, $2 turn, which waits, $3 what it waits for after this, or null: then it
 # goes on. $4 seconds that a session waits. $5 to $11 messages.
-ANSWER = """
+ANSWER = f"""
     WITH c AS (
         UPDATE conversation SET version = version + 1, updated_at = now() WHERE id = $1
         RETURNING version, owner_type
     ), t AS (
         UPDATE turn SET version = c.version, updated_at = now(), fence = fence + 1,
                awaited = $3::jsonb,
-               state = CASE WHEN $3::jsonb IS NULL THEN 'running' ELSE 'waiting' END,
+               state = CASE WHEN $3::jsonb IS NULL THEN {RUNNING} ELSE {WAITING} END,
                lease_until = CASE WHEN $3::jsonb IS NULL THEN now()
                                   WHEN c.owner_type = 'session'
                                   THEN now() + make_interval(secs => $4) END
@@ -84,4 +85,4 @@ SOURCE = f"""
     ) said ON true
     WHERE c.id = $1 AND c.deleted_at IS NULL AND c.owner_type = 'user' AND c.owner_identifier = $4
     ORDER BY said.version DESC
-"""  # noqa: S608
+"""

@@ -19,29 +19,29 @@ INSERT = f"""
     FROM (SELECT count(*) AS files, coalesce(sum(bytes), 0) AS bytes FROM file WHERE {_LIVE}) kept
     WHERE kept.files < $6 AND kept.bytes + length($5::bytea) <= $7
     RETURNING {_COLUMNS}
-"""  # noqa: S608
+"""
 
 # $2 the last id of the page before, $3 rows, $4 purpose or null. Ids rise with time.
 _PAGE = f"""
     SELECT {_COLUMNS} FROM file
     WHERE {_LIVE} AND id {{beyond}} $2 AND ($4::text IS NULL OR purpose = $4)
     ORDER BY id {{order}} LIMIT $3
-"""  # noqa: S608
+"""
 OLDEST_FIRST = _PAGE.format(beyond=">", order="ASC")
 NEWEST_FIRST = _PAGE.format(beyond="<", order="DESC")
 
 # $2 id.
-ONE = f"SELECT {_COLUMNS} FROM file WHERE {_LIVE} AND id = $2"  # noqa: S608
-CONTENT = f"SELECT filename, content FROM file WHERE {_LIVE} AND id = $2"  # noqa: S608
+ONE = f"SELECT {_COLUMNS} FROM file WHERE {_LIVE} AND id = $2"
+CONTENT = f"SELECT filename, content FROM file WHERE {_LIVE} AND id = $2"
 
 # $2 id. Messages name files for ever, so the row stays; nothing of what the user gave does.
 DELETE = f"""
     UPDATE file SET deleted_at = now(), owner = '', filename = '', purpose = '', bytes = 0,
         content = ''
     WHERE {_LIVE} AND id = $2 RETURNING id
-"""  # noqa: S608
+"""
 
 # $2 ids.
 LENGTHS = f"""
     SELECT id, length({TEXT}) AS characters FROM file WHERE {_LIVE} AND id = ANY($2::uuid[])
-"""  # noqa: S608
+"""

@@ -38,4 +38,4 @@ def standing(c: str, user: str) -> str:
     return f"""{owns(c, user)} AS owns, {joined(c, user)} AS joined,
         ARRAY(SELECT r."right" FROM participant_right r WHERE r.conversation_id = {c}.id
               AND r.kind = 'user' AND r.identifier = {user}) AS rights,
-        CASE WHEN {owns(c, user)} THEN false ELSE {keeps(c, user)} END AS keeps"""  # noqa: S608
+        CASE WHEN {owns(c, user)} THEN false ELSE {keeps(c, user)} END AS keeps"""

@@ -21,13 +21,13 @@ def becomes(status: str, *, version: str, beside: str, of: str) -> str:
         UPDATE participant p SET status = {status}, version = {version}
         FROM {beside}, turn
         WHERE turn.id = {of} AND p.conversation_id = turn.conversation_id AND p.kind <> 'user'
-          AND {RESPONDER} = turn.responder AND p.status <> {status}"""  # noqa: S608
+          AND {RESPONDER} = turn.responder AND p.status <> {status}"""
 
 
 # Of the turn `t`: what its responder is seen to do. Null for one that is no participant.
 SHOWN = f"""(SELECT p.status FROM participant p
             WHERE p.conversation_id = t.conversation_id AND p.kind <> 'user'
-              AND {RESPONDER} = t.responder)"""  # noqa: S608
+              AND {RESPONDER} = t.responder)"""
 
 ALL_RIGHTS = f"'{json.dumps(sorted(Right))}'::jsonb"
 
@@ -42,7 +42,7 @@ PARTICIPANT = f"""
                     = (p.conversation_id, p.kind, p.identifier)), '[]') END,
         'invited_at', p.invited_at, 'joined_at', p.joined_at, 'left_at', p.left_at,
         'version', p.version)
-"""  # noqa: S608
+"""
 
 # Of a conversation `c` without rows: who is in it all the same.
 _IMPLIED = """
@@ -66,12 +66,12 @@ PARTICIPANTS = f"""
         FROM participant WHERE conversation_id = c.id
         UNION ALL {_IMPLIED}
     ) p
-"""  # noqa: S608
+"""
 
 # $1 conversation, $2 user. No row if there is no such conversation.
 STANDING = f"""
     SELECT {standing("c", "$2")} FROM conversation c WHERE c.id = $1 AND c.deleted_at IS NULL
-"""  # noqa: S608
+"""
 
 # $1 conversation.
 LOCK = "SELECT FROM conversation WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE"
@@ -90,7 +90,7 @@ ENROL = f"""
         FROM c CROSS JOIN LATERAL ({_IMPLIED}) n
     )
     SELECT version FROM c
-"""  # noqa: S608
+"""
 
 # $1 conversation. Those who may answer in it, in order.
 BOTS = """
@@ -118,7 +118,7 @@ SET_STATUS = f"""
     )
     SELECT ({PARTICIPANT})::text AS body, (SELECT version FROM raised) AS version
     FROM p JOIN conversation c ON c.id = p.conversation_id
-"""  # noqa: S608
+"""
 
 # $1 conversations at most. Statuses that nobody has renewed.
 SWEEP = """

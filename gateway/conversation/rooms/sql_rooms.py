@@ -30,13 +30,13 @@ PAGE = f"""
     WHERE c.owner_type = 'user' AND c.owner_identifier = $1 AND c.deleted_at IS NULL
       AND c.id < $3 AND ($2::text IS NULL OR strpos(lower(c.title), lower($2)) > 0)
     ORDER BY c.id DESC LIMIT $4
-"""  # noqa: S608
+"""
 
 # $1 conversation.
 ONE = f"""
     SELECT ({CONVERSATION})::text AS body FROM conversation c
     WHERE c.id = $1 AND c.deleted_at IS NULL
-"""  # noqa: S608
+"""
 
 # $1 conversation, $2 title or null. No row if it has that already.
 ENTITLE = """
@@ -52,7 +52,7 @@ MESSAGES = f"""
       AND ($2::uuid IS NULL OR i.ordinal < (
           SELECT ordinal FROM interaction WHERE id = $2 AND conversation_id = $1))
     ORDER BY i.ordinal DESC LIMIT $3
-"""  # noqa: S608
+"""
 
 # $1 message.
-MESSAGE = f"SELECT ({INTERACTION})::text AS body FROM interaction i WHERE i.id = $1"  # noqa: S608
+MESSAGE = f"SELECT ({INTERACTION})::text AS body FROM interaction i WHERE i.id = $1"

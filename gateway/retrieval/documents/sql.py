@@ -18,19 +18,19 @@ CREATE = f"""
     INSERT INTO collection AS c (id, owner, name, embedder, index_id) VALUES ($1, $2, $3, $4, $5)
     ON CONFLICT (owner, name) WHERE deleted_at IS NULL DO NOTHING
     RETURNING {_COLLECTION}
-"""  # noqa: S608
+"""
 
 # $1 owner, $2 after this name, $3 how many.
 PAGE = f"""
     SELECT {_COLLECTION} FROM collection c
     WHERE c.owner = $1 AND c.name > $2 AND c.deleted_at IS NULL ORDER BY c.name LIMIT $3
-"""  # noqa: S608
+"""
 
 # $1 owner, $2 name.
 READ = f"""
     SELECT {_COLLECTION} FROM collection c
     WHERE c.owner = $1 AND c.name = $2 AND c.deleted_at IS NULL
-"""  # noqa: S608
+"""
 
 # $1 owner, $2 name. The fences keep off who indexes them at this moment.
 DELETE = """
@@ -64,7 +64,7 @@ REBUILD = f"""
         FROM queued WHERE d.id = queued.id AND d.deleted_at IS NULL
     )
     SELECT id, name, embedder FROM chosen ORDER BY owner, name
-"""  # noqa: S608
+"""
 
 # ---- documents ----------------------------------------------------------------------------------
 
@@ -85,19 +85,19 @@ ADD = f"""
         fence = d.fence + 1, lease_until = now(), updated_at = now(), place = excluded.place
     WHERE d.state = 'failed'
     RETURNING {_DOCUMENT}
-"""  # noqa: S608
+"""
 
 # $1 collection, $2 content hash.
 KNOWN = f"""
     SELECT {_DOCUMENT} FROM document d
     WHERE d.collection_id = $1 AND d.content_hash = $2 AND d.deleted_at IS NULL
-"""  # noqa: S608
+"""
 
 # $1 collection, $2 document.
 DOCUMENT = f"""
     SELECT {_DOCUMENT} FROM document d
     WHERE d.collection_id = $1 AND d.id = $2 AND d.deleted_at IS NULL
-"""  # noqa: S608
+"""
 
 # $1 collection, $2 after this id or null, $3 how many, $4 state or null for all.
 DOCUMENTS = f"""
@@ -105,7 +105,7 @@ DOCUMENTS = f"""
     WHERE d.collection_id = $1 AND ($2::uuid IS NULL OR d.id > $2)
       AND ($4::text IS NULL OR d.state = $4) AND d.deleted_at IS NULL
     ORDER BY d.id LIMIT $3
-"""  # noqa: S608
+"""
 
 # $1 documents, $2 the key of each one's reader, $3 the mark of what each was told, or ''. A row for
 # what was written since, for what is deleted, and for who may not see it. A mark is the number of
@@ -121,7 +121,7 @@ WATCHED = f"""
         AND 'retrieval' = ANY(k.scopes) AND (c.id IS NULL OR k."user" = c.owner)
     WHERE k.id IS NULL OR d.id IS NULL OR d.deleted_at IS NOT NULL OR c.deleted_at IS NOT NULL
        OR d.xmin::text <> r.mark
-"""  # noqa: S608
+"""
 
 # $1 collection, $2 document.
 REMOVE = """

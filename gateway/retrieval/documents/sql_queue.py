@@ -15,7 +15,7 @@ FRONT = f"""
         (SELECT max(place) FROM document WHERE state = 'indexing' AND deleted_at IS NULL),
         (SELECT min(place) FROM document WHERE {_WAITS}), 0
     )
-"""  # noqa: S608
+"""
 # For the owner of the collection `c`.
 NEXT_PLACE = f"""
     1 + greatest({FRONT}, (
@@ -24,7 +24,7 @@ NEXT_PLACE = f"""
         ) waiting
         WHERE o.owner = c.owner AND o.deleted_at IS NULL
     ))
-"""  # noqa: S608
+"""
 
 # $1 collection. Chroma has lost its index.
 BEGIN_AGAIN = f"""
@@ -36,7 +36,7 @@ BEGIN_AGAIN = f"""
     SET state = 'pending', indexed = 0, attempt = 0, fence = fence + 1, lease_until = now(),
         place = queued.place
     FROM queued WHERE d.id = queued.id AND d.state = 'ready' AND d.deleted_at IS NULL
-"""  # noqa: S608
+"""
 
 # ---- indexing -----------------------------------------------------------------------------------
 
@@ -69,7 +69,7 @@ BEGIN = f"""
     UPDATE collection SET dimension = coalesce(dimension, $4) FROM mine
     WHERE id = mine.collection_id AND deleted_at IS NULL
     RETURNING dimension
-"""  # noqa: S608
+"""
 
 # $1 document, $2 fence, $3 lease in seconds, $4 ordinals, $5 positions, $6 texts. No row if it
 # is not ours any more.
@@ -89,7 +89,7 @@ ADVANCE = f"""
         SET position = excluded.position, text = excluded.text, words = excluded.words
     )
     SELECT id FROM mine
-"""  # noqa: S608
+"""
 
 # $1 document, $2 fence.
 FINISH = f"""
@@ -100,7 +100,7 @@ FINISH = f"""
         DELETE FROM passage USING mine WHERE document_id = mine.id AND ordinal >= mine.passages
     )
     SELECT id FROM mine
-"""  # noqa: S608
+"""
 
 # $1 document, $2 fence, $3 why.
 FAIL = f"""
@@ -112,14 +112,14 @@ FAIL = f"""
         DELETE FROM passage USING mine WHERE document_id = mine.id
     )
     SELECT id FROM mine
-"""  # noqa: S608
+"""
 
 # $1 document, $2 fence, $3 not before so many seconds, $4 attempts that don't count.
 PUT_BACK = f"""
     UPDATE document d
     SET state = 'pending', attempt = d.attempt - $4, lease_until = now() + $3 * interval '1 second'
     WHERE {_MINE}
-"""  # noqa: S608
+"""
 
 # $1 collection. A row if a document of another owner waits, or is under way.
 OTHERS = """
