@@ -5,6 +5,7 @@ Lock order: conversations by id, then turns. Indexes: conversation_of_owner, int
 turn_order, message_of_turn.
 """
 
+from gateway.conversation.raising import RAISE
 from gateway.conversation.rooms.sql_access import may_read, standing
 from gateway.conversation.rooms.sql_participants import RESPONDER
 from gateway.conversation.turn_states import ANY_OPEN, CANCELLED, UNDER_WAY
@@ -68,7 +69,7 @@ _WHY = "jsonb_build_array($2::jsonb)"
 # $1 conversations, locked. No retry is given an answer that was deleted.
 DELETE = f"""
     WITH raised AS (
-        UPDATE conversation SET version = version + 1, deleted_at = now(), updated_at = now()
+        {RAISE}, deleted_at = now(), updated_at = now()
         WHERE id = ANY($1::uuid[]) RETURNING id, version
     ), t AS (
         UPDATE turn SET {_CANCELLED}, request_hash = NULL, version = raised.version
@@ -99,7 +100,7 @@ DELETE_INTERACTIONS = f"""
         SELECT id, conversation_id, ordinal FROM interaction
         WHERE id = ANY($1::uuid[]) AND conversation_id = ANY($3::uuid[]) AND deleted_at IS NULL
     ), raised AS (
-        UPDATE conversation SET version = version + 1, updated_at = now()
+        {RAISE}, updated_at = now()
         WHERE id IN (SELECT conversation_id FROM gone) RETURNING id, version
     ), later AS (
         SELECT t.id, t.conversation_id, t.state IN {ANY_OPEN} AS open, t.reply_interaction_id,
@@ -147,13 +148,13 @@ DELETE_INTERACTIONS = f"""
 # $1 interaction, $2 whether it is to be excluded, $3 conversations, locked. No row if there is no
 # such interaction; no version if it is so already. No history that holds what was excluded is
 # recognised any more: the answers after it knew of it.
-EXCLUDE = """
+EXCLUDE = f"""
     WITH found AS (
         SELECT id, conversation_id, ordinal, (marked_as_excluded_at IS NOT NULL) <> $2 AS changes
         FROM interaction
         WHERE id = $1 AND conversation_id = ANY($3::uuid[]) AND deleted_at IS NULL
     ), raised AS (
-        UPDATE conversation SET version = version + 1, updated_at = now()
+        {RAISE}, updated_at = now()
         WHERE id = (SELECT conversation_id FROM found WHERE changes) RETURNING id, version
     ), i AS (
         UPDATE interaction SET marked_as_excluded_at = CASE WHEN $2 THEN now() END,

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from uuid import UUID
 
 import msgspec
@@ -19,6 +18,7 @@ from gateway import ids
 from gateway.auth import Principal
 from gateway.conversation import sql_store as sql
 from gateway.conversation.absence import absent
+from gateway.conversation.raising import announce
 from gateway.conversation.rooms.rights import (
     Right,
     Standing,
@@ -191,8 +191,7 @@ class Conversations:
         return [TurnId(turn_id) for row in rows for turn_id in row["cancelled"]]
 
     def _announce(self, row: Row) -> None:
-        changed = partial(self._announcer.changed, row["id"], row["version"])
-        self._database.after_commit(changed)
+        announce(self._database, self._announcer, row["id"], row["version"])
 
 
 def _readable(rows: Sequence[Row], principal: Principal) -> dict[UUID, Standing]:

@@ -20,6 +20,7 @@ from gateway.agency.teams.team import AgencySpec
 from gateway.agency.turn.lineage import BUSY, Fork, Match
 from gateway.agency.turn.request import Ask
 from gateway.auth import Principal
+from gateway.conversation.raising import announce
 from gateway.errors import Unavailable
 from gateway.ids import TurnId
 from gateway.postgres.database import Database, Row
@@ -175,8 +176,7 @@ class Intake:
 
     def _begun(self, turn: NewTurn, row: Row, context: list[Entry]) -> Begun:
         version = row["begun_at_version"]
-        changed = partial(self._announcer.changed, turn.conversation_id, version)
-        self._database.after_commit(changed)
+        announce(self._database, self._announcer, turn.conversation_id, version)
         reply_id = turn.interactions[-1].id
         lease = Lease(turn.turn_id, turn.conversation_id, FIRST, version, reply_id)
         return Begun(lease, row["begun_at"], context, row["drive"] == MANUAL)

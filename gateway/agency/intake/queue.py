@@ -34,6 +34,7 @@ from gateway.agency.turn.rules import Delivery
 from gateway.auth import Principal
 from gateway.conversation.absence import absent
 from gateway.conversation.assets.skill_sets import SkillSet, SkillSets
+from gateway.conversation.raising import announce
 from gateway.conversation.rooms.participants import Member, Participants, Status
 from gateway.conversation.rooms.rights import Right, demand, standing
 from gateway.conversation.store import Conversation
@@ -427,8 +428,7 @@ class Inbox:
     def _announce(self, conversation_id: UUID, row: Row | None) -> Row:
         if row is None:
             raise LookupError("a locked conversation is gone")
-        changed = partial(self._announcer.changed, conversation_id, row["version"])
-        self._database.after_commit(changed)
+        announce(self._database, self._announcer, conversation_id, row["version"])
         return row
 
 

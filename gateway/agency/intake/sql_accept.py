@@ -5,6 +5,7 @@ turn_history for MATCHES, turn_request and turn_suspended for SEEN, turn_order f
 """
 
 from gateway.agency.ledger.sql_read import context
+from gateway.conversation.raising import RAISE
 from gateway.conversation.turn_states import (
     COMPLETED,
     RUNNING,
@@ -128,7 +129,7 @@ OPEN = f"""
 # moved on meanwhile.
 _CONTINUED = f"""
     WITH c AS (
-        UPDATE conversation SET version = version + 1, length = length + cardinality($6::uuid[]),
+        {RAISE}, length = length + cardinality($6::uuid[]),
                updated_at = now()
         WHERE id = $1 AND version = $2 AND deleted_at IS NULL AND EXISTS ({_STILL_TRUE})
         RETURNING id, version, length - cardinality($6::uuid[]) AS base, true AS attended, drive

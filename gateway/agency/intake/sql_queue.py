@@ -4,6 +4,7 @@ They run in one transaction that begins with LOCK, so that each sees what the ot
 """
 
 from gateway.agency.intake.sql_accept import still_true
+from gateway.conversation.raising import RAISE
 from gateway.conversation.rooms.sql_access import standing
 from gateway.conversation.rooms.sql_participants import SHOWN, becomes
 from gateway.conversation.sql_store import CONVERSATION
@@ -42,7 +43,7 @@ LOCK = f"""
 # anything is. No row if that is no longer true.
 QUEUE = f"""
     WITH c AS (
-        UPDATE conversation SET version = version + 1, updated_at = now(),
+        {RAISE}, updated_at = now(),
                length = length + cardinality($2::uuid[])
         WHERE id = $1 AND ($25::bigint IS NULL OR EXISTS (
             {still_true("$24", "$25", "$26", request="$16")}))
@@ -167,7 +168,7 @@ NEXT = f"""
 # interactions, whether a bot said it, whether it is asked in this turn.
 START = f"""
     WITH c AS (
-        UPDATE conversation SET version = version + 1, updated_at = now() WHERE id = $1
+        {RAISE}, updated_at = now() WHERE id = $1
         RETURNING id, version
     ), m AS (
         INSERT INTO message (id, conversation_id, turn_id, interaction_id, agent_id, role, from_id,

@@ -7,7 +7,6 @@ Times of leases are the database's. Every write of a running turn goes through a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from uuid import UUID
 
 from gateway import ids
@@ -31,6 +30,7 @@ from gateway.agency.ledger.rows import (
 from gateway.agency.model import Json
 from gateway.agency.speech.prompt import Entry
 from gateway.agency.turn.rules import Delivery, Question
+from gateway.conversation.raising import announce
 from gateway.conversation.rooms.participants import Status
 from gateway.conversation.turn_states import TurnState
 from gateway.ids import TurnId
@@ -130,7 +130,7 @@ class Ledger:
         """Nobody listens any more: keep the turn for a client that comes back."""
         row = await self._database.fetchrow(sql_write.SUSPEND, lease.turn_id, lease.fence, seconds)
         if row is not None:
-            self._announcer.changed(row["id"], row["version"])
+            announce(self._database, self._announcer, row["id"], row["version"])
 
     def drop(self, turn: Taken) -> None:
         """A turn that is ours in the rows, as far as we know, and that nobody here runs."""
@@ -172,7 +172,7 @@ class Ledger:
         row = await self._database.fetchrow(statement, *parameters)
         if row is None:
             raise Fenced
-        self._announcer.changed(lease.conversation_id, row["version"])
+        announce(self._database, self._announcer, lease.conversation_id, row["version"])
         return row
 
     # ---- taking up a turn ------------------------------------------------------------------------
@@ -193,7 +193,7 @@ class Ledger:
         )
         if row is None:
             return None
-        self._announcer.changed(row["id"], row["version"])
+        announce(self._database, self._announcer, row["id"], row["version"])
         return None if row["fence"] is None else Taken(turn_id, row["fence"])
 
     async def past(self, turn_id: TurnId) -> Past:
@@ -222,8 +222,7 @@ class Ledger:
         )
         if row is None:
             return False
-        changed = partial(self._announcer.changed, row["conversation_id"], row["version"])
-        self._database.after_commit(changed)
+        announce(self._database, self._announcer, row["conversation_id"], row["version"])
         return True
 
     async def drive(self, conversation_id: UUID, drive: str) -> list[TurnId]:
@@ -233,8 +232,7 @@ class Ledger:
             row = await self._database.fetchrow(sql_write.DRIVE, conversation_id, drive)
         if row is None:
             return []
-        changed = partial(self._announcer.changed, conversation_id, row["version"])
-        self._database.after_commit(changed)
+        announce(self._database, self._announcer, conversation_id, row["version"])
         return [TurnId(turn_id) for turn_id in row["freed"]]
 
     # ---- titles ----------------------------------------------------------------------------------
@@ -246,4 +244,4 @@ class Ledger:
 
     async def entitle(self, conversation_id: UUID, title: str) -> None:
         if row := await self._database.fetchrow(sql_write.ENTITLE, conversation_id, title):
-            self._announcer.changed(conversation_id, row["version"])
+            announce(self._database, self._announcer, conversation_id, row["version"])

@@ -7,6 +7,7 @@ has taken the turn, the statement changes nothing and returns no row.
 `message` and `interaction` have their indexes in `piccolo_migrations/m0001_foundation.py`.
 """
 
+from gateway.conversation.raising import RAISE
 from gateway.conversation.rooms.sql_participants import becomes
 from gateway.conversation.turn_states import (
     COMPLETED,
@@ -19,7 +20,7 @@ from gateway.conversation.turn_states import (
 
 _RAISED = f"""
     WITH raised AS (
-        UPDATE conversation SET version = version + 1, updated_at = now()
+        {RAISE}, updated_at = now()
         WHERE id = $1 AND EXISTS (
             SELECT FROM turn WHERE id = $2 AND fence = $3 AND state = {RUNNING})
         RETURNING version, title IS NULL AS untitled, drive, owner_type, length
@@ -75,7 +76,7 @@ DRIVE = f"""
     WITH freed AS (
         SELECT id FROM turn WHERE conversation_id = $1 AND state = {WAITING} AND $2 = 'auto'
     ), raised AS (
-        UPDATE conversation SET drive = $2, version = version + 1, updated_at = now()
+        {RAISE}, drive = $2, updated_at = now()
         WHERE id = $1 AND (drive <> $2 OR EXISTS (SELECT FROM freed)) RETURNING version
     ), t AS (
         UPDATE turn SET state = {RUNNING}, fence = fence + 1, lease_until = now(),
@@ -140,7 +141,7 @@ FAIL_IN_ROOM = _in_room(FAIL)
 # so is its reply. Nothing is shown of a turn that ended while its conversation was waited for.
 SHOW = f"""
     WITH raised AS (
-        UPDATE conversation SET version = version + 1
+        {RAISE}
         WHERE id = $1 AND EXISTS (
             SELECT FROM turn WHERE id = $2 AND fence = $3 AND state = {RUNNING})
         RETURNING version
@@ -158,7 +159,7 @@ SHOW = f"""
 # $1 turn, $2 fence, $3 seconds to wait for its client.
 SUSPEND = f"""
     WITH raised AS (
-        UPDATE conversation SET version = version + 1, updated_at = now()
+        {RAISE}, updated_at = now()
         WHERE id = (SELECT conversation_id FROM turn
                     WHERE id = $1 AND fence = $2 AND state = {RUNNING})
         RETURNING id, version
@@ -196,7 +197,7 @@ _NOBODYS = f"""(turn.state = {SUSPENDED}
 # costs an attempt.
 TAKE = f"""
     WITH raised AS (
-        UPDATE conversation SET version = version + 1, updated_at = now()
+        {RAISE}, updated_at = now()
         WHERE id = (SELECT conversation_id FROM turn WHERE turn.id = $1 AND {_NOBODYS})
         RETURNING id, version
     ), t AS (
@@ -243,7 +244,7 @@ END = f"""
         SELECT conversation_id, state FROM turn WHERE id = $1 AND state = ANY($3::text[])
           AND ($5 = false OR lease_until < now())
     ), raised AS (
-        UPDATE conversation SET version = version + 1, updated_at = now()
+        {RAISE}, updated_at = now()
         WHERE id = (SELECT conversation_id FROM found) RETURNING version
     ), t AS (
         UPDATE turn SET state = $4, error = $2::jsonb, completed_at = now(),
@@ -263,8 +264,8 @@ END = f"""
 """
 
 # $1 conversation, $2 its title.
-ENTITLE = """
-    UPDATE conversation SET title = $2, version = version + 1, updated_at = now()
+ENTITLE = f"""
+    {RAISE}, title = $2, updated_at = now()
     WHERE id = $1 AND title IS NULL AND deleted_at IS NULL
     RETURNING version
 """

@@ -2,6 +2,7 @@
 at the chat door (a turn copied by a fork has no request hash) and did not want to be forgotten."""
 
 from gateway.agency.intake.sql_accept import copied
+from gateway.conversation.raising import RAISE
 from gateway.conversation.turn_states import COMPLETED
 
 _COLUMNS = """t.id, t.conversation_id, t.created_at, t.request, t.metadata, t.prompt_tokens,
@@ -96,9 +97,9 @@ LOCK = f"""
 # $1 the turns that LOCK gave, $2 the completion. Input and reply are stamped as deleted; no history
 # that holds them is recognised any more, nor is the request when it comes again. No row if somebody
 # else was faster.
-DELETE = """
+DELETE = f"""
     WITH raised AS (
-        UPDATE conversation SET version = version + 1, updated_at = now()
+        {RAISE}, updated_at = now()
         WHERE id IN (SELECT conversation_id FROM turn WHERE id = ANY($1::uuid[]))
           AND EXISTS (SELECT FROM turn WHERE id = $2 AND request_hash IS NOT NULL)
         RETURNING id, version

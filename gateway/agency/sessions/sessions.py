@@ -35,6 +35,7 @@ from gateway.agency.teams.register import BIGINT
 from gateway.agency.turn.request import AGENCY, AGENT, Ask, ChatRequest, Dialogue, Public
 from gateway.agency.turn.rules import Delivery, Event, Question, Work, begin
 from gateway.auth import Principal
+from gateway.conversation.raising import announce
 from gateway.conversation.turn_states import TurnState
 from gateway.errors import InvalidRequest, NotFound, Unavailable
 from gateway.ids import TurnId
@@ -253,8 +254,7 @@ class Sessions:
         )
         if row is None:
             raise LookupError("a locked conversation is gone")
-        changed = partial(self._announcer.changed, turn.conversation_id, row["version"])
-        self._database.after_commit(changed)
+        announce(self._database, self._announcer, turn.conversation_id, row["version"])
         if following is None:
             self._engine.go_on_with([turn.id])
 

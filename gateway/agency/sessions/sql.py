@@ -5,6 +5,7 @@ too, of its manager: its steps must be answered somewhere.
 """
 
 from gateway.agency.ledger.sql_read import CHAIN
+from gateway.conversation.raising import RAISE
 from gateway.conversation.sql import ANSWERS
 from gateway.conversation.turn_states import RUNNING, WAITING
 
@@ -52,7 +53,7 @@ LOCK = """
 # goes on. $4 seconds that a session waits. $5 to $11 messages.
 ANSWER = f"""
     WITH c AS (
-        UPDATE conversation SET version = version + 1, updated_at = now() WHERE id = $1
+        {RAISE}, updated_at = now() WHERE id = $1
         RETURNING version, owner_type
     ), t AS (
         UPDATE turn SET version = c.version, updated_at = now(), fence = fence + 1,

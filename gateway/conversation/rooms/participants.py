@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
 from uuid import UUID
 
 import msgspec
@@ -14,6 +13,7 @@ import msgspec
 from gateway import ids
 from gateway.auth import USER, Principal
 from gateway.conversation.absence import absent
+from gateway.conversation.raising import announce
 from gateway.conversation.rooms import sql_participants as sql
 from gateway.conversation.rooms.rights import Right, Standing, standing
 from gateway.errors import InvalidRequest
@@ -133,7 +133,7 @@ class Participants:
     async def sweep(self) -> None:
         """End what people have not said again in time."""
         for row in await self._database.fetch(sql.SWEEP, AT_ONCE):
-            self._announcer.changed(row["id"], row["version"])
+            announce(self._database, self._announcer, row["id"], row["version"])
 
     async def _enrol(self, conversation_id: UUID) -> None:
         row = await self._database.fetchrow(sql.ENROL, conversation_id)
@@ -141,5 +141,4 @@ class Participants:
 
     def _announce(self, conversation_id: UUID, version: int | None) -> None:
         if version is not None:
-            changed = partial(self._announcer.changed, conversation_id, version)
-            self._database.after_commit(changed)
+            announce(self._database, self._announcer, conversation_id, version)

@@ -6,7 +6,6 @@ Who asks has been found to be allowed to: see `participants` and `rights`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from uuid import UUID
 
 import msgspec
@@ -14,6 +13,7 @@ import msgspec
 from gateway import ids
 from gateway.conversation.absence import absent
 from gateway.conversation.changes import ConversationChanges
+from gateway.conversation.raising import announce
 from gateway.conversation.rooms import sql_rooms as sql
 from gateway.conversation.rooms.participants import Kind, Member
 from gateway.names import line
@@ -91,8 +91,7 @@ class Rooms:
         if title is not None:
             line(title, "title")
         if row := await self._database.fetchrow(sql.ENTITLE, conversation_id, title):
-            changed = partial(self._announcer.changed, conversation_id, row["version"])
-            self._database.after_commit(changed)
+            announce(self._database, self._announcer, conversation_id, row["version"])
 
     async def messages(
         self, conversation_id: UUID, limit: int, cursor: str | None

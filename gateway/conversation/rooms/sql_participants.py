@@ -6,6 +6,7 @@ participants, until this door is used to change something in it. Only what has r
 
 import json
 
+from gateway.conversation.raising import RAISE
 from gateway.conversation.rooms.rights import Right
 from gateway.conversation.rooms.sql_access import standing
 
@@ -79,7 +80,7 @@ LOCK = "SELECT FROM conversation WHERE id = $1 AND deleted_at IS NULL FOR NO KEY
 # $1 conversation. Gives one of another door its rows. No row if it has them.
 ENROL = f"""
     WITH c AS (
-        UPDATE conversation SET version = version + 1
+        {RAISE}
         WHERE id = $1 AND NOT EXISTS (SELECT FROM participant WHERE conversation_id = $1)
         RETURNING *
     ), p AS (
@@ -106,7 +107,7 @@ SET_STATUS = f"""
         SELECT * FROM participant
         WHERE conversation_id = $1 AND kind = 'user' AND identifier = $2 AND left_at IS NULL
     ), raised AS (
-        UPDATE conversation SET version = version + 1
+        {RAISE}
         WHERE id = $1 AND EXISTS (SELECT FROM found WHERE status <> $3)
         RETURNING version
     ), p AS (
@@ -121,14 +122,14 @@ SET_STATUS = f"""
 """
 
 # $1 conversations at most. Statuses that nobody has renewed.
-SWEEP = """
+SWEEP = f"""
     WITH over AS (
         SELECT id FROM conversation
         WHERE id IN (SELECT conversation_id FROM participant WHERE status_until < now()
                      ORDER BY status_until LIMIT $1)
         ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
     ), raised AS (
-        UPDATE conversation SET version = version + 1 WHERE id IN (SELECT id FROM over)
+        {RAISE} WHERE id IN (SELECT id FROM over)
         RETURNING id, version
     ), p AS (
         UPDATE participant SET status = 'idle', status_until = NULL, version = raised.version

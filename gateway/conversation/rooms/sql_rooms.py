@@ -1,5 +1,6 @@
 """The statements of the Conversation API. What they show is shaped as channels show it."""
 
+from gateway.conversation.raising import RAISE
 from gateway.conversation.sql import CONVERSATION, INTERACTION
 
 # $1 conversation, $2 owner, $3 title or null, $4 drive, $5 to $7 participants: kinds, identifiers,
@@ -39,8 +40,8 @@ ONE = f"""
 """
 
 # $1 conversation, $2 title or null. No row if it has that already.
-ENTITLE = """
-    UPDATE conversation SET title = $2, updated_at = now(), version = version + 1
+ENTITLE = f"""
+    {RAISE}, title = $2, updated_at = now()
     WHERE id = $1 AND deleted_at IS NULL AND title IS DISTINCT FROM $2
     RETURNING version
 """

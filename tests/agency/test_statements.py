@@ -1,4 +1,4 @@
-"""The states of a turn are named in one place."""
+"""What statements have in common is written once: a turn's states, and how a version is raised."""
 
 from __future__ import annotations
 
@@ -13,17 +13,21 @@ from gateway.postgres.database import Database
 
 ROOT = Path(gateway.__file__).parent
 SOURCES = [
-    source
-    for room in ("agency", "conversation")
-    for source in (ROOT / room).rglob("sql*.py")
-    if source.parent.name != "rooms"  # those name what participants do
+    source for room in ("agency", "conversation") for source in (ROOT / room).rglob("sql*.py")
 ]
+OF_TURNS = [source for source in SOURCES if source.parent.name != "rooms"]
+"""Participants do things that are called the same."""
 BY_HAND = re.compile(rf"'({'|'.join(TurnState)})'")
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=lambda source: str(source.relative_to(ROOT)))
+@pytest.mark.parametrize("source", OF_TURNS, ids=lambda source: str(source.relative_to(ROOT)))
 def test_no_statement_names_a_state_by_hand(source: Path) -> None:
     assert not BY_HAND.findall(source.read_text())
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: str(source.relative_to(ROOT)))
+def test_no_statement_raises_a_version_by_hand(source: Path) -> None:
+    assert not re.findall(r"version\s*=\s*(conversation\.)?version \+ 1", source.read_text())
 
 
 async def test_the_table_knows_these_states_and_no_others(database: Database) -> None:
