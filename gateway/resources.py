@@ -19,7 +19,7 @@ from gateway.agency.models.remote import Remotes
 from gateway.agency.models.upstream.client import Upstream
 from gateway.agency.plain.models import PlainModels, open_plain
 from gateway.agency.records.hearing import Hearing
-from gateway.agency.run.checks import Checks as SchemaChecks
+from gateway.agency.run.checks import FormatChecks
 from gateway.agency.teams.catalog import Catalog
 from gateway.auth import Callers
 from gateway.conversation.changes import ConversationChanges
@@ -86,7 +86,7 @@ async def open_resources(settings: Settings, dsn: str) -> AsyncIterator[Resource
         open_index(settings) as index,
         open_watch(database, drain) as watch,
         open_ingest(database, embedders, index, settings.lease, watch.look) as ingest,
-        SchemaChecks() as checks,
+        FormatChecks() as checks,
     ):
         catalog = Catalog(database)
         library = Library(database, embedders, index, ingest)

@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from gateway.agency.model import Json
-from gateway.agency.run.checks import Checks
+from gateway.agency.run.checks import FormatChecks
 from gateway.agency.run.examiner import CPU_S
 from gateway.agency.turn.answer_format import MAX_MEMBERS, MAX_SCHEMA, MAX_TOLD, outsize
 
@@ -29,7 +29,7 @@ POINT: dict[str, Json] = {
 class Asking:
     """What the gateway asks of its checks."""
 
-    def __init__(self, checks: Checks) -> None:
+    def __init__(self, checks: FormatChecks) -> None:
         self.checks = checks
 
     async def unfit(self, text: str, schema: dict[str, Json] | None = None) -> str | None:
@@ -45,7 +45,7 @@ class Asking:
 
 @pytest_asyncio.fixture
 async def asking() -> AsyncIterator[Asking]:
-    async with Checks() as checks:
+    async with FormatChecks() as checks:
         yield Asking(checks)
 
 
@@ -226,7 +226,7 @@ async def test_a_check_that_was_cancelled_leaves_no_answer_to_the_next(asking: A
 
 
 async def test_checks_leave_no_process_behind() -> None:
-    async with Checks() as checks:
+    async with FormatChecks() as checks:
         assert await Asking(checks).unfit('{"x": 1}', POINT) is None
         assert len(examiners()) == 1
     assert not examiners()

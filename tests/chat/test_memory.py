@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping
 from uuid import UUID
 
-from gateway.agency.ledger.context_cache import Memory, Remembered
+from gateway.agency.ledger.context_cache import ContextCache, Remembered
 from gateway.agency.ledger.ledger import Ledger
 from gateway.agency.speech.prompt import GATEWAY, Entry
 from gateway.agency.turn.rules import ANSWER_NOW
@@ -37,8 +37,8 @@ class Talk:
         return said
 
 
-def _memory(gateway: Gateway) -> Mapping[UUID, Remembered]:
-    return gateway.resources.engine.runner.running._memory.kept
+def remembered_by(gateway: Gateway) -> Mapping[UUID, Remembered]:
+    return gateway.resources.engine.runner.running.cache.kept
 
 
 async def test_memory_and_rows_tell_the_same(
@@ -78,7 +78,7 @@ async def test_memory_and_rows_tell_the_same(
         talk = dice.choice(talks)
         await talk.say(f"Turn {turn}")
         assert talk.conversation_id is not None
-        remembered = _memory(gateway)[talk.conversation_id]
+        remembered = remembered_by(gateway)[talk.conversation_id]
         for agent in (manager, programmer, tester):
             stored = await ledger.context(talk.conversation_id, agent)
             if agent in remembered.contexts or remembered.all:
@@ -106,26 +106,26 @@ def _entry(words: str) -> Entry:
 
 
 def test_the_oldest_conversation_is_forgotten_first() -> None:
-    memory = Memory(characters=2_000)
+    cache = ContextCache(characters=2_000)
     first, second, third = new(), new(), new()
     for conversation in (first, second, third):
-        memory.keep(conversation, Remembered(1, {1: [_entry("x" * 500)]}, all=True))
-    assert memory.recall(first, 1) is None
-    assert memory.recall(second, 1) is not None
-    assert memory.recall(third, 1) is not None
+        cache.keep(conversation, Remembered(1, {1: [_entry("x" * 500)]}, all=True))
+    assert cache.recall(first, 1) is None
+    assert cache.recall(second, 1) is not None
+    assert cache.recall(third, 1) is not None
 
 
 def test_a_conversation_too_large_is_not_kept() -> None:
-    memory = Memory(characters=1_000)
+    cache = ContextCache(characters=1_000)
     conversation = new()
-    memory.keep(conversation, Remembered(1, {1: [_entry("x" * 5_000)]}, all=True))
-    assert memory.recall(conversation, 1) is None
-    memory.keep(conversation, Remembered(1, {1: [_entry("x")]}, all=True))
-    assert memory.recall(conversation, 1) is not None
+    cache.keep(conversation, Remembered(1, {1: [_entry("x" * 5_000)]}, all=True))
+    assert cache.recall(conversation, 1) is None
+    cache.keep(conversation, Remembered(1, {1: [_entry("x")]}, all=True))
+    assert cache.recall(conversation, 1) is not None
 
 
 def test_another_version_is_not_believed() -> None:
-    memory = Memory()
+    cache = ContextCache()
     conversation = new()
-    memory.keep(conversation, Remembered(3, {}, all=True))
-    assert memory.recall(conversation, 4) is None
+    cache.keep(conversation, Remembered(3, {}, all=True))
+    assert cache.recall(conversation, 4) is None

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from gateway import ids
 from gateway.agency.ledger import outcome
-from gateway.agency.ledger.context_cache import Memory, Remembered
+from gateway.agency.ledger.context_cache import ContextCache, Remembered
 from gateway.agency.ledger.ledger import Fenced, Ledger
 from gateway.agency.ledger.rows import Ended, Lease, Taken
 from gateway.agency.turn.reply import Reply
@@ -50,20 +50,20 @@ class Held:
     task: asyncio.Task[None]
 
 
-class Running:
+class ActiveTurns:
     """`then` is called when a turn has ended by what was written in it, `parked` when it waits for
     somebody outside, and so runs nowhere."""
 
     def __init__(
         self,
         ledger: Ledger,
-        memory: Memory,
+        cache: ContextCache,
         announcer: Announcer,
         then: Callable[[Lease, Ended], None],
         parked: Callable[[Reply], None],
     ) -> None:
         self._ledger = ledger
-        self._memory = memory
+        self.cache = cache
         self._announcer = announcer
         self._then = then
         self._parked = parked
@@ -99,7 +99,7 @@ class Running:
         try:
             await turn.run()
             if (remembered := turn.remembered) is not None:
-                self._memory.keep(reply.conversation_id, remembered)
+                self.cache.keep(reply.conversation_id, remembered)
             if turn.ended is not None:
                 self._then(lease, turn.ended)
             elif not reply.ended:

@@ -19,14 +19,14 @@ from weakref import WeakValueDictionary
 from gateway import ids
 from gateway.agency.engine.runner import Runner
 from gateway.agency.intake.draft import Asked, entries, inbound
-from gateway.agency.intake.queue import Answering, Inbox, Letter, Posting, Started
+from gateway.agency.intake.queue import Answering, Letter, Posting, Queue, Started
 from gateway.agency.intake.rejoin import Accepted, Reception, TakenBack
 from gateway.agency.ledger import outcome
 from gateway.agency.run.plan import Plan
 from gateway.agency.teams.team import AgencySpec
 from gateway.agency.turn import lineage
 from gateway.agency.turn.reply import Reply
-from gateway.agency.turn.request import ChatRequest, Posted, Public, Said
+from gateway.agency.turn.request import ChatRequest, Posted, Public, RoomMessage
 from gateway.agency.turn.rules import Event, begin
 from gateway.auth import Principal
 from gateway.conversation.idempotency import Claim, Idempotency
@@ -52,13 +52,13 @@ class Engine:
     """What begins and ends the turns of one process; its `runner` runs them."""
 
     def __init__(
-        self, runner: Runner, reception: Reception, inbox: Inbox, idempotency: Idempotency
+        self, runner: Runner, reception: Reception, queue: Queue, idempotency: Idempotency
     ) -> None:
         self.runner = runner
         self.checks = runner.services.checks
         self.versions = runner.versions
         self.ledger = runner.services.ledger
-        self._inbox = inbox
+        self._queue = queue
         self._reception = reception
         self._idempotency = idempotency
         self._requests: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
@@ -82,7 +82,7 @@ class Engine:
         if conversation_id is not None:
             digest = lineage.within(request.digest, conversation_id)
             request = replace(request, digest=digest)
-        await self._inbox.attachments.check_said(request.dialogue.said, principal)
+        await self._queue.attachments.check_said(request.dialogue.said, principal)
         asked = Asked(request, agency, principal)
         # The queue is for a retry that overtakes its own first try.
         async with self._requests.setdefault(request.digest, asyncio.Lock()):
@@ -112,7 +112,7 @@ class Engine:
     ) -> Accepted | _Entered | None:
         """A turn that failed has not used its claim up."""
         try:
-            async with self._inbox.transaction():
+            async with self._queue.transaction():
                 seen = await self._idempotency.claim(claim)
                 if seen and seen.turn_id and not await self.ledger.is_void(seen.turn_id):
                     return _Entered(TurnId(seen.turn_id))
@@ -129,8 +129,8 @@ class Engine:
     ) -> Accepted | _Entered | None:
         if conversation_id is None:
             return await self._reception.rejoin(asked)
-        async with self._inbox.transaction():
-            posting = await self._inbox.accept(_letter(asked, conversation_id))
+        async with self._queue.transaction():
+            posting = await self._queue.accept(_letter(asked, conversation_id))
             if posting is None:
                 return None
             answering = Answering(asked.request.responder, asked.agency)
@@ -166,7 +166,7 @@ class Engine:
         """Begin a session: who answers in it is said by `drive`. Raises `Stale`."""
         if self.runner.draining:
             raise Unavailable("The gateway ends; ask again.", retry_after=1)
-        await self._inbox.attachments.check_said(asked.request.dialogue.said, asked.principal)
+        await self._queue.attachments.check_said(asked.request.dialogue.said, asked.principal)
         accepted = await self._reception.open(asked, drive, source)
         if accepted is None:
             raise Stale
@@ -181,7 +181,7 @@ class Engine:
     def go_on_with(self, turn_ids: Sequence[TurnId]) -> None:
         """Turns that wait for nobody any more, once that is committed."""
         if turn_ids:
-            self._inbox.after_commit(lambda: self.runner.running.see_to(self._resume(turn_ids)))
+            self._queue.after_commit(lambda: self.runner.running.see_to(self._resume(turn_ids)))
 
     async def _resume(self, turn_ids: Sequence[TurnId]) -> None:
         for turn_id in turn_ids:
@@ -196,24 +196,24 @@ class Engine:
         """Accept a message to a conversation that is named. Its turn goes on whether or not anybody
         waits. Raises NotFound, InvalidRequest, IdempotencyMismatch."""
         turn_id = TurnId(ids.new())
-        async with self._inbox.transaction():
-            found = await self._inbox.lock(message.conversation_id, principal)
+        async with self._queue.transaction():
+            found = await self._queue.lock(message.conversation_id, principal)
             seen = None if claim is None else await self._idempotency.claim(claim, turn_id)
             if seen is not None and seen.turn_id is not None:
-                posting = await self._inbox.posted(seen.turn_id, seen.response)
+                posting = await self._queue.posted(seen.turn_id, seen.response)
                 return posting, found.conversation
-            posting = await self._inbox.post(message, found, principal, turn_id)
+            posting = await self._queue.post(message, found, principal, turn_id)
             started = await self.runner.next(message.conversation_id, posting.answering)
         await self.runner.begin(started)
         return posting, found.conversation
 
-    async def say(self, message: Said, principal: Principal) -> UUID:
+    async def say(self, message: RoomMessage, principal: Principal) -> UUID:
         """Accept a message to all who are in a conversation: its id. The bots' turns go on by
         themselves, once this is committed. Raises NotFound, InvalidRequest."""
-        async with self._inbox.transaction():
-            said = await self._inbox.say(message, principal)
+        async with self._queue.transaction():
+            said = await self._queue.say(message, principal)
             if (started := await self.runner.next(message.conversation_id)) is not None:
-                self._inbox.after_commit(partial(self.runner.see_through, started))
+                self._queue.after_commit(partial(self.runner.see_through, started))
         return said
 
     # ---- following -------------------------------------------------------------------------------

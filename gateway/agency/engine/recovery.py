@@ -14,13 +14,13 @@ from gateway.agency.engine.engine import Engine
 from gateway.agency.engine.runner import Runner
 from gateway.agency.engine.sweeper import Sweeper
 from gateway.agency.intake.accept import Intake
-from gateway.agency.intake.queue import Inbox
+from gateway.agency.intake.queue import Queue
 from gateway.agency.intake.rejoin import Reception
-from gateway.agency.ledger.context_cache import Memory
+from gateway.agency.ledger.context_cache import ContextCache
 from gateway.agency.ledger.ledger import Ledger
 from gateway.agency.model import Model
 from gateway.agency.models.remote import Remotes
-from gateway.agency.run.checks import Checks
+from gateway.agency.run.checks import FormatChecks
 from gateway.agency.run.services import Services
 from gateway.agency.teams.catalog import Catalog
 from gateway.agency.turn.library import Library
@@ -56,7 +56,7 @@ async def open_engine(
     drain: Drain,
     announcer: Announcer,
     broker: Broker,
-    checks: Checks,
+    checks: FormatChecks,
     library: Library | None = None,
 ) -> AsyncIterator[Engine]:
     """An engine with its keepers. When the process drains, turns that nobody waits for are handed
@@ -64,13 +64,13 @@ async def open_engine(
     try."""
     node = f"{socket.gethostname()}:{os.getpid()}:{ids.new().hex[-8:]}"
     ledger = Ledger(database, node, settings.lease, announcer)
-    memory = Memory()
-    reception = Reception(Intake(database, ledger, node, settings.lease, announcer), memory)
-    inbox = Inbox(database, ledger, catalog, announcer, memory, node=node, lease=settings.lease)
+    cache = ContextCache()
+    reception = Reception(Intake(database, ledger, node, settings.lease, announcer), cache)
+    queue = Queue(database, ledger, catalog, announcer, cache, node=node, lease=settings.lease)
     idempotency = Idempotency(database)
     services = Services(ledger, model, remotes, checks, settings.default_model, library)
     control = Control(broker)
-    runner = Runner(services, inbox, memory, catalog, announcer, Versions(broker), control)
+    runner = Runner(services, queue, cache, catalog, announcer, Versions(broker), control)
     period = settings.lease / RENEWALS
     keepers = [
         asyncio.create_task(regularly(runner.running.renew, period), name="renew leases"),
@@ -86,7 +86,7 @@ async def open_engine(
     ]
     async with control.serving(runner.running.stop, runner.woken.set):
         try:
-            yield Engine(runner, reception, inbox, idempotency)
+            yield Engine(runner, reception, queue, idempotency)
         finally:
             await end(keepers)
             await runner.close()

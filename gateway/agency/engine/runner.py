@@ -8,19 +8,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID
 
-from gateway.agency.engine.active import Running
+from gateway.agency.engine.active import ActiveTurns
 from gateway.agency.engine.control import Control
 from gateway.agency.engine.titles import Titles
-from gateway.agency.engine.waiting import ATTACHED, Awaiting
-from gateway.agency.intake.queue import Answering, Inbox, Started
+from gateway.agency.engine.waiting import ATTACHED, WaitingReplies
+from gateway.agency.intake.queue import Answering, Queue, Started
 from gateway.agency.intake.responder import team_of
 from gateway.agency.ledger import outcome
-from gateway.agency.ledger.context_cache import Memory
+from gateway.agency.ledger.context_cache import ContextCache
 from gateway.agency.ledger.rows import Ended, Lease, Past, StoredTurn, Taken
 from gateway.agency.run.plain import PlainTurn
 from gateway.agency.run.plan import Plan
 from gateway.agency.run.services import Services
-from gateway.agency.run.turn import Turn
+from gateway.agency.run.turn import TeamTurn
 from gateway.agency.speech.prompt import Entry
 from gateway.agency.teams.catalog import Catalog
 from gateway.agency.teams.team import AgencySpec
@@ -43,8 +43,8 @@ class Runner:
     def __init__(
         self,
         services: Services,
-        inbox: Inbox,
-        memory: Memory,
+        queue: Queue,
+        cache: ContextCache,
         catalog: Catalog,
         announcer: Announcer,
         versions: Versions,
@@ -52,15 +52,15 @@ class Runner:
     ) -> None:
         self.services = services
         self.ledger = services.ledger
-        self.inbox = inbox
+        self.queue = queue
         self.control = control
         self.versions = versions
         self._catalog = catalog
         self._titles = Titles(services)
-        self._awaiting = Awaiting(self.ledger, versions, self.take_up)
+        self._waiting = WaitingReplies(self.ledger, versions, self.take_up)
         self.draining = False
         """Set once this process ends: it begins nothing more."""
-        self.running = Running(self.ledger, memory, announcer, self._ended, self._parked)
+        self.running = ActiveTurns(self.ledger, cache, announcer, self._ended, self._parked)
         self.woken = asyncio.Event()
         """Set when there may be something to take up."""
 
@@ -78,11 +78,11 @@ class Runner:
             return reply
         if stored.abandoned and (taken := await self.take_up(turn_id)):
             return taken
-        return self._known(turn_id) or self._awaiting.wait(reply)
+        return self._known(turn_id) or self._waiting.wait(reply)
 
     def _known(self, turn_id: TurnId) -> Reply | None:
         held = self.running.find(turn_id)
-        return held.reply if held else self._awaiting.find(turn_id)
+        return held.reply if held else self._waiting.find(turn_id)
 
     async def take_up(self, turn_id: TurnId) -> Reply | None:
         """Go on with a turn that nobody runs. None if somebody was faster."""
@@ -93,8 +93,8 @@ class Runner:
     async def next(
         self, conversation_id: UUID, answering: Answering | None = None
     ) -> Started | None:
-        """The conversation's next turn, if it is ours to run now; see `Inbox.start`."""
-        return None if self.draining else await self.inbox.start(conversation_id, answering)
+        """The conversation's next turn, if it is ours to run now; see `Queue.start`."""
+        return None if self.draining else await self.queue.start(conversation_id, answering)
 
     async def start(self, conversation_id: UUID) -> bool:
         started = await self.next(conversation_id)
@@ -179,7 +179,7 @@ class Runner:
 
     def _reply(self, stored: StoredTurn) -> Reply:
         """The one that somebody waits with already, if there is."""
-        return self._awaiting.hand_over(stored.id) or _reply(stored)
+        return self._waiting.hand_over(stored.id) or _reply(stored)
 
     async def _fail(self, stored: StoredTurn) -> Reply:
         reply = self._reply(stored)
@@ -191,7 +191,7 @@ class Runner:
 
     def run(self, plan: Plan, reply: Reply, *, attended: bool) -> Reply:
         """Run a turn whose lease this process has."""
-        turn = Turn(plan, self.services, reply)
+        turn = TeamTurn(plan, self.services, reply)
         return self.running.start(turn, plan.lease, reply, attended=attended)
 
     def _ended(self, lease: Lease, ended: Ended) -> None:
@@ -221,7 +221,7 @@ class Runner:
         if held is not None and held.reply is reply and held.attended:
             self.running.let_go(reply)
             await self.running.suspend(held)
-        elif self._awaiting.forget(reply):
+        elif self._waiting.forget(reply):
             gone = outcome.describe(TurnCancelled("Its client went away."))
             await self.ledger.end(
                 reply.turn_id, TurnState.CANCELLED, gone, among=[TurnState.QUEUED]
@@ -255,7 +255,7 @@ class Runner:
     def _parked(self, reply: Reply) -> None:
         """Whoever follows the reply of a turn that waits is told when it has ended."""
         if reply.followers:
-            self._awaiting.wait(reply)
+            self._waiting.wait(reply)
         else:
             reply.end(Unavailable("The turn waits for an answer from outside."))
 
@@ -268,7 +268,7 @@ class Runner:
     async def close(self) -> None:
         await self.hand_over()
         await self.running.close()
-        await self._awaiting.close()
+        await self._waiting.close()
         await self.hand_over()  # again, for what was about to be run while the others were closed
 
 

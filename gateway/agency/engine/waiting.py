@@ -24,7 +24,7 @@ TakeUp: TypeAlias = Callable[[TurnId], Awaitable[Reply | None]]
 """Goes on with a turn that nobody runs; None if somebody was faster."""
 
 
-class Awaiting:
+class WaitingReplies:
     def __init__(self, ledger: Ledger, versions: Versions, take_up: TakeUp) -> None:
         self._ledger = ledger
         self._versions = versions

@@ -19,7 +19,7 @@ from gateway.agency.intake.accept import NewInteraction
 from gateway.agency.intake.attachments import Attachments
 from gateway.agency.intake.members import member_of, responder_of
 from gateway.agency.intake.responder import check, remembered, team_of
-from gateway.agency.ledger.context_cache import Memory
+from gateway.agency.ledger.context_cache import ContextCache
 from gateway.agency.ledger.ledger import Ledger
 from gateway.agency.ledger.outcome import describe
 from gateway.agency.ledger.rows import StoredTurn, encoded, stored, uuids
@@ -29,7 +29,7 @@ from gateway.agency.speech.prompt import END_USER, Entry
 from gateway.agency.teams.catalog import Catalog
 from gateway.agency.teams.team import AgencySpec
 from gateway.agency.turn import lineage
-from gateway.agency.turn.request import Ask, Posted, Public, Said
+from gateway.agency.turn.request import Ask, Posted, Public, RoomMessage
 from gateway.agency.turn.rules import Delivery
 from gateway.auth import Principal
 from gateway.conversation.absence import absent
@@ -153,7 +153,7 @@ class _Queued:
     replies: Sequence[UUID]
 
 
-class Inbox:
+class Queue:
     """For one process, whose name is `node`. `lease` is in seconds."""
 
     def __init__(
@@ -162,7 +162,7 @@ class Inbox:
         ledger: Ledger,
         catalog: Catalog,
         announcer: Announcer,
-        memory: Memory,
+        cache: ContextCache,
         *,
         node: str,
         lease: float,
@@ -174,7 +174,7 @@ class Inbox:
         self._ledger = ledger
         self._catalog = catalog
         self._announcer = announcer
-        self._memory = memory
+        self._cache = cache
         self._node = node
         self._lease = lease
 
@@ -247,7 +247,7 @@ class Inbox:
             (turn_id,), (reply_id,) = queued.turns, queued.replies
             return Posting(turn_id, letter.conversation_id, queued.input_id, reply_id)
 
-    async def say(self, message: Said, principal: Principal) -> UUID:
+    async def say(self, message: RoomMessage, principal: Principal) -> UUID:
         """Accept a message that all bots of a conversation answer. Its id. Raises NotFound,
         InvalidRequest."""
         await self.attachments.check(message.file_ids, principal)
@@ -412,7 +412,7 @@ class Inbox:
         new = [_entry(said, entry, turn) for said in unheard]
         if found["fresh"]:
             return {entry: new}, True
-        remembered = self._memory.recall(turn.conversation_id, found["found_at"] - 1)
+        remembered = self._cache.recall(turn.conversation_id, found["found_at"] - 1)
         if remembered is None:
             return {}, False
         contexts = dict(remembered.contexts)

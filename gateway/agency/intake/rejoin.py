@@ -9,7 +9,7 @@ from uuid import UUID
 from gateway import ids
 from gateway.agency.intake.accept import Begun, Intake, NewTurn
 from gateway.agency.intake.draft import Asked, Place, draft
-from gateway.agency.ledger.context_cache import Memory
+from gateway.agency.ledger.context_cache import ContextCache
 from gateway.agency.speech.prompt import Entry
 from gateway.agency.turn import lineage
 from gateway.agency.turn.lineage import PROBED_FIRST, Begin, Chain, Continue, Decision, Fork, Match
@@ -39,9 +39,9 @@ class Reception:
     """Accepts chat completions. None from any of its methods: what the request rested on (key,
     agency, place in the conversation) has changed meanwhile, or it is suspended already."""
 
-    def __init__(self, intake: Intake, memory: Memory) -> None:
+    def __init__(self, intake: Intake, cache: ContextCache) -> None:
         self._intake = intake
-        self._memory = memory
+        self._cache = cache
 
     async def seen(self, asked: Asked, *, retry: bool) -> TurnId | None:
         """The turn that the same request began."""
@@ -97,7 +97,7 @@ class Reception:
             Place(match.conversation_id, chain, unknown, match.system, match.system_message_id),
         )
         entry = turn.entry
-        known = self._memory.recall(match.conversation_id, match.version)
+        known = self._cache.recall(match.conversation_id, match.version)
         unread = known is None or not (known.all or entry in known.contexts)
         begun = await self._intake.continue_(turn, match.version, read=unread)
         if begun is None:

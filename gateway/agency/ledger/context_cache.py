@@ -31,7 +31,7 @@ ENTRY = 300
 """What an entry takes besides its text."""
 
 
-class Memory:
+class ContextCache:
     """Holds the latest conversations, up to so many `characters` of them."""
 
     def __init__(self, characters: int = 8_000_000) -> None:

@@ -29,7 +29,7 @@ from gateway.agency.turn.reply import Reply
 from gateway.errors import UpstreamError
 
 
-class Caller:
+class AgentCaller:
     """Nothing is written here."""
 
     def __init__(self, plan: Plan, contexts: Contexts, services: Services, reply: Reply) -> None:

@@ -1,4 +1,4 @@
-"""Checks of clients' schemas and of answers against them, under one bound.
+"""FormatChecks of clients' schemas and of answers against them, under one bound.
 
 No library can promise that a stranger's schema and a model's answer are quick together, and one
 that is written in C or Rust can't be stopped in this process. So another process does it
@@ -45,7 +45,7 @@ class _Lost(Exception):
         self.late = late
 
 
-class Checks:
+class FormatChecks:
     """One question at a time."""
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class Checks:
         self._turn = asyncio.Lock()
         self._known: LRUCache[bytes, str | None] = LRUCache(REMEMBERED)
 
-    async def __aenter__(self) -> Checks:
+    async def __aenter__(self) -> FormatChecks:
         return self
 
     async def __aexit__(

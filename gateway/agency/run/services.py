@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from gateway.agency.ledger.ledger import Ledger
 from gateway.agency.model import Model
 from gateway.agency.models.remote import Remotes
-from gateway.agency.run.checks import Checks
+from gateway.agency.run.checks import FormatChecks
 from gateway.agency.turn.library import Library
 
 
@@ -18,6 +18,6 @@ class Services:
     ledger: Ledger
     model: Model
     remotes: Remotes
-    checks: Checks
+    checks: FormatChecks
     default_model: str
     library: Library | None = None

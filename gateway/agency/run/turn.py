@@ -15,7 +15,7 @@ from gateway.agency.ledger.ledger import CONTEXT_ROWS
 from gateway.agency.ledger.outcome import describe
 from gateway.agency.ledger.rows import Ended, StepRecord
 from gateway.agency.run.call import Spoken, with_what_is_untold
-from gateway.agency.run.caller import Caller
+from gateway.agency.run.caller import AgentCaller
 from gateway.agency.run.contexts import Contexts
 from gateway.agency.run.plan import Plan
 from gateway.agency.run.services import Services
@@ -42,7 +42,7 @@ GRACE_SHARE, MIN_GRACE, MAX_GRACE = 0.2, 1.0, 60.0
 seconds. `routes.chat_wire.READ_SHARE` leaves room for it."""
 
 
-class Turn:
+class TeamTurn:
     """Runs one turn to its end."""
 
     def __init__(self, plan: Plan, services: Services, reply: Reply) -> None:
@@ -62,7 +62,7 @@ class Turn:
             version=plan.lease.version,
             fresh=plan.fresh,
         )
-        self._caller = Caller(plan, self._contexts, services, reply)
+        self._caller = AgentCaller(plan, self._contexts, services, reply)
         self.remembered: Remembered | None = None
         """The contexts after an answer, for the turn that comes next."""
         self.ended: Ended | None = None
@@ -105,7 +105,7 @@ class Turn:
             await self._tell(Delivery(GATEWAY, self._work.entry, NOBODY))
 
     async def _show(self) -> None:
-        """Have a room see what its participant does. Once it speaks, it is `Running` that does."""
+        """Have a room see what its participant does. Once it speaks, `ActiveTurns` does that."""
         doing = self._work.doing()
         if self._shown != doing and not self._reply.spoken:
             self._shown = doing

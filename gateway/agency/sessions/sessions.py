@@ -21,10 +21,10 @@ from gateway.agency.sessions import sql as sql
 from gateway.agency.sessions.state import (
     Given,
     Nothing,
+    Progress,
     Refused,
     Session,
     SessionState,
-    Standing,
     judge,
     stand,
 )
@@ -227,8 +227,8 @@ class Sessions:
             if turn is None:
                 raise _missing()
             work = _work(place, turn)
-            standing = await self._stand(turn, work)
-            match judge(standing, given):
+            progress = await self._stand(turn, work)
+            match judge(progress, given):
                 case Refused() as refused:
                     return refused
                 case Nothing():
@@ -237,7 +237,7 @@ class Sessions:
                     await self._write(turn, work, delivery)
                     return None
 
-    async def _stand(self, turn: StoredTurn, work: Work) -> Standing:
+    async def _stand(self, turn: StoredTurn, work: Work) -> Progress:
         past = await self._ledger.past(turn.id)
         return stand(work, past.events, waiting=turn.state == TurnState.WAITING)
 

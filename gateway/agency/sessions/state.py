@@ -66,7 +66,7 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Progress:
     """What was answered by no model, in order, and what is to be answered now."""
 
     answered: Sequence[tuple[Question, str]]
@@ -92,14 +92,14 @@ class Refused:
 Judgement: TypeAlias = Delivery | Nothing | Refused
 
 
-def stand(work: Work, events: Iterable[Event], *, waiting: bool) -> Standing:
+def stand(work: Work, events: Iterable[Event], *, waiting: bool) -> Progress:
     """Where a turn stands after these events. `work` is a fresh one, and takes them in."""
     answered: list[tuple[Question, str]] = []
     for event in events:
         if event.agent is None:
             answered += _answered(work, event)
         work.apply(event)
-    return Standing(answered, work.awaited() if waiting else None)
+    return Progress(answered, work.awaited() if waiting else None)
 
 
 def _answered(work: Work, event: Event) -> Iterable[tuple[Question, str]]:
@@ -108,31 +108,31 @@ def _answered(work: Work, event: Event) -> Iterable[tuple[Question, str]]:
             yield question, delivery.text
 
 
-def judge(standing: Standing, given: Given) -> Judgement:
+def judge(progress: Progress, given: Given) -> Judgement:
     """What an answer does. Raises InvalidRequest if it is no answer to what is asked."""
-    if given.step != standing.step:
-        return _late(standing, given)
-    question = standing.question
+    if given.step != progress.step:
+        return _late(progress, given)
+    question = progress.question
     if given.asks:
         return Nothing()
     if question is None:
-        return Refused(f"Nothing is asked: step {standing.step} has no question.")
+        return Refused(f"Nothing is asked: step {progress.step} has no question.")
     text = given.answers(question)
     if text is None:
         raise InvalidRequest(
-            f"Step {standing.step} {_wants(question)}.",
+            f"Step {progress.step} {_wants(question)}.",
             param=_member(question),
             code="wrong_answer",
         )
     return Delivery(question.asked, question.asker, text)
 
 
-def _late(standing: Standing, given: Given) -> Judgement:
-    if 0 < given.step < standing.step and not given.asks:
-        question, text = standing.answered[given.step - 1]
+def _late(progress: Progress, given: Given) -> Judgement:
+    if 0 < given.step < progress.step and not given.asks:
+        question, text = progress.answered[given.step - 1]
         if given.answers(question) == text:
             return Nothing()
-    return Refused(f"The session is at step {standing.step}, not {given.step}.")
+    return Refused(f"The session is at step {progress.step}, not {given.step}.")
 
 
 def _wants(question: Question) -> str:

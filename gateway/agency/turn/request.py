@@ -148,7 +148,7 @@ class Posted:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class RoomMessage:
     """A message to all who are in a conversation: every bot answers it, one after the other."""
 
     conversation_id: UUID

@@ -31,7 +31,7 @@ from gateway.routes.shapes.pages import Cursor, Limit
 from gateway.routes.shapes.refusals import BAD, refusal
 
 TheCatalog = NamedDependency[Catalog]
-Caller = NamedDependency[Principal]
+ThePrincipal = NamedDependency[Principal]
 
 MISSING = BAD | {404: refusal("There is no such agency or agent, or it is not yours to see.")}
 ADMINS = {403: refusal("`remote` of an agent is for admins to set.")}
@@ -47,7 +47,7 @@ def _in_scope(
 
 @post("/", summary="Create an agency", responses=BAD | ADMINS)
 async def create_agency(
-    data: JSONBody[AgencyDocument], catalog: TheCatalog, principal: Caller
+    data: JSONBody[AgencyDocument], catalog: TheCatalog, principal: ThePrincipal
 ) -> AgencyAnswer:
     admin = principal.may(Scope.ADMIN)
     return agency_answer(await catalog.create(data, principal.user, admin=admin))
@@ -55,7 +55,7 @@ async def create_agency(
 
 @get("/", summary="List one's agencies, as admin everybody's", responses=BAD)
 async def list_agencies(
-    catalog: TheCatalog, principal: Caller, limit: Limit = 20, cursor: Cursor = None
+    catalog: TheCatalog, principal: ThePrincipal, limit: Limit = 20, cursor: Cursor = None
 ) -> AgencyList:
     page = await catalog.page(principal, limit=limit, cursor=cursor)
     return AgencyList(data=[agency_entry(one) for one in page.items], next_cursor=page.next_cursor)
@@ -63,7 +63,7 @@ async def list_agencies(
 
 @get("/{agency_id:int}", summary="Read an agency", responses=MISSING)
 async def read_agency(
-    agency_id: FromPath[int], catalog: TheCatalog, principal: Caller
+    agency_id: FromPath[int], catalog: TheCatalog, principal: ThePrincipal
 ) -> AgencyAnswer:
     return agency_answer(await catalog.definition(agency_id, principal))
 
@@ -74,7 +74,10 @@ async def read_agency(
     responses=MISSING | ADMINS,
 )
 async def replace_agency(
-    agency_id: FromPath[int], data: JSONBody[AgencyDocument], catalog: TheCatalog, principal: Caller
+    agency_id: FromPath[int],
+    data: JSONBody[AgencyDocument],
+    catalog: TheCatalog,
+    principal: ThePrincipal,
 ) -> AgencyAnswer:
     """Agents are matched by id, else by name. Those that the document does not name are deleted;
     what they said is kept."""
@@ -83,19 +86,27 @@ async def replace_agency(
 
 @patch("/{agency_id:int}", summary="Change name, manager, sharing or settings", responses=MISSING)
 async def patch_agency(
-    agency_id: FromPath[int], data: JSONBody[AgencyPatch], catalog: TheCatalog, principal: Caller
+    agency_id: FromPath[int],
+    data: JSONBody[AgencyPatch],
+    catalog: TheCatalog,
+    principal: ThePrincipal,
 ) -> AgencyAnswer:
     return agency_answer(await catalog.patch(agency_id, data, principal))
 
 
 @delete("/{agency_id:int}", summary="Delete an agency", responses=MISSING)
-async def delete_agency(agency_id: FromPath[int], catalog: TheCatalog, principal: Caller) -> None:
+async def delete_agency(
+    agency_id: FromPath[int], catalog: TheCatalog, principal: ThePrincipal
+) -> None:
     await catalog.delete(agency_id, principal)
 
 
 @post("/{agency_id:int}/agents", summary="Add an agent", responses=MISSING | ADMINS | CONFLICT)
 async def add_agent(
-    agency_id: FromPath[int], data: JSONBody[AgentDocument], catalog: TheCatalog, principal: Caller
+    agency_id: FromPath[int],
+    data: JSONBody[AgentDocument],
+    catalog: TheCatalog,
+    principal: ThePrincipal,
 ) -> AgentAnswer:
     return agent_answer(await catalog.add_agent(agency_id, data, principal))
 
@@ -104,7 +115,7 @@ async def add_agent(
 async def list_agents(
     agency_id: FromPath[int],
     catalog: TheCatalog,
-    principal: Caller,
+    principal: ThePrincipal,
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> AgentList:
@@ -114,7 +125,7 @@ async def list_agents(
 
 @get("/{agency_id:int}/agents/{agent_id:int}", summary="Read an agent", responses=MISSING)
 async def read_agent(
-    agency_id: FromPath[int], agent_id: FromPath[int], catalog: TheCatalog, principal: Caller
+    agency_id: FromPath[int], agent_id: FromPath[int], catalog: TheCatalog, principal: ThePrincipal
 ) -> AgentAnswer:
     return agent_answer(await catalog.agent(agency_id, agent_id, principal))
 
@@ -129,7 +140,7 @@ async def patch_agent(
     agent_id: FromPath[int],
     data: JSONBody[AgentPatch],
     catalog: TheCatalog,
-    principal: Caller,
+    principal: ThePrincipal,
 ) -> AgentAnswer:
     return agent_answer(await catalog.patch_agent(agency_id, agent_id, data, principal))
 
@@ -140,7 +151,7 @@ async def patch_agent(
     responses=MISSING | CONFLICT,
 )
 async def delete_agent(
-    agency_id: FromPath[int], agent_id: FromPath[int], catalog: TheCatalog, principal: Caller
+    agency_id: FromPath[int], agent_id: FromPath[int], catalog: TheCatalog, principal: ThePrincipal
 ) -> None:
     """What the agent said is kept. The manager can't be deleted: 409 `manager_required`."""
     await catalog.delete_agent(agency_id, agent_id, principal)

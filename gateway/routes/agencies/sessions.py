@@ -37,7 +37,7 @@ from gateway.routes.shapes.refusals import BAD, MISSING, Problem
 from gateway.streams.announcer import Announcer
 
 TheSessions = NamedDependency[Sessions]
-Caller = NamedDependency[Principal]
+ThePrincipal = NamedDependency[Principal]
 Wait = Annotated[
     float,
     QueryParameter(ge=0, le=60, description="Seconds before it is told that the agent thinks."),
@@ -68,7 +68,7 @@ async def begin_session(
     agent_id: FromPath[int],
     data: JSONBody[NewSession],
     sessions: TheSessions,
-    principal: Caller,
+    principal: ThePrincipal,
     hops: Hops = 0,
     wait: Wait = MOMENT,
 ) -> SessionBody:
@@ -88,7 +88,7 @@ async def begin_session(
 async def list_sessions(
     agent_id: FromPath[int],
     sessions: TheSessions,
-    principal: Caller,
+    principal: ThePrincipal,
     in_state: ByState = None,
     limit: Limit = 20,
     cursor: Cursor = None,
@@ -103,7 +103,7 @@ async def read_session(
     agent_id: FromPath[int],
     session_id: FromPath[str],
     sessions: TheSessions,
-    principal: Caller,
+    principal: ThePrincipal,
     wait: Wait = MOMENT,
 ) -> SessionBody:
     session = ids.read(ids.SESSION, session_id)
@@ -121,7 +121,7 @@ async def answer_session(
     session_id: FromPath[str],
     data: JSONBody[SessionAnswer],
     sessions: TheSessions,
-    principal: Caller,
+    principal: ThePrincipal,
     wait: Wait = MOMENT,
 ) -> Response[bytes]:
     """The next state. The same answer to the same step may be sent again; `{"step": n}` alone asks
@@ -136,7 +136,10 @@ async def answer_session(
 
 @delete("/{session_id:str}", status_code=200, summary="Cancel a session", responses=MISSING)
 async def cancel_session(
-    agent_id: FromPath[int], session_id: FromPath[str], sessions: TheSessions, principal: Caller
+    agent_id: FromPath[int],
+    session_id: FromPath[str],
+    sessions: TheSessions,
+    principal: ThePrincipal,
 ) -> SessionBody:
     """Its model call is closed; what was said is kept. One that has ended stays as it is."""
     session = ids.read(ids.SESSION, session_id)

@@ -20,13 +20,15 @@ from gateway.routes.shapes.pages import Cursor, Limit
 from gateway.routes.shapes.refusals import BAD, MISSING, refusal
 
 TheProceedings = NamedDependency[Proceedings]
-Caller = NamedDependency[Principal]
+ThePrincipal = NamedDependency[Principal]
 UNFIT = {403: refusal("`right_missing`: neither the conversation nor the agency is the caller's.")}
 ENDED = {409: refusal("`turn_ended`: there is nothing left to cancel.")}
 
 
 @get("/turns/{turn_id:str}", summary="Read a turn with its steps", responses=MISSING)
-async def read_turn(turn_id: FromPath[str], proceedings: TheProceedings, principal: Caller) -> Turn:
+async def read_turn(
+    turn_id: FromPath[str], proceedings: TheProceedings, principal: ThePrincipal
+) -> Turn:
     """`steps` and `messages` are for the owner of the agency; to others they are null."""
     return await _read(TurnId(ids.read(ids.TURN, turn_id)), proceedings, principal)
 
@@ -39,7 +41,7 @@ async def read_turn(turn_id: FromPath[str], proceedings: TheProceedings, princip
 async def list_turns(
     conversation_id: FromPath[str],
     proceedings: TheProceedings,
-    principal: Caller,
+    principal: ThePrincipal,
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> TurnList:
@@ -57,7 +59,7 @@ async def list_turns(
 async def cancel_turn(
     turn_id: FromPath[str],
     proceedings: TheProceedings,
-    principal: Caller,
+    principal: ThePrincipal,
     engine: NamedDependency[Engine],
 ) -> Turn:
     """Model calls that run are closed; what was said is kept."""

@@ -43,7 +43,7 @@ from gateway.routes.shapes.refusals import BAD, MISSING, refusal
 from gateway.streams.announcer import Announcer
 from gateway.streams.events import Conversation, Interaction, Participant, WholeConversation
 
-Caller = NamedDependency[Principal]
+ThePrincipal = NamedDependency[Principal]
 Titled = Annotated[
     str | None, QueryParameter(name="q", max_length=200, description="Part of a title.")
 ]
@@ -77,7 +77,7 @@ TheDesk = NamedDependency[Desk]
 
 @post("/", summary="Create a conversation", responses=BAD | MISSING)
 async def create_conversation(
-    data: JSONBody[NewConversation], desk: TheDesk, principal: Caller
+    data: JSONBody[NewConversation], desk: TheDesk, principal: ThePrincipal
 ) -> WholeConversation:
     """You own it. Agents, agencies and models join at once and answer what is said; users are
     invited."""
@@ -90,7 +90,7 @@ async def create_conversation(
 @get("/", summary="List one's conversations, newest first", responses=BAD)
 async def list_conversations(
     desk: TheDesk,
-    principal: Caller,
+    principal: ThePrincipal,
     q: Titled = None,
     limit: Limit = 20,
     cursor: Cursor = None,
@@ -102,7 +102,7 @@ async def list_conversations(
 
 @get("/{conversation_id:str}", summary="Read a conversation", responses=MISSING)
 async def read_conversation(
-    conversation_id: FromPath[str], desk: TheDesk, principal: Caller
+    conversation_id: FromPath[str], desk: TheDesk, principal: ThePrincipal
 ) -> WholeConversation:
     """With its newest 200 messages, oldest first. A channel's `snapshot` is the same."""
     conversation = ids.read(ids.CONVERSATION, conversation_id)
@@ -117,7 +117,7 @@ async def patch_conversation(
     conversation_id: FromPath[str],
     data: JSONBody[ConversationPatch],
     desk: TheDesk,
-    principal: Caller,
+    principal: ThePrincipal,
 ) -> Conversation:
     """Only its owner may, or a key that may act as them. A `title` of null takes the title away.
     While it is driven by hand, what bots ask others or the library is left to whoever answers it;
@@ -134,7 +134,7 @@ async def patch_conversation(
 
 @delete("/{conversation_id:str}", summary="Delete a conversation", responses=KNOWN)
 async def delete_conversation(
-    conversation_id: FromPath[str], desk: TheDesk, principal: Caller
+    conversation_id: FromPath[str], desk: TheDesk, principal: ThePrincipal
 ) -> None:
     """With all that was said. Replies that are being given are cancelled."""
     conversation = ids.read(ids.CONVERSATION, conversation_id)
@@ -151,7 +151,7 @@ async def add_message(
     conversation_id: FromPath[str],
     data: JSONBody[NewMessage],
     desk: TheDesk,
-    principal: Caller,
+    principal: ThePrincipal,
     idempotency_key: Key = None,
 ) -> Response[bytes]:
     """It is answered at once. Every bot in the conversation then replies, one after the other in
@@ -177,7 +177,7 @@ async def add_message(
 async def list_messages(
     conversation_id: FromPath[str],
     desk: TheDesk,
-    principal: Caller,
+    principal: ThePrincipal,
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> MessageList:
@@ -189,7 +189,10 @@ async def list_messages(
 
 @put("/{conversation_id:str}/status", summary="Say what you do", responses=BAD | MISSING)
 async def put_status(
-    conversation_id: FromPath[str], data: JSONBody[NewStatus], desk: TheDesk, principal: Caller
+    conversation_id: FromPath[str],
+    data: JSONBody[NewStatus],
+    desk: TheDesk,
+    principal: ThePrincipal,
 ) -> Participant:
     """It is told on the channel. What is not said again within a minute is over, and you are idle;
     `idle` and `offline` last."""

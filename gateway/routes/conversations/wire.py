@@ -9,7 +9,7 @@ from uuid import UUID
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gateway import ids
-from gateway.agency.turn.request import Said
+from gateway.agency.turn.request import RoomMessage
 from gateway.conversation.rooms.participants import Kind, Member, Status, checked
 from gateway.conversation.rooms.rights import Right
 from gateway.errors import InvalidRequest
@@ -83,8 +83,10 @@ def members(wanted: NewConversation) -> Sequence[Member]:
     )
 
 
-def said(conversation_id: UUID, message: NewMessage) -> Said:
+def said(conversation_id: UUID, message: NewMessage) -> RoomMessage:
     """Raises InvalidRequest for a message without anything in it, NotFound."""
     if not message.content and not message.file_ids:
         raise InvalidRequest("A message has content, or files.", param="content")
-    return Said(conversation_id, message.content, tuple(ids.read_all(ids.FILE, message.file_ids)))
+    return RoomMessage(
+        conversation_id, message.content, tuple(ids.read_all(ids.FILE, message.file_ids))
+    )

@@ -42,7 +42,7 @@ from gateway.routes.shapes.pages import Cursor, Limit
 from gateway.routes.shapes.refusals import BAD, refusal
 
 TheShelves = NamedDependency[Shelves]
-Caller = NamedDependency[Principal]
+ThePrincipal = NamedDependency[Principal]
 Calling = Request[Principal, str, State]
 ByState = Annotated[
     stock.DocumentState | None, QueryParameter(name="state", description="Those in this state.")
@@ -73,7 +73,7 @@ def _in_scope(
 
 @post("/", summary="Create a collection", responses=TAKEN)
 async def create_collection(
-    data: JSONBody[NewCollection], shelves: TheShelves, principal: Caller
+    data: JSONBody[NewCollection], shelves: TheShelves, principal: ThePrincipal
 ) -> CollectionAnswer:
     """It is bound to its embedder for as long as it lives."""
     made = await shelves.create(principal.user, data.name, data.embedder)
@@ -82,7 +82,7 @@ async def create_collection(
 
 @get("/", summary="List one's collections", responses=BAD)
 async def list_collections(
-    shelves: TheShelves, principal: Caller, limit: Limit = 20, cursor: Cursor = None
+    shelves: TheShelves, principal: ThePrincipal, limit: Limit = 20, cursor: Cursor = None
 ) -> CollectionList:
     page = await shelves.page(principal.user, limit=limit, cursor=cursor)
     return CollectionList(
@@ -92,13 +92,15 @@ async def list_collections(
 
 @get("/{name:str}", summary="Read a collection", responses=MISSING)
 async def read_collection(
-    name: FromPath[str], shelves: TheShelves, principal: Caller
+    name: FromPath[str], shelves: TheShelves, principal: ThePrincipal
 ) -> CollectionAnswer:
     return collection_answer(await shelves.read(principal.user, name))
 
 
 @delete("/{name:str}", summary="Delete a collection and its documents", responses=MISSING)
-async def delete_collection(name: FromPath[str], shelves: TheShelves, principal: Caller) -> None:
+async def delete_collection(
+    name: FromPath[str], shelves: TheShelves, principal: ThePrincipal
+) -> None:
     await shelves.delete(principal.user, name)
 
 
@@ -125,7 +127,7 @@ async def add_document(
 async def list_documents(
     name: FromPath[str],
     shelves: TheShelves,
-    principal: Caller,
+    principal: ThePrincipal,
     limit: Limit = 20,
     cursor: Cursor = None,
     in_state: ByState = None,
@@ -142,7 +144,7 @@ async def list_documents(
     responses=MISSING,
 )
 async def read_document(
-    name: FromPath[str], document_id: FromPath[str], shelves: TheShelves, principal: Caller
+    name: FromPath[str], document_id: FromPath[str], shelves: TheShelves, principal: ThePrincipal
 ) -> DocumentAnswer:
     wanted = ids.read(ids.DOCUMENT, document_id)
     return document_answer(await shelves.document(principal.user, name, wanted))
@@ -150,7 +152,7 @@ async def read_document(
 
 @delete("/{name:str}/documents/{document_id:str}", summary="Delete a document", responses=MISSING)
 async def delete_document(
-    name: FromPath[str], document_id: FromPath[str], shelves: TheShelves, principal: Caller
+    name: FromPath[str], document_id: FromPath[str], shelves: TheShelves, principal: ThePrincipal
 ) -> None:
     await shelves.remove(principal.user, name, ids.read(ids.DOCUMENT, document_id))
 
@@ -166,7 +168,7 @@ async def query_collection(
     data: JSONBody[Query],
     library: NamedDependency[Library],
     shelves: TheShelves,
-    principal: Caller,
+    principal: ThePrincipal,
 ) -> PassageList:
     """The best first. `score` orders the passages of one answer and means no more."""
     condition = filters.read(data.where)

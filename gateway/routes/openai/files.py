@@ -37,7 +37,7 @@ Limit = Annotated[
     int, QueryParameter(ge=1, le=MOST_LISTED, description="How many a page holds at most.")
 ]
 ByPurpose = Annotated[str | None, QueryParameter(description="Those with this purpose.")]
-Caller = NamedDependency[Principal]
+ThePrincipal = NamedDependency[Principal]
 TheFiles = NamedDependency[Files]
 
 
@@ -59,7 +59,7 @@ async def create_file(request: Request[Principal, str, State], files: TheFiles) 
 @get("/", summary="List one's files", responses=BAD | MISSING)
 async def list_files(
     files: TheFiles,
-    principal: Caller,
+    principal: ThePrincipal,
     after: After = None,
     limit: Limit = MOST_LISTED,
     order: Order = "desc",
@@ -76,7 +76,7 @@ async def list_files(
 
 
 @get("/{file_id:str}", summary="Read what is known of a file", responses=MISSING)
-async def read_file(file_id: FromPath[str], files: TheFiles, principal: Caller) -> File:
+async def read_file(file_id: FromPath[str], files: TheFiles, principal: ThePrincipal) -> File:
     return file_answer(await files.one(ids.read(ids.FILE, file_id), principal.user))
 
 
@@ -87,7 +87,7 @@ async def read_file(file_id: FromPath[str], files: TheFiles, principal: Caller) 
     responses=MISSING,
 )
 async def read_file_content(
-    file_id: FromPath[str], files: TheFiles, principal: Caller
+    file_id: FromPath[str], files: TheFiles, principal: ThePrincipal
 ) -> Response[bytes]:
     """Byte for byte what was uploaded. No browser shows it here: it may be anybody's page."""
     found = await files.content(ids.read(ids.FILE, file_id), principal.user)
@@ -99,7 +99,9 @@ async def read_file_content(
 
 
 @delete("/{file_id:str}", status_code=200, summary="Delete a file", responses=MISSING)
-async def delete_file(file_id: FromPath[str], files: TheFiles, principal: Caller) -> DeletedFile:
+async def delete_file(
+    file_id: FromPath[str], files: TheFiles, principal: ThePrincipal
+) -> DeletedFile:
     """Its name and its content are gone for good."""
     named = ids.read(ids.FILE, file_id)
     await files.delete(named, principal.user)

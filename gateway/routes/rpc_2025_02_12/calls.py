@@ -34,7 +34,7 @@ from gateway.streams.announcer import Announcer
 PATH = "/rpc/2025-02-12"
 NEXT_CURSOR = "x-next-cursor"
 
-Caller = NamedDependency[Principal]
+ThePrincipal = NamedDependency[Principal]
 TheConversations = NamedDependency[Conversations]
 TheIdempotency = NamedDependency[Idempotency]
 

@@ -26,11 +26,11 @@ from gateway.routes.rpc_2025_02_12 import skill_sets
 from gateway.routes.rpc_2025_02_12.calls import (
     NEXT_CURSOR,
     PATH,
-    Caller,
     EveryReason,
     PagedOperation,
     TheConversations,
     TheIdempotency,
+    ThePrincipal,
     answer,
     answers,
     nothing,
@@ -68,7 +68,7 @@ BREATH = 25
 )
 async def create_conversation(
     data: JSONBody[CreateConversation],
-    principal: Caller,
+    principal: ThePrincipal,
     catalog: NamedDependency[Catalog],
     conversations: TheConversations,
     idempotency: TheIdempotency,
@@ -94,7 +94,7 @@ async def create_conversation(
 )
 async def create_conversation_message(
     data: JSONBody[CreateConversationMessage],
-    principal: Caller,
+    principal: ThePrincipal,
     engine: TheEngine,
     conversations: TheConversations,
     idempotency: TheIdempotency,
@@ -127,7 +127,7 @@ async def create_conversation_message(
 )
 async def get_conversation_with_interactions(
     data: JSONBody[GetConversationWithInteractions],
-    principal: Caller,
+    principal: ThePrincipal,
     conversations: TheConversations,
 ) -> ConversationWithInteractions:
     (conversation_id,) = ids.read_all(ids.CONVERSATION, [data.conversation_id])
@@ -143,7 +143,7 @@ async def get_conversation_with_interactions(
 )
 async def list_conversations_with_interactions(
     data: JSONBody[ListConversationsWithInteractions],
-    principal: Caller,
+    principal: ThePrincipal,
     conversations: TheConversations,
 ) -> Response[bytes]:
     """In the order of their making. A page that others follow has an `x-next-cursor`."""
@@ -169,7 +169,7 @@ async def list_conversations_with_interactions(
 )
 async def delete_conversations(
     data: JSONBody[DeleteConversations],
-    principal: Caller,
+    principal: ThePrincipal,
     conversations: TheConversations,
     engine: TheEngine,
 ) -> Response[bytes]:
@@ -188,7 +188,7 @@ async def delete_conversations(
 )
 async def delete_interactions(
     data: JSONBody[DeleteInteractions],
-    principal: Caller,
+    principal: ThePrincipal,
     conversations: TheConversations,
     engine: TheEngine,
 ) -> Response[bytes]:
@@ -209,7 +209,7 @@ async def delete_interactions(
 )
 async def update_interaction_excluded_state(
     data: JSONBody[UpdateInteractionExcludedState],
-    principal: Caller,
+    principal: ThePrincipal,
     conversations: TheConversations,
 ) -> Response[bytes]:
     """An excluded message takes its whole turn along, an excluded reply is left out alone."""

@@ -19,9 +19,9 @@ from gateway.conversation.store import Conversations
 from gateway.postgres.database import Database
 from gateway.routes.rpc_2025_02_12.answers import skill_set
 from gateway.routes.rpc_2025_02_12.calls import (
-    Caller,
     TheConversations,
     TheIdempotency,
+    ThePrincipal,
     answer,
     answers,
     nothing,
@@ -50,7 +50,7 @@ TheSkillSets = NamedDependency[SkillSets]
 )
 async def create_skill_set(
     data: JSONBody[CreateSkillSet],
-    principal: Caller,
+    principal: ThePrincipal,
     skill_sets: TheSkillSets,
     idempotency: TheIdempotency,
 ) -> Response[bytes]:
@@ -74,7 +74,7 @@ async def create_skill_set(
 )
 async def get_skill_set(
     data: JSONBody[GetSkillSet],
-    principal: Caller,
+    principal: ThePrincipal,
     skill_sets: TheSkillSets,
     conversations: TheConversations,
 ) -> SkillSetAnswer:
@@ -91,7 +91,7 @@ async def get_skill_set(
 )
 async def get_many_skill_sets(
     data: JSONBody[GetManySkillSets],
-    principal: Caller,
+    principal: ThePrincipal,
     skill_sets: TheSkillSets,
     conversations: TheConversations,
 ) -> SkillSetList:
@@ -112,7 +112,7 @@ async def get_many_skill_sets(
     responses=refusals(400, 403),
 )
 async def list_skill_sets_by_owner(
-    data: JSONBody[ListSkillSetsByOwner], principal: Caller, skill_sets: TheSkillSets
+    data: JSONBody[ListSkillSetsByOwner], principal: ThePrincipal, skill_sets: TheSkillSets
 ) -> SkillSetList:
     caller = on_behalf_of(data.owner, principal)
     return SkillSetList([skill_set(one) for one in await skill_sets.of_owner(caller.user)])
@@ -126,7 +126,7 @@ async def list_skill_sets_by_owner(
 )
 async def update_skill_set(
     data: JSONBody[UpdateSkillSet],
-    principal: Caller,
+    principal: ThePrincipal,
     skill_sets: TheSkillSets,
     conversations: TheConversations,
 ) -> SkillSetAnswer:
@@ -144,7 +144,7 @@ async def update_skill_set(
 )
 async def delete_skill_set(
     data: JSONBody[DeleteSkillSet],
-    principal: Caller,
+    principal: ThePrincipal,
     skill_sets: TheSkillSets,
     conversations: TheConversations,
 ) -> Response[bytes]:

@@ -28,7 +28,7 @@ from gateway.agency.models.upstream.adaptation import (
 )
 from gateway.agency.models.upstream.exchange import Listener
 from gateway.agency.models.upstream.habits import Habits, Memory
-from gateway.agency.models.upstream.wire import Answer
+from gateway.agency.models.upstream.wire import UpstreamAnswer
 from gateway.agency.speech.thoughts import Thoughts
 from gateway.errors import InvalidRequest, UpstreamError
 from gateway.network.addresses import is_base, is_key
@@ -203,7 +203,7 @@ class Upstream:
 
     async def _ask(
         self, call: ModelCall, adaptation: Adaptation, listener: Listener | None
-    ) -> Answer:
+    ) -> UpstreamAnswer:
         body = wire.request(call, adaptation, stream=listener is not None)
         async with await self._post(body, streams=listener is not None) as response:
             if listener is None:

@@ -10,7 +10,7 @@ import aiohttp
 from gateway.agency.model import OnText
 from gateway.agency.models.upstream import faults
 from gateway.agency.models.upstream.sse import EventReader, EventTooLong
-from gateway.agency.models.upstream.wire import MAX_BODY, Answer
+from gateway.agency.models.upstream.wire import MAX_BODY, UpstreamAnswer
 from gateway.agency.speech.thoughts import Thoughts
 
 AFTER_FINISH_S: Final = 5.0
@@ -50,15 +50,15 @@ class Listener:
         return not self.enough
 
 
-async def read(response: aiohttp.ClientResponse, idle: float) -> Answer:
+async def read(response: aiohttp.ClientResponse, idle: float) -> UpstreamAnswer:
     """A whole JSON answer. Raises UpstreamError."""
     await _check(response, "application/json")
     answer, _ = await _read(response, idle)
     return answer
 
 
-async def _read(response: aiohttp.ClientResponse, idle: float) -> tuple[Answer, list[str]]:
-    answer = Answer(whole=True)
+async def _read(response: aiohttp.ClientResponse, idle: float) -> tuple[UpstreamAnswer, list[str]]:
+    answer = UpstreamAnswer(whole=True)
     said = answer.take([await body(response, idle)])
     if answer.failure is not None:
         raise answer.failure
@@ -67,7 +67,9 @@ async def _read(response: aiohttp.ClientResponse, idle: float) -> tuple[Answer, 
     return answer, said
 
 
-async def listen(response: aiohttp.ClientResponse, listener: Listener, idle: float) -> Answer:
+async def listen(
+    response: aiohttp.ClientResponse, listener: Listener, idle: float
+) -> UpstreamAnswer:
     """A stream, up to its end or to where the listener has had enough. Some upstreams answer with
     JSON nevertheless, if only for an error. Raises UpstreamError."""
     if response.content_type.lower() == "application/json" and 200 <= response.status < 300:
@@ -75,7 +77,7 @@ async def listen(response: aiohttp.ClientResponse, listener: Listener, idle: flo
         listener.wants_more(said)
         return answer
     await _check(response, "text/event-stream")
-    answer = Answer()
+    answer = UpstreamAnswer()
     try:
         await _follow(response.content, answer, listener, idle)
     except EventTooLong:
@@ -90,7 +92,7 @@ async def listen(response: aiohttp.ClientResponse, listener: Listener, idle: flo
 
 
 async def _follow(
-    content: aiohttp.StreamReader, answer: Answer, listener: Listener, idle: float
+    content: aiohttp.StreamReader, answer: UpstreamAnswer, listener: Listener, idle: float
 ) -> None:
     events = EventReader()
     clock = asyncio.get_running_loop().time
@@ -107,7 +109,7 @@ async def _follow(
         raise faults.truncated()
 
 
-def _patience(answer: Answer, idle: float) -> float:
+def _patience(answer: UpstreamAnswer, idle: float) -> float:
     if answer.done:
         return AFTER_DONE_S
     return min(idle, AFTER_FINISH_S) if answer.finish_reason else idle

@@ -77,7 +77,7 @@ _BROKEN = {"error", "abort", "insufficient_system_resource"}
 """Finish reasons of an answer that is not complete: Mistral's, vLLM's, DeepSeek's."""
 
 
-class Answer:
+class UpstreamAnswer:
     """What the upstream has said so far. Fed with JSON texts; the pieces add up to the text."""
 
     def __init__(self, *, whole: bool = False) -> None:

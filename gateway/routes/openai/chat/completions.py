@@ -16,7 +16,8 @@ import msgspec
 from litestar import Request, Response
 from litestar.datastructures import State
 from litestar.params import FromPath, JSONBody
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, Receive, Send
+from litestar.types import Scope as AsgiScope
 from sse_starlette import EventSourceResponse
 from sse_starlette.sse import SendTimeoutError
 
@@ -26,8 +27,7 @@ from gateway.agency.plain.offer import AGENCY
 from gateway.agency.teams.catalog import Catalog
 from gateway.agency.turn.reply import Reply
 from gateway.agency.turn.request import ChatRequest
-from gateway.auth import Callers, Principal
-from gateway.auth import Scope as Right
+from gateway.auth import Callers, Principal, Scope
 from gateway.conversation.idempotency import Claim, body_hash
 from gateway.errors import Conflict, GatewayError, InvalidRequest, NotFound
 from gateway.routes.http.connection import ClientGone, Sent, connected
@@ -155,7 +155,7 @@ def agency_of(model: str) -> int:
 
 
 async def _exchange(request: Asking, data: ChatCompletionRequest, agency_id: int) -> Exchange:
-    request.user.require(Right.CHAT)
+    request.user.require(Scope.CHAT)
     asked = read_request(
         data,
         await request.body(),
@@ -213,7 +213,7 @@ async def _accepted(exchange: Exchange) -> Reply:
 async def _afresh(request: Asking) -> Principal:
     callers: Callers = request.app.state.callers
     principal = await callers.identify(request.auth)
-    principal.require(Right.CHAT)
+    principal.require(Scope.CHAT)
     return principal
 
 
@@ -258,7 +258,7 @@ class _Streamed:
     exchange: Exchange
     reply: Reply
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         async with self.exchange.engine.listening(self.reply):
             try:
                 response = await self._begin(receive)

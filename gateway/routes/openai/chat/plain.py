@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, cast
 
 from litestar import Request, Response
 from litestar.datastructures import State
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, Receive, Send
+from litestar.types import Scope as AsgiScope
 from sse_starlette import EventSourceResponse
 from sse_starlette.sse import SendTimeoutError
 
 from gateway.agency.plain.call import PlainCall
 from gateway.agency.plain.models import PlainModels
-from gateway.auth import Callers, Principal
-from gateway.auth import Scope as Right
+from gateway.auth import Callers, Principal, Scope
 from gateway.errors import Conflict, GatewayError
 from gateway.routes.http.connection import ClientGone, Sent, connected
 from gateway.routes.http.errors import CLIENT_GONE, describe, handle, render_openai
@@ -36,7 +36,7 @@ NOTICED = ("idempotency-key", "x-conversation-id")
 
 async def answer(request: Asking, raw: bytes) -> ASGIApp:
     """What the plain model that the body names says to it."""
-    request.user.require(Right.CHAT)
+    request.user.require(Scope.CHAT)
     models: PlainModels = request.app.state.plain
     asked = read_plain_model(raw)
     if (call := await models.begin(asked, request.user)) is None:
@@ -58,7 +58,7 @@ class _Answer:
     call: PlainCall
     headers: dict[str, str]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         first = asyncio.create_task(self._first(), name="ask a plain model")
         try:
             response = await self._response(first, receive)
