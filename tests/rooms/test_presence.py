@@ -54,11 +54,13 @@ async def test_a_team_is_seen_thinking_waiting_searching_writing_and_idle(
             ("thinking", holds[1]),
             ("searching", found),
             ("writing", holds[2]),
-            ("idle", written),
+            ("idle", asyncio.Event()),
         ):
             expected.append(doing)
             await stream.until(lambda one: seen(one, "agency")[-1:] == expected[-1:])
             go_on.set()
+        await stream.until(lambda one: seen(one, "model")[-1:] == ["thinking"])
+        written.set()
         await settled(ann, room["id"])
         assert seen(stream, "agency") in (expected, [*expected[:4], "thinking", *expected[4:]])
         await stream.until(lambda one: seen(one, "model")[-1:] == ["idle"])

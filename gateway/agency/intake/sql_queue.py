@@ -20,7 +20,8 @@ from gateway.conversation.turn_states import (
 # $1 key. Whether it still lives.
 KEY_LIVES = "SELECT FROM api_key WHERE id = $1 AND revoked_at IS NULL"
 
-# $1 conversation, $2 key, $3 user. `system` is the client's system message in force.
+# $1 conversation, $2 key, $3 user. `system` is the client's system message in force. No row for a
+# session: nobody says anything in its conversation.
 LOCK = f"""
     SELECT EXISTS (SELECT FROM api_key WHERE id = $2 AND revoked_at IS NULL) AS key_lives,
            {standing("c", "$3")}, t.system_message_id, s.text AS system, {CONVERSATION}
@@ -31,7 +32,7 @@ LOCK = f"""
         ORDER BY seq DESC LIMIT 1
     ) t ON true
     LEFT JOIN message s ON s.id = t.system_message_id
-    WHERE c.id = $1 AND c.deleted_at IS NULL
+    WHERE c.id = $1 AND c.owner_type = 'user' AND c.deleted_at IS NULL
     FOR NO KEY UPDATE OF c
 """
 
