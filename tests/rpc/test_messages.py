@@ -237,3 +237,19 @@ async def test_a_conversation_without_a_model_needs_to_be_told_one(
     )
     assert error["reasons"][0]["code"] == "missing_field"
     await ann.say(conversation, ai_relay_options={"provider_id": "open_ai", "model_id": "gpt"})
+
+
+async def test_a_key_that_was_believed_and_is_revoked_says_nothing_more(
+    gateway: Gateway, upstream: ScriptedUpstream
+) -> None:
+    answering(upstream, "Hello.")
+    ann = await calling(gateway, "ann")
+    conversation = await ann.create()
+    said = ann.message(conversation)
+    await ann.call("create_conversation_message", **said)
+    keys = (await gateway.http.get("/api/keys")).json()["data"]
+    (key,) = (one["id"] for one in keys if one["user"] == "ann")
+    await gateway.http.delete(f"/api/keys/{key}")
+    unknown = ann.message(f"conv_{'0' * 32}")
+    for body in (said, ann.message(conversation), unknown):
+        await ann.refused("create_conversation_message", 401, "invalid_api_key", **body)

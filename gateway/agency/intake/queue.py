@@ -396,7 +396,8 @@ class Queue:
         inbound = [Delivery(END_USER, entry, one.content) for one in unheard if one.told]
         if len(inbound) < len(unheard):
             return Started(turn, None, (), {}, fresh=False)
-        return Started(turn, team, inbound, *self._known(found, turn, unheard))
+        known = self._known(found, turn, unheard, just_queued=answering is not None)
+        return Started(turn, team, inbound, *known)
 
     async def _team(self, responder: str, answering: Answering | None) -> AgencySpec | None:
         if answering is not None and answering.responder == responder:
@@ -404,15 +405,17 @@ class Queue:
         return await team_of(responder, self._catalog)
 
     def _known(
-        self, found: Row, turn: StoredTurn, unheard: Sequence[_Unheard]
+        self, found: Row, turn: StoredTurn, unheard: Sequence[_Unheard], *, just_queued: bool
     ) -> tuple[dict[int, list[Entry]], bool]:
         """The contexts that need not be read, and whether the others are empty. What this process
-        remembers is of the version before the message was accepted."""
+        remembers is good if nothing but the message has come since: if that was queued by this
+        transaction, and is the only version more."""
         entry = found["entry"]
         new = [_entry(said, entry, turn) for said in unheard]
         if found["fresh"]:
             return {entry: new}, True
-        remembered = self._cache.recall(turn.conversation_id, found["found_at"] - 1)
+        before = found["found_at"] - 1
+        remembered = self._cache.recall(turn.conversation_id, before) if just_queued else None
         if remembered is None:
             return {}, False
         contexts = dict(remembered.contexts)
