@@ -147,6 +147,7 @@ _FIGURES = {
     rounds.STREAM_1.name: _STREAMED,
     rounds.STREAM_16.name: _STREAMED,
     rounds.GROWING_16.name: _WHOLE,
+    rounds.POSTED_16.name: _WHOLE,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench.load import Result, Talk, Target, dialogues, openings, quantile, run
+from bench.load import Result, Talk, Target, dialogues, messages, openings, quantile, run
 from bench.servers import Servers
 from bench.surroundings import seconds_of
 
@@ -30,12 +30,20 @@ def _growing(target: Target, connections: int) -> list[Talk]:
     return dialogues(target, connections, 10)
 
 
+def _posted(target: Target, connections: int) -> list[Talk]:
+    """At the pass-through, which has no conversations, a chat stands for a message."""
+    if target.path.startswith("/api/agency/"):
+        return messages(target, connections, 10)
+    return openings(target, connections)
+
+
 WHOLE_1 = Series("whole, 1 connection", 1, 0.25, openings)
 WHOLE_16 = Series("whole, 16 connections", 16, 0.25, openings)
-STREAM_1 = Series("streamed, 1 connection", 1, 0.15, _streams)
+STREAM_1 = Series("streamed, 1 connection", 1, 0.1, _streams)
 STREAM_16 = Series("streamed, 16 connections", 16, 0.2, _streams)
-GROWING_16 = Series("growing, 16 connections", 16, 0.15, _growing)
-SERIES = (WHOLE_1, WHOLE_16, STREAM_1, STREAM_16, GROWING_16)
+GROWING_16 = Series("growing, 16 connections", 16, 0.1, _growing)
+POSTED_16 = Series("RPC messages, 16 connections", 16, 0.1, _posted)
+SERIES = (WHOLE_1, WHOLE_16, STREAM_1, STREAM_16, GROWING_16, POSTED_16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +89,7 @@ async def ceiling(servers: Servers, seconds: float) -> dict[str, Sample]:
     return {
         series.name: await _measure(servers, servers.mock, series, seconds * series.share)
         for series in SERIES
-        if series is not GROWING_16
+        if series not in (GROWING_16, POSTED_16)
     }
 
 
