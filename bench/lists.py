@@ -115,7 +115,7 @@ def main() -> None:
             "GATEWAY_ROOT_KEY": KEY,
         }
         log = directory / "gateway.log"
-        _, port = stack.enter_context(servers._server(["gateway", "serve"], environment, log))
+        _, port = stack.enter_context(servers.started(["gateway", "serve"], environment, log))
         asyncio.run(measure(port))
 
 

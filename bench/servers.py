@@ -49,12 +49,12 @@ def running(directory: Path) -> Iterator[Servers]:
         mock_process, mock_port = stack.enter_context(_mock())
         upstream = {"OPENAI_BASE_URL": f"http://127.0.0.1:{mock_port}/v1"}
         passing, passing_port = stack.enter_context(
-            _server(["bench.passthrough"], {**upstream}, directory / "passthrough.log")
+            started(["bench.passthrough"], {**upstream}, directory / "passthrough.log")
         )
         # Started before the gateway and left after it: measuring needs the database's address.
         dsn = stack.enter_context(embedded.running(directory / "data" / "postgres"))
         gateway, port = stack.enter_context(
-            _server(
+            started(
                 ["gateway", "serve"],
                 {
                     **upstream,
@@ -103,7 +103,7 @@ def _mock() -> Iterator[tuple[subprocess.Popen[str], int]]:
 
 
 @contextmanager
-def _server(
+def started(
     module: list[str], environment: dict[str, str], log: Path
 ) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """A server in a process of its own, once it listens, and its port."""

@@ -282,7 +282,7 @@ def main() -> None:
             "GATEWAY_ROOT_KEY": KEY,
         }
         log = directory / "gateway.log"
-        process, port = stack.enter_context(servers._server(["gateway", "serve"], environment, log))
+        process, port = stack.enter_context(servers.started(["gateway", "serve"], environment, log))
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(measure(port, process.pid, dsn, redis_url))
 

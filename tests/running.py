@@ -37,7 +37,7 @@ class Gateway:
     http: httpx.AsyncClient
     anonymous: httpx.AsyncClient
     root_key: str = ROOT_KEY
-    _clients: AsyncExitStack = field(default_factory=AsyncExitStack)
+    clients: AsyncExitStack = field(default_factory=AsyncExitStack)
     _sdk: AsyncOpenAI | None = None
 
     async def key(self, user: str = "ann", *scopes: str) -> str:
@@ -54,7 +54,7 @@ class Gateway:
         base = f"{self.base_url}{path or f'/api/agency/{agency_id}'}"
         if self._sdk is None:
             self._sdk = AsyncOpenAI(base_url=base, api_key=key, timeout=30)
-            self._clients.push_async_callback(self._sdk.close)
+            self.clients.push_async_callback(self._sdk.close)
         return self._sdk.with_options(base_url=base, api_key=key, max_retries=retries)
 
 
@@ -102,7 +102,7 @@ async def _clients(base_url: str, dsn: str, resources: Resources) -> AsyncIterat
         httpx.AsyncClient(base_url=base_url, timeout=30, event_hooks=JUDGED) as anonymous,
         AsyncExitStack() as others,
     ):
-        yield Gateway(base_url, dsn, resources, http, anonymous, _clients=others)
+        yield Gateway(base_url, dsn, resources, http, anonymous, clients=others)
 
 
 def reserved_port() -> socket.socket:

@@ -52,7 +52,7 @@ async def test_a_connection_that_asyncpg_is_confused_about_is_ended(dsn: str) ->
     async with open_database(dsn, pool_size=1) as database:
         before = await database.fetchrow("SELECT pg_backend_pid() AS pid")
         with pytest.raises(Unavailable):
-            async with database._using():
+            async with database.using():
                 raise asyncpg.InternalClientError("cannot switch to state 12")
         assert database.lent == 0
         after = await database.fetchrow("SELECT pg_backend_pid() AS pid")

@@ -41,11 +41,11 @@ class Guard:
             limit=limit,
             resolver=_Resolver(self, resolver or ThreadedResolver()),
             use_dns_cache=False,
-            socket_factory=self._open,
+            socket_factory=self.open_socket,
             force_close=True,
         )
 
-    def _open(self, info: aiohttp.AddrInfoType) -> socket.socket:
+    def open_socket(self, info: aiohttp.AddrInfoType) -> socket.socket:
         family, kind, protocol, _, address = info
         self.check(str(address[0]))
         return socket.socket(family, kind, protocol)

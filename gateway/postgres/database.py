@@ -140,20 +140,20 @@ class Database(PostgresEngine):
             act()
 
     async def fetch(self, sql: str, *arguments: object) -> list[Row]:
-        async with self._using() as connection:
+        async with self.using() as connection:
             rows: list[Row] = await connection.fetch(sql, *arguments)
             return rows
 
     async def fetchrow(self, sql: str, *arguments: object) -> Row | None:
-        async with self._using() as connection:
+        async with self.using() as connection:
             row: Row | None = await connection.fetchrow(sql, *arguments)
             return row
 
     async def execute(self, sql: str, *arguments: object) -> None:
-        async with self._using() as connection:
+        async with self.using() as connection:
             await connection.execute(sql, *arguments)
 
-    def _using(self) -> _Use:
+    def using(self) -> _Use:
         return _Use(self, self.current_transaction.get())
 
     async def lend(self) -> Connection:

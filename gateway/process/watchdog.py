@@ -80,7 +80,7 @@ class _Watchdog:
         while not self._over.wait(BEAT_S):
             late = perf_counter() - self._beat > BEAT_S + STANDSTILL_S / 2
             if late and self._seen is None:
-                self._seen = _told(sys._current_frames().get(self._thread_id))
+                self._seen = _told(sys._current_frames().get(self._thread_id))  # noqa: SLF001  documented
 
 
 def _told(frame: FrameType | None) -> str:

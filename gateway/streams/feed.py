@@ -75,15 +75,15 @@ class Feed:
         self._source = source
         self._announcer = announcer
         self._drain = drain
-        self._channels: dict[str, Channel] = {}
+        self.channels: dict[str, Channel] = {}
         self._reading = asyncio.Semaphore(READS)
-        self._readers: dict[str, asyncio.Task[None]] = {}
+        self.readers: dict[str, asyncio.Task[None]] = {}
         self._look = asyncio.Event()
         self._rights_due = time.monotonic() + RIGHTS_S
 
     @property
     def followers(self) -> list[Follower]:
-        return [one for channel in self._channels.values() for one in channel.followers]
+        return [one for channel in self.channels.values() for one in channel.followers]
 
     # ---- following -------------------------------------------------------------------------------
 
@@ -115,7 +115,7 @@ class Feed:
     async def _channel(self, conversation_id: UUID) -> AsyncIterator[Channel]:
         """Subscribed, as far as the broker can tell. The poll makes up for one that can't."""
         name = channel_of(conversation_id)
-        channel = self._channels.setdefault(name, Channel(conversation_id))
+        channel = self.channels.setdefault(name, Channel(conversation_id))
         channel.users += 1
         try:
             if not await self._broker.subscribe(name, self):
@@ -123,8 +123,8 @@ class Feed:
             yield channel
         finally:
             channel.users -= 1
-            if not channel.users and self._channels.get(name) is channel:
-                del self._channels[name]
+            if not channel.users and self.channels.get(name) is channel:
+                del self.channels[name]
                 await self._broker.unsubscribe(name, self)
 
     async def _bring_up(self, channel: Channel, follower: Follower, wish: Wish) -> bool:
@@ -180,7 +180,7 @@ class Feed:
     async def wholes(self, follower: Follower) -> AsyncIterator[Moment]:
         """What a reader with `view=full` is sent after its first snapshot."""
         told = follower.version
-        channel = self._channels[channel_of(follower.reader.conversation_id)]
+        channel = self.channels[channel_of(follower.reader.conversation_id)]
         while not await follower.ended(WHOLE_S) and await follower.changed(told):
             try:
                 moment = await self._whole_of(channel, follower.version)
@@ -206,7 +206,7 @@ class Feed:
     # ---- the broker's side -----------------------------------------------------------------------
 
     def hear(self, channel: str, payload: bytes) -> None:
-        found = self._channels.get(channel)
+        found = self.channels.get(channel)
         if found is None:
             return
         match signals.decode(payload):
@@ -234,9 +234,9 @@ class Feed:
 
     def _catch_up(self, channel: Channel) -> None:
         name = channel_of(channel.conversation_id)
-        if channel.is_behind() and name not in self._readers:
+        if channel.is_behind() and name not in self.readers:
             task = asyncio.create_task(self._read_on(channel, name), name=f"read {name}")
-            self._readers[name] = task
+            self.readers[name] = task
 
     async def _read_on(self, channel: Channel, name: str) -> None:
         try:
@@ -256,14 +256,14 @@ class Feed:
         except Exception as error:
             log.error("a feed broke", extra={"causes": causes(error)})  # noqa: TRY400
         finally:
-            del self._readers[name]
+            del self.readers[name]
 
     async def run(self) -> None:
         """Poll, for ever: that makes up for everything else."""
-        await regularly(self._poll, POLL_S, self._look, PATIENCE_S)
+        await regularly(self.poll, POLL_S, self._look, PATIENCE_S)
 
-    async def _poll(self) -> None:
-        channels = {one.conversation_id: one for one in self._channels.values() if one.followers}
+    async def poll(self) -> None:
+        channels = {one.conversation_id: one for one in self.channels.values() if one.followers}
         if not channels:
             return
         speaking = {one: channel for one, channel in channels.items() if channel.speeches.open}

@@ -180,6 +180,11 @@ class Follower:
 
     # ---- the reader's side -----------------------------------------------------------------------
 
+    @property
+    def waits(self) -> bool:
+        """Whether there are moments that it has not been told yet."""
+        return bool(self._backlog or self._queue)
+
     def first(self) -> Sequence[Moment]:
         """What it is told before anything else."""
         first, self._backlog = self._backlog, ()

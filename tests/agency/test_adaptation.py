@@ -411,7 +411,7 @@ async def test_the_values_that_are_remembered_are_bounded(
     scripted.always("*", openai_values(HI, seed=0))
     for seed in range(1, MAX_DROPPED + 5):
         await whole(model, asked(seed=seed))
-    assert len(model._memory["m"].adaptation.dropped) == MAX_DROPPED
+    assert len(model.habits["m"].adaptation.dropped) == MAX_DROPPED
 
 
 # How refusals are read

@@ -128,9 +128,11 @@ async def test_a_stranger_changes_nothing(catalog: Catalog) -> None:
     assert await catalog.read(made.id, ALICE) == made
 
 
-async def test_a_remembered_agency_is_believed_until_it_is_forgotten(catalog: Catalog) -> None:
+async def test_a_remembered_agency_is_believed_until_it_is_forgotten(
+    catalog: Catalog, database: Database
+) -> None:
     made = await catalog.create(studio(), "alice")
-    other = Catalog(catalog._database)
+    other = Catalog(database)
     assert await other.recall(made.id, ALICE) == made
     changed = await catalog.patch(made.id, AgencyPatch(name="Atelier"), ALICE)
     assert await other.recall(made.id, ALICE) == made
@@ -139,8 +141,10 @@ async def test_a_remembered_agency_is_believed_until_it_is_forgotten(catalog: Ca
     assert await catalog.recall(made.id, ALICE) == changed
 
 
-async def test_what_was_used_least_lately_is_forgotten_first(catalog: Catalog) -> None:
-    small = Catalog(catalog._database, remembered=10_000)
+async def test_what_was_used_least_lately_is_forgotten_first(
+    catalog: Catalog, database: Database
+) -> None:
+    small = Catalog(database, remembered=10_000)
     made = [await catalog.create(studio(), "alice") for _ in range(20)]
     for agency in made:
         await small.recall(made[0].id, ALICE)
@@ -151,8 +155,10 @@ async def test_what_was_used_least_lately_is_forgotten_first(catalog: Catalog) -
     assert (await small.recall(made[1].id, ALICE)).name != "Studio"
 
 
-async def test_an_agency_that_is_too_large_is_not_remembered(catalog: Catalog) -> None:
-    small = Catalog(catalog._database, remembered=10)
+async def test_an_agency_that_is_too_large_is_not_remembered(
+    catalog: Catalog, database: Database
+) -> None:
+    small = Catalog(database, remembered=10)
     made = await small.create(studio(), "alice")
     assert await small.recall(made.id, ALICE) == made
     await catalog.patch(made.id, AgencyPatch(name="Atelier"), ALICE)

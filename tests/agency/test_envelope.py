@@ -670,7 +670,7 @@ def test_twice_the_text_is_twice_the_work(kind: str) -> None:
         decoder = Decoder()
         for character in text:
             decoder.feed(character)
-            assert len(decoder._held) <= 400
+            assert len(decoder.held) <= 400
         decoder.close()
 
     small, large = LONG[kind](400), LONG[kind](800)

@@ -123,7 +123,7 @@ async def _settled(gateways: list[Gateway], database: Database) -> None:
     engines = [gateway.resources.engine.runner.running for gateway in gateways]
     async with asyncio.timeout(10):
         while await database.fetch("SELECT FROM turn WHERE state = 'running'") or any(
-            engine._held or engine._tasks for engine in engines
+            engine.held or engine.tasks for engine in engines
         ):
             await asyncio.sleep(0.05)
 

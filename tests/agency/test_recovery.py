@@ -38,9 +38,9 @@ def lose(gateway: Gateway) -> None:
     """What happens to the turns of a process that is killed: they are run no further, and nobody
     says so. (Its listeners would see their connections break.)"""
     engine = gateway.resources.engine
-    for running in list(engine.runner.running._held.values()):
+    for running in list(engine.runner.running.held.values()):
         running.task.cancel()
-    engine.runner.running._held.clear()
+    engine.runner.running.held.clear()
 
 
 async def leave(asking: asyncio.Task[Any]) -> None:

@@ -160,8 +160,8 @@ def test_little_is_held_of_whatever_comes(unit: str, lead: str) -> None:
     for character in lead + unit * 400:
         thoughts.feed(character)
         decoder.feed(character)
-        assert len(thoughts._held) <= 210
-        assert len(decoder._held) <= 400
+        assert len(thoughts.held) <= 210
+        assert len(decoder.held) <= 400
 
 
 # In envelopes

@@ -153,7 +153,7 @@ async def test_a_socket_is_opened_to_no_address_that_a_resolver_let_through(
 ) -> None:
     """The last check is not the resolver's."""
     connector = aiohttp.TCPConnector(
-        resolver=Names(["127.0.0.1"]), socket_factory=Guard()._open, use_dns_cache=False
+        resolver=Names(["127.0.0.1"]), socket_factory=Guard().open_socket, use_dns_cache=False
     )
     async with aiohttp.ClientSession(connector=connector) as session:
         with pytest.raises(aiohttp.ClientConnectorError) as failed:

@@ -84,7 +84,7 @@ async def bakery(shelf: Shelf) -> Bakery:
     http = httpx.AsyncClient(
         base_url=gateway.base_url, headers={"authorization": f"Bearer {key}"}, timeout=30
     )
-    gateway._clients.push_async_callback(http.aclose)
+    gateway.clients.push_async_callback(http.aclose)
     return Bakery(shelf, team, http, key)
 
 

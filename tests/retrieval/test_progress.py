@@ -82,7 +82,7 @@ def as_owner(shelf: Shelf) -> httpx.AsyncClient:
     """A client with the shelf's key; it is closed with the gateway."""
     gateway = shelf.gateway
     client = httpx.AsyncClient(base_url=gateway.base_url, headers=shelf.headers, timeout=30)
-    gateway._clients.push_async_callback(client.aclose)
+    gateway.clients.push_async_callback(client.aclose)
     return client
 
 

@@ -62,7 +62,7 @@ async def calling(gateway: Gateway, user: str, *scopes: str) -> Caller:
     http = httpx.AsyncClient(
         base_url=gateway.base_url, headers={"authorization": f"Bearer {key}"}, timeout=30
     )
-    gateway._clients.push_async_callback(http.aclose)
+    gateway.clients.push_async_callback(http.aclose)
     return Caller(http, user)
 
 

@@ -101,7 +101,7 @@ async def calling(gateway: Gateway, user: str, *scopes: str) -> Rpc:
     http = httpx.AsyncClient(
         base_url=gateway.base_url, headers={"authorization": f"Bearer {key}"}, timeout=30
     )
-    gateway._clients.push_async_callback(http.aclose)
+    gateway.clients.push_async_callback(http.aclose)
     return Rpc(http, user)
 
 

@@ -33,7 +33,7 @@ class ScriptedUpstream:
         """How many connections were ever accepted."""
         self.models: Step = Status(200, {}, {"object": "list", "data": [{"id": "scripted"}]})
         self._queues: defaultdict[str, deque[StepOrFunction]] = defaultdict(deque)
-        self._always: dict[str, StepOrFunction] = {}
+        self.standing: dict[str, StepOrFunction] = {}
         self._problems: list[str] = []
         self._arrival = asyncio.Condition()
         self._open: set[asyncio.Task[None]] = set()
@@ -44,7 +44,7 @@ class ScriptedUpstream:
 
     def always(self, agent: str, step: StepOrFunction) -> None:
         """What this agent does whenever its queue is empty, any number of times (also never)."""
-        self._always[agent] = step
+        self.standing[agent] = step
 
     @property
     def open_calls(self) -> list[Call]:
@@ -123,8 +123,8 @@ class ScriptedUpstream:
             self._arrival.notify_all()
         if queue := self._queues[call.agent]:
             step = queue.popleft()
-        elif call.agent in self._always:
-            step = self._always[call.agent]
+        elif call.agent in self.standing:
+            step = self.standing[call.agent]
         else:
             return self._unexpected(f"call of {call.agent}: {call.messages[-1:]}")
         return step(call) if callable(step) else step

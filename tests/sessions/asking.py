@@ -110,7 +110,7 @@ async def driver(gateway: Gateway, agent_id: int, user: str, *scopes: str) -> Dr
     key = await gateway.key(user, *(scopes or ("conversations",)))
     headers = {"authorization": f"Bearer {key}"}
     http = httpx.AsyncClient(base_url=gateway.base_url, headers=headers, timeout=30)
-    gateway._clients.push_async_callback(http.aclose)
+    gateway.clients.push_async_callback(http.aclose)
     return Driver(http, agent_id)
 
 

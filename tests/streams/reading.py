@@ -71,7 +71,7 @@ class Subscription:
     async def until_version(self, version: int, within: float = 5.0) -> float:
         return await self.until(lambda one: version in one.ids, within)
 
-    async def _read(self) -> None:
+    async def read(self) -> None:
         fields: dict[str, str] = {}
         try:
             async for line in _lines(self.response):
@@ -125,7 +125,7 @@ async def following(
     assert response.status_code == 200, (response.status_code, await response.aread())
     assert response.headers["content-type"].startswith("text/event-stream")
     subscription = Subscription(response)
-    reading = asyncio.create_task(subscription._read())
+    reading = asyncio.create_task(subscription.read())
     try:
         yield subscription
     finally:

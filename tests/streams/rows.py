@@ -31,7 +31,7 @@ class Writer:
     async def say(self, content: str, *, done: bool = True, owner: str = "root") -> UUID:
         made = ids.new()
         self.ordinal += 1
-        await self._write(
+        await self.write(
             """
             WITH c AS ({raise_})
             INSERT INTO interaction (id, conversation_id, ordinal, owner_type, owner_identifier,
@@ -44,7 +44,7 @@ class Writer:
         return made
 
     async def complete(self, interaction_id: UUID, content: str) -> None:
-        await self._write(
+        await self.write(
             """
             WITH c AS ({raise_})
             UPDATE interaction SET content = $3, completed_at = now(), version = c.version,
@@ -55,7 +55,7 @@ class Writer:
         )
 
     async def remove(self, interaction_id: UUID) -> None:
-        await self._write(
+        await self.write(
             """
             WITH c AS ({raise_})
             UPDATE interaction SET deleted_at = now(), version = c.version FROM c
@@ -65,14 +65,14 @@ class Writer:
         )
 
     async def entitle(self, title: str) -> None:
-        await self._write("{raise_}", title, more=", title = $2")
+        await self.write("{raise_}", title, more=", title = $2")
 
     async def delete(self) -> None:
-        await self._write("{raise_}", more=", deleted_at = now()")
+        await self.write("{raise_}", more=", deleted_at = now()")
 
     async def talk(self, agent_id: int, text: str, turn_id: UUID) -> UUID:
         made = ids.new()
-        await self._write(
+        await self.write(
             """
             WITH c AS ({raise_}), a AS (
                 INSERT INTO agency (id, name, owner) VALUES (999999, 'Team', 'nobody')
@@ -93,7 +93,7 @@ class Writer:
 
     async def begin_turn(self, responder: str, question: UUID, reply: UUID) -> UUID:
         made = ids.new()
-        await self._write(
+        await self.write(
             """
             WITH c AS ({raise_})
             INSERT INTO turn (id, conversation_id, responder, seq, input_interaction_id,
@@ -105,7 +105,7 @@ class Writer:
         )
         return made
 
-    async def _write(self, sql: str, *arguments: object, more: str = "") -> None:
+    async def write(self, sql: str, *arguments: object, more: str = "") -> None:
         statement = sql.replace("{raise_}", _RAISE.replace("{more}", more))
         row = await self.database.fetchrow(statement, self.conversation_id, *arguments)
         assert row is not None

@@ -27,8 +27,8 @@ class Announcing(Writer):
 
     gateway: Gateway
 
-    async def _write(self, sql: str, *arguments: object, more: str = "") -> None:
-        await super()._write(sql, *arguments, more=more)
+    async def write(self, sql: str, *arguments: object, more: str = "") -> None:
+        await super().write(sql, *arguments, more=more)
         self.gateway.resources.announcer.changed(self.conversation_id, self.version)
 
 
@@ -205,7 +205,7 @@ async def test_a_cut_inside_of_a_version_loses_no_half_of_it(gateway: Gateway) -
 
 
 async def _three_at_once(writer: Announcing) -> None:
-    await Writer._write(
+    await Writer.write(
         writer,
         """
         WITH c AS ({raise_})
@@ -270,7 +270,7 @@ def _as(gateway: Gateway, key: str) -> httpx.AsyncClient:
     """A client with another key; it is closed with the gateway."""
     headers = {"authorization": f"Bearer {key}"}
     client = httpx.AsyncClient(base_url=gateway.base_url, headers=headers, timeout=30)
-    gateway._clients.push_async_callback(client.aclose)
+    gateway.clients.push_async_callback(client.aclose)
     return client
 
 
@@ -510,7 +510,7 @@ async def test_a_reader_that_leaves_is_forgotten(gateway: Gateway) -> None:
             await told.until(lambda one: one.told)
             assert len(feed.followers) == 1
         await until(lambda: not feed.followers, within=3)
-    assert not feed._channels
+    assert not feed.channels
 
 
 async def test_head_does_not_follow(gateway: Gateway) -> None:

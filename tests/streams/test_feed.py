@@ -140,7 +140,7 @@ class Rows:
 
 async def settled(feed: Feed) -> None:
     """Wait until all is read that it knows of."""
-    await asyncio.gather(*feed._readers.values())
+    await asyncio.gather(*feed.readers.values())
 
 
 class Client:
@@ -166,7 +166,7 @@ class Client:
     async def read(self, most: int = 10_000) -> None:
         """Take what waits, up to so many versions; what was cut off from the rest is lost."""
         while self.follower is not None and most > 0:
-            if not (self.follower._backlog or self.follower._queue):
+            if not self.follower.waits:
                 return
             told = await self.follower.next()
             assert isinstance(told, Sequence)
@@ -291,7 +291,7 @@ class FeedMachine(RuleBasedStateMachine):
 
     async def _poll(self) -> None:
         try:
-            await self.feed._poll()
+            await self.feed.poll()
         except Unavailable:
             assert self.rows.fails
         await settled(self.feed)
@@ -323,8 +323,8 @@ class FeedMachine(RuleBasedStateMachine):
             assert client.position == self.rows.version
             assert client.state == expected
             self.run(client.leave())
-        assert not self.feed._channels, "a channel was left behind"
-        assert not self.broker._listeners
+        assert not self.feed.channels, "a channel was left behind"
+        assert not self.broker.listeners
         self.runner.close()
 
 
@@ -365,7 +365,7 @@ async def test_a_reader_that_takes_nothing_is_cut_off_when_its_queue_is_full(
         assert slow is not None
         for n in range(QUEUE + 1):
             standing.rows.write({0: str(n)})
-            await standing.feed._poll()
+            await standing.feed.poll()
             await settled(standing.feed)
         assert slow.ending is Ending.SLOW
         assert await slow.next() is None
@@ -391,7 +391,7 @@ async def test_one_read_serves_all_who_follow(standing: Standing) -> None:
         many = [await stack.enter_async_context(feed.follow(standing.wish())) for _ in range(50)]
         assert reads == 0
         standing.rows.write({1: "Apples"})
-        await feed._poll()
+        await feed.poll()
         await settled(feed)
         assert reads == 1
         frames = set()
@@ -418,7 +418,7 @@ async def test_who_may_not_read_is_told_that_there_is_nothing(standing: Standing
     with pytest.raises(NotFound):
         async with feed.follow(standing.wish()):
             pass
-    assert not feed._channels
+    assert not feed.channels
 
 
 async def test_nobody_is_taken_in_any_more_when_the_process_ends(standing: Standing) -> None:
@@ -448,7 +448,7 @@ async def test_what_changes_while_a_reader_is_brought_up_is_merged_in(standing: 
         joining = asyncio.create_task(late.enter_async_context(feed.follow(standing.wish())))
         await read.wait()
         rows.write({1: "Apples"})
-        await feed._poll()
+        await feed.poll()
         await settled(feed)
         go_on.set()
         follower = await joining

@@ -64,7 +64,7 @@ async def test_what_is_queued_outlives_every_process(
     await upstream.arrived()
     first.resources.drain.begin()
     async with asyncio.timeout(5):
-        while first.resources.engine.runner.running._held:
+        while first.resources.engine.runner.running.held:
             await asyncio.sleep(0.01)
     assert await states(database) == ["running", "queued", "queued"]
     second = await start_gateway()
@@ -178,7 +178,7 @@ async def test_a_title_that_is_being_asked_for_does_not_hold_up_the_end(
 ) -> None:
     gateway = await start_gateway()
     answering(upstream, "A")
-    said = upstream._always["*"]
+    said = upstream.standing["*"]
 
     def step(call: Call) -> Step:
         titled = TITLED in call.messages[0]["content"]

@@ -67,17 +67,17 @@ class ActiveTurns:
         self._announcer = announcer
         self._then = then
         self._parked = parked
-        self._held: dict[UUID, Held] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.held: dict[UUID, Held] = {}
+        self.tasks: set[asyncio.Task[None]] = set()
         self._asides: set[asyncio.Task[None]] = set()
 
     def find(self, turn_id: UUID) -> Held | None:
-        return self._held.get(turn_id)
+        return self.held.get(turn_id)
 
     def start(self, turn: Runnable, lease: Lease, reply: Reply, *, attended: bool) -> Reply:
         work = self._run(turn, reply, lease)
         task = asyncio.create_task(work, name=f"turn {lease.turn_id}")
-        self._held[lease.turn_id] = Held(lease, reply, attended, task)
+        self.held[lease.turn_id] = Held(lease, reply, attended, task)
         if lease.shown is not None:
             # A room is shown the reply with its first words, whether or not somebody listens.
             reply.begins = partial(self._begins, turn, lease)
@@ -120,8 +120,8 @@ class ActiveTurns:
 
     def let_go(self, reply: Reply) -> Held | None:
         """Forget a turn, unless it has been taken up again since: then it has another reply."""
-        held = self._held.get(reply.turn_id)
-        return self._held.pop(reply.turn_id) if held and held.reply is reply else None
+        held = self.held.get(reply.turn_id)
+        return self.held.pop(reply.turn_id) if held and held.reply is reply else None
 
     async def _tell_why_lost(self, reply: Reply) -> None:
         try:
@@ -136,7 +136,7 @@ class ActiveTurns:
 
     def see_to(self, work: Coroutine[None, None, None]) -> None:
         """Do what nobody waits for."""
-        self._tasks.add(self._task(work))
+        self.tasks.add(self._task(work))
 
     def aside(self, work: Coroutine[None, None, None]) -> None:
         """Do what may be left undone when the process ends."""
@@ -148,7 +148,7 @@ class ActiveTurns:
         return task
 
     def _seen_to(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        self.tasks.discard(task)
         self._asides.discard(task)
         if not task.cancelled() and (error := task.exception()):
             log.warning("work behind a turn failed", extra={"causes": causes(error)})
@@ -165,7 +165,7 @@ class ActiveTurns:
     async def hand_over(self) -> None:
         """Give up the turns that nobody needs to wait for: another process goes on with them. May
         be cut short, and called again."""
-        given = [held for held in self._held.values() if not held.attended]
+        given = [held for held in self.held.values() if not held.attended]
         for held in given:
             self.let_go(held.reply)
             held.task.cancel()
@@ -186,25 +186,25 @@ class ActiveTurns:
     def stop(self, turn_ids: Sequence[UUID]) -> None:
         """Turns that somebody has ended in the rows: close their model calls."""
         for turn_id in turn_ids:
-            if held := self._held.pop(turn_id, None):
+            if held := self.held.pop(turn_id, None):
                 held.task.cancel()
                 self.see_to(self._tell_why_lost(held.reply))
 
     async def close(self) -> None:
         """Suspend every turn, so that its client's next try finds it where it stopped."""
-        for held in list(self._held.values()):
+        for held in list(self.held.values()):
             self.let_go(held.reply)
             self.see_to(self.suspend(held))
         for task in self._asides:
             task.cancel()
-        if tasks := self._tasks | self._asides:
+        if tasks := self.tasks | self._asides:
             await asyncio.wait(tasks)
 
     # ---- keeping ---------------------------------------------------------------------------------
 
     async def renew(self) -> None:
         """Renew the leases of this process, and let go of turns that are no longer ours."""
-        held = list(self._held.values())
+        held = list(self.held.values())
         if not held:
             return
         lost = await self._ledger.renew([one.lease for one in held])
@@ -214,7 +214,7 @@ class ActiveTurns:
         """Keep what growing replies say so far, for whoever reads the rows meanwhile."""
         growing = [
             (held.lease, held.reply.said)
-            for held in self._held.values()
+            for held in self.held.values()
             if held.reply.spoken and not held.reply.ended
         ]
         if growing:
@@ -222,5 +222,5 @@ class ActiveTurns:
 
     async def idle(self, seconds: float) -> None:
         """Wait until no turn runs, at most so long."""
-        if tasks := [held.task for held in self._held.values()]:
+        if tasks := [held.task for held in self.held.values()]:
             await asyncio.wait(tasks, timeout=seconds)

@@ -57,7 +57,7 @@ class Decoder:
         self._raw: list[str] = []
         self._changes = 0  # of state, so far
         self._looks = 0  # for marks, so far
-        self._held = ""  # what a state waits with
+        self.held = ""  # what a state waits with
         self._before = ""  # the character before what is held
         self._stack: list[str] = []  # the brackets that will close what is open
         self._parts: list[str] = []  # of the string that is being read
@@ -94,7 +94,7 @@ class Decoder:
     def feed(self, chunk: str) -> str:
         """Read on. Returns what may be let out to the end user now."""
         self._raw.append(chunk)
-        text = self._held + chunk
+        text = self.held + chunk
         pos, end = 0, len(text)
         while pos < end:
             if self._answer.malformed:
@@ -112,7 +112,7 @@ class Decoder:
             pos = at
             if self._changes >= MAX_CHANGES and self._state is not Decoder._rest:
                 self._give_up()
-        self._held = "" if self.sure and self._answer.malformed else text[pos:]
+        self.held = "" if self.sure and self._answer.malformed else text[pos:]
         self._before = text[pos - 1] if pos else self._before
         return self._answer.release() if self.sure and not self.recanted else ""
 
@@ -139,7 +139,7 @@ class Decoder:
 
     def _ends_thoughts(self) -> bool:
         """A closing mark is the last that came, and behind a quote: it was not believed so far."""
-        mark = marks.read(self._held, 0, self._before, ended=True) if self._held else None
+        mark = marks.read(self.held, 0, self._before, ended=True) if self.held else None
         return mark is not None and mark.kind is Kind.CLOSE and self._state is Decoder._prose
 
     def _is_cut_off(self) -> bool:

@@ -52,7 +52,7 @@ class Thoughts:
         self._kept: list[str] = []
         self._pending: list[str] = []  # of that, what is not let through yet
         self._let_through = False
-        self._held = ""  # what may be a mark, or space around one
+        self.held = ""  # what may be a mark, or space around one
         self._before = ""  # the character before that
         self._closer: re.Pattern[str] | None = None  # set within thoughts
         self._looks = 0
@@ -69,7 +69,7 @@ class Thoughts:
     @property
     def _plain(self) -> bool:
         """Whether a delta without marks is let through as it is."""
-        waits = self._leads or self._held or self._json or self._closer is not None
+        waits = self._leads or self.held or self._json or self._closer is not None
         return not waits and self._holding is False and not self.recanted
 
     def feed(self, delta: str) -> str:
@@ -79,12 +79,12 @@ class Thoughts:
             self._kept.append(delta)
             self._let_through = True
             return delta
-        self._read(self._held + delta, ended=False)
+        self._read(self.held + delta, ended=False)
         return self._release()
 
     def close(self, *, cut: bool = False) -> str:
         """The rest. If the answer was `cut`, who is held back was still thinking."""
-        self._read(self._held, ended=True)
+        self._read(self.held, ended=True)
         if self._holding and cut:
             self._kept.clear()
             self._pending.clear()
@@ -98,7 +98,7 @@ class Thoughts:
             if at == pos:
                 break
             pos = at
-        self._held = text[pos:]
+        self.held = text[pos:]
         self._before = text[pos - 1] if pos else self._before
 
     def _step(self, text: str, pos: int, ended: bool) -> int:

@@ -323,8 +323,8 @@ def _sessions(client: Client) -> list[httpx.Client]:
     """The client's connections, which it neither limits in time nor closes, nor lets us."""
     from chromadb.api.fastapi import FastAPI
 
-    servers = (getattr(one, "_server", None) for one in (client, client._admin_client))
-    return [server._session for server in servers if isinstance(server, FastAPI)]
+    servers = (getattr(one, "_server", None) for one in (client, client._admin_client))  # noqa: SLF001
+    return [server._session for server in servers if isinstance(server, FastAPI)]  # noqa: SLF001
 
 
 def _whole(client: ClientAPI) -> Client:

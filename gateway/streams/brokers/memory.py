@@ -9,28 +9,28 @@ from gateway.streams.brokers.broker import Listener, Message
 
 class MemoryBroker:
     def __init__(self) -> None:
-        self._listeners: dict[str, list[Listener]] = {}
+        self.listeners: dict[str, list[Listener]] = {}
 
     def reaches(self, channel: str) -> bool:
-        return channel in self._listeners
+        return channel in self.listeners
 
     async def publish(self, messages: Sequence[Message]) -> None:
         for channel, payload in messages:
-            for listener in tuple(self._listeners.get(channel, ())):
+            for listener in tuple(self.listeners.get(channel, ())):
                 listener.hear(channel, payload)
 
     async def subscribe(self, channel: str, listener: Listener) -> bool:
-        listeners = self._listeners.setdefault(channel, [])
+        listeners = self.listeners.setdefault(channel, [])
         if listener not in listeners:
             listeners.append(listener)
         return True
 
     async def unsubscribe(self, channel: str, listener: Listener) -> None:
-        listeners = self._listeners.get(channel, [])
+        listeners = self.listeners.get(channel, [])
         if listener in listeners:
             listeners.remove(listener)
         if not listeners:
-            self._listeners.pop(channel, None)
+            self.listeners.pop(channel, None)
 
     async def ping(self) -> None:
         pass

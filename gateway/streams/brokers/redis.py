@@ -93,7 +93,7 @@ class RedisBroker:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._pubsub: PubSub | None = None
-        self._listeners: dict[str, list[Listener]] = {}
+        self.listeners: dict[str, list[Listener]] = {}
         self._acknowledged: dict[str, asyncio.Event] = {}
         self._sending = asyncio.Lock()
         self._broken_until = 0.0
@@ -129,7 +129,7 @@ class RedisBroker:
     # ---- subscribing -----------------------------------------------------------------------------
 
     async def subscribe(self, channel: str, listener: Listener) -> bool:
-        listeners = self._listeners.setdefault(channel, [])
+        listeners = self.listeners.setdefault(channel, [])
         if listener not in listeners:
             listeners.append(listener)
         if channel not in self._acknowledged:
@@ -148,12 +148,12 @@ class RedisBroker:
         return True
 
     async def unsubscribe(self, channel: str, listener: Listener) -> None:
-        listeners = self._listeners.get(channel, [])
+        listeners = self.listeners.get(channel, [])
         if listener in listeners:
             listeners.remove(listener)
         if listeners or channel not in self._acknowledged:
             return
-        del self._listeners[channel], self._acknowledged[channel]
+        del self.listeners[channel], self._acknowledged[channel]
         await self._tell("UNSUBSCRIBE", channel)
 
     async def _tell(self, command: str, channel: str) -> None:
@@ -192,8 +192,8 @@ class RedisBroker:
                 await pubsub.subscribe(ALIVE)
                 # From here on `subscribe` sends its own; what was there before is sent now.
                 self._pubsub = pubsub
-                if self._listeners:
-                    await pubsub.execute_command("SUBSCRIBE", *self._listeners)
+                if self.listeners:
+                    await pubsub.execute_command("SUBSCRIBE", *self.listeners)
             await self._hear_on(pubsub)
         finally:
             self._pubsub = None
@@ -232,11 +232,9 @@ class RedisBroker:
             if event := self._acknowledged.get(channel):
                 event.set()
             return
-        for listener in tuple(self._listeners.get(channel, ())):
+        for listener in tuple(self.listeners.get(channel, ())):
             listener.hear(channel, told["data"])
 
     def _tell_lost(self) -> None:
-        for listener in {
-            id(one): one for many in self._listeners.values() for one in many
-        }.values():
+        for listener in {id(one): one for many in self.listeners.values() for one in many}.values():
             listener.lost()

@@ -88,7 +88,7 @@ class Transcript:
             assert response.status_code == 200, (response.status_code, await response.aread())
             subscription = Subscription(response)
             self.visits.append(Visit(process, since, subscription.told))
-            await subscription._read()
+            await subscription.read()
             self.over = subscription.comments[-1:] == ["goodbye, over"]
 
 

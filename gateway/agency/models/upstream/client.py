@@ -73,7 +73,7 @@ class Upstream:
         self._backoff = backoff
         self._connections = connections
         self._api_key = api_key
-        self._memory = Memory()
+        self.habits = Memory()
         self._session: aiohttp.ClientSession
 
     async def __aenter__(self) -> Self:
@@ -162,7 +162,7 @@ class Upstream:
 
     async def _negotiate(self, call: ModelCall, listener: Listener | None) -> Completion:
         """Ask in the best way that this upstream accepts for this model."""
-        habits = self._memory[call.model]
+        habits = self.habits[call.model]
         adaptation = habits.adaptation
         anew = False
         while True:
