@@ -156,3 +156,24 @@ def test_the_openapi_document_describes_every_operation() -> None:
         if " " not in operation.get("summary", "") or not operation.get("responses")
     ]
     assert not undescribed
+
+
+CHECKOUT = Path(__file__).parents[2]
+PAGES = [
+    *CHECKOUT.glob("*.md"),
+    *(CHECKOUT / "deploy").glob("*.md"),
+    *(CHECKOUT / "docs").rglob("*.md"),
+]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(CHECKOUT)))
+def test_prose_is_wrapped(page: Path) -> None:
+    """Tables and code are as long as they are; one word may be, too."""
+    coded, long = False, []
+    for line in page.read_text().splitlines():
+        coded ^= line.lstrip().startswith("```")
+        table = line.lstrip().startswith("|")
+        if not (coded or table) and len(line) > 100 and re.search(r"\S\s+\S", line):
+            long.append(line)
+    spans = [line for line in long if not re.search(r"`[^`]*\s[^`]*`|\[[^\]]*\]\(", line)]
+    assert not spans
