@@ -22,6 +22,7 @@ from gateway.agency.intake.draft import Asked, entries, inbound
 from gateway.agency.intake.queue import Answering, Letter, Posting, Queue, Started
 from gateway.agency.intake.rejoin import Accepted, Reception, TakenBack
 from gateway.agency.ledger import outcome
+from gateway.agency.ledger.rows import Taken
 from gateway.agency.run.plan import Plan
 from gateway.agency.teams.team import AgencySpec
 from gateway.agency.turn import lineage
@@ -91,7 +92,7 @@ class Engine:
             else:
                 found = await self._claim(asked, conversation_id, claim)
             if isinstance(found, Accepted):
-                return self._begin(found)
+                return await self._run(found)
         if found is None:
             raise Stale
         await self.runner.begin(found.started)
@@ -137,6 +138,14 @@ class Engine:
             started = await self.runner.next(conversation_id, answering)
             return _Entered(posting.turn_id, started)
 
+    async def _run(self, accepted: Accepted) -> Reply:
+        """Run what was accepted; by what its rows say if this process was held up on the way."""
+        lease = accepted.begun.lease
+        if not self.ledger.is_late(accepted.begun.asked_at):
+            return self._begin(accepted)
+        reply = await self.runner.go_on(Taken(lease.turn_id, lease.fence))
+        return reply or await self.runner.attach(lease.turn_id)
+
     def _begin(self, accepted: Accepted) -> Reply:
         turn, begun, agency = accepted.turn, accepted.begun, accepted.asked.agency
         lease = begun.lease
@@ -170,7 +179,7 @@ class Engine:
         accepted = await self._reception.open(asked, drive, source)
         if accepted is None:
             raise Stale
-        return self._begin(accepted).turn_id
+        return (await self._run(accepted)).turn_id
 
     async def set_drive(self, conversation_id: UUID, drive: str) -> None:
         """`auto`: turns that wait for somebody outside go on at once. `manual`: those that run wait

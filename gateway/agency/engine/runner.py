@@ -110,7 +110,9 @@ class Runner:
         if started is None:
             return
         turn = started.turn
-        if is_model(turn.responder):
+        if self.ledger.is_late(started.asked_at):
+            await self.go_on(turn.taken)
+        elif is_model(turn.responder):
             self._run_plain(turn)
         elif started.team is None:
             await self.go_on(turn.taken)

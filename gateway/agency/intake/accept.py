@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
+from time import monotonic
 from uuid import UUID
 
 import msgspec
@@ -83,8 +84,10 @@ class NewTurn(msgspec.Struct, frozen=True):
 @dataclass(frozen=True, slots=True)
 class Begun:
     """A turn that was accepted. `context` is what the entry agent had before it, `manual` whether
-    its conversation is driven by hand."""
+    its conversation is driven by hand. `asked_at` is when its lease was asked for: see
+    `Ledger.is_late`."""
 
+    asked_at: float
     lease: Lease
     created_at: datetime
     context: list[Entry]
@@ -119,29 +122,32 @@ class Intake:
 
     async def begin(self, turn: NewTurn) -> Begun | None:
         """The first turn of a new conversation. None if what it rests on is no longer true."""
+        asked_at = monotonic()
         rows = await self._write(turn, sql.BEGIN, turn.title, *self._accepted(turn), turn.principal)
-        return self._begun(turn, rows[0], []) if rows else None
+        return self._begun(turn, asked_at, rows[0], []) if rows else None
 
     async def open(self, turn: NewTurn, drive: str, source: UUID | None) -> Begun | None:
         """A session's turn, in a conversation of its own. None if what it rests on is no longer
         true."""
         accepted = *self._accepted(turn), turn.principal, source, drive
+        asked_at = monotonic()
         rows = await self._write(turn, sql.OPEN, turn.title, *accepted)
-        return self._begun(turn, rows[0], []) if rows else None
+        return self._begun(turn, asked_at, rows[0], []) if rows else None
 
     async def continue_(self, turn: NewTurn, version: int, *, read: bool) -> Begun | None:
         """The next turn of a conversation found at `version`; the context is empty unless it is to
         be `read`. None if the conversation has moved on, or what the turn rests on is no longer
         true."""
         accepted = version, *self._accepted(turn)
+        asked_at = monotonic()
         if not read:
             rows = await self._write(turn, sql.CONTINUE, *accepted)
-            return self._begun(turn, rows[0], []) if rows else None
+            return self._begun(turn, asked_at, rows[0], []) if rows else None
         rows = await self._write(turn, sql.CONTINUE_READING, *accepted, CONTEXT_ROWS)
         if not rows:
             return None
         context = entries_of([row for row in rows if row["role"] is not None])
-        return self._begun(turn, rows[0], context)
+        return self._begun(turn, asked_at, rows[0], context)
 
     async def _write(self, turn: NewTurn, statement: str, *parameters: object) -> list[Row]:
         """Where the answer is lost, and it stands all the same, nobody would run the turn."""
@@ -174,12 +180,12 @@ class Intake:
         """For a fork, which takes more than one statement."""
         return self._database.joined()
 
-    def _begun(self, turn: NewTurn, row: Row, context: list[Entry]) -> Begun:
+    def _begun(self, turn: NewTurn, asked_at: float, row: Row, context: list[Entry]) -> Begun:
         version = row["begun_at_version"]
         announce(self._database, self._announcer, turn.conversation_id, version)
         reply_id = turn.interactions[-1].id
         lease = Lease(turn.turn_id, turn.conversation_id, FIRST, version, reply_id)
-        return Begun(lease, row["begun_at"], context, row["drive"] == MANUAL)
+        return Begun(asked_at, lease, row["begun_at"], context, row["drive"] == MANUAL)
 
     def _accepted(self, turn: NewTurn) -> tuple[object, ...]:
         """The parameters $3 to $33 of an accepting statement."""

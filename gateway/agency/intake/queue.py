@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from time import monotonic
 from typing import cast
 from uuid import UUID
 
@@ -109,8 +110,10 @@ class Started:
     """A queued turn that has become ours, as its rows are now. `team` is None for a model, and if
     it must be read again; so must what happened in the turn then. `inbound` is what its entry agent
     is asked. `contexts` holds what is known already, by agent; if the conversation is `fresh`, the
-    others have said and heard nothing."""
+    others have said and heard nothing. `asked_at` is when its lease was asked for: see
+    `Ledger.is_late`."""
 
+    asked_at: float
     turn: StoredTurn
     team: AgencySpec | None
     inbound: Sequence[Delivery]
@@ -367,6 +370,7 @@ class Queue:
         conversation_id, entry = found["conversation_id"], found["entry"]
         unheard = [] if found["unheard"] is None else _unheard.decode(found["unheard"])
         history_hash = _history_hash(found, unheard)
+        asked_at = monotonic()
         row = await self._database.fetchrow(
             sql.START,
             conversation_id,
@@ -392,12 +396,12 @@ class Queue:
         self._database.in_doubt(partial(self._ledger.drop, turn.taken))
         team = await self._team(turn.responder, answering)
         if team is None or team.manager_id != entry:
-            return Started(turn, None, (), {}, fresh=False)
+            return Started(asked_at, turn, None, (), {}, fresh=False)
         inbound = [Delivery(END_USER, entry, one.content) for one in unheard if one.told]
         if len(inbound) < len(unheard):
-            return Started(turn, None, (), {}, fresh=False)
+            return Started(asked_at, turn, None, (), {}, fresh=False)
         known = self._known(found, turn, unheard, just_queued=answering is not None)
-        return Started(turn, team, inbound, *known)
+        return Started(asked_at, turn, team, inbound, *known)
 
     async def _team(self, responder: str, answering: Answering | None) -> AgencySpec | None:
         if answering is not None and answering.responder == responder:

@@ -7,6 +7,7 @@ Times of leases are the database's. Every write of a running turn goes through a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from time import monotonic
 from uuid import UUID
 
 from gateway import ids
@@ -58,6 +59,11 @@ class Ledger:
         self._lease = lease
         self._announcer = announcer
         self._dropped: list[Taken] = []
+
+    def is_late(self, asked_at: float) -> bool:
+        """Whether a lease that was asked for then, by the monotonic clock, may be over before it is
+        renewed: this process was held up. What the rows say counts then."""
+        return monotonic() - asked_at > self._lease / 2
 
     # ---- during a turn ---------------------------------------------------------------------------
 

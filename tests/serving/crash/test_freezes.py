@@ -103,21 +103,24 @@ async def test_what_a_frozen_process_had_locked_does_not_hold_the_others_up(
         await scene.check()
 
 
+@pytest.mark.parametrize("door", ["rpc", "chat"])
 @pytest.mark.parametrize("when", ["while it runs", "when it has ended"])
 async def test_a_turn_that_was_taken_up_before_its_process_had_begun_it_is_not_begun_twice(
     when: str,
+    door: str,
     spawn: Spawn,
     postgres_proxy: FaultProxy,
     proxied_dsn: str,
     upstream: ScriptedUpstream,
     database: Database,
 ) -> None:
-    """The process was frozen between its claim of the turn and its look at the rows."""
+    """The process was frozen between its claim of the turn and the news that it has it."""
     one, other = await asyncio.gather(spawn("one", DATABASE_URL=proxied_dsn), spawn("other"))
     stage = staged(
         (one, other),
         upstream,
         database,
+        door=door,
         conversations=1,
         slow=6.0,
         silent=ASK_S,
