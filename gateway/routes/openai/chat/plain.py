@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from litestar import Request, Response
-from litestar.datastructures import State
 from litestar.types import ASGIApp, Receive, Send
 from litestar.types import Scope as AsgiScope
-from sse_starlette import EventSourceResponse
-from sse_starlette.sse import SendTimeoutError
 
 from gateway.agency.plain.call import PlainCall
 from gateway.agency.plain.models import PlainModels
-from gateway.auth import Callers, Principal, Scope
+from gateway.auth import Callers, Scope
 from gateway.errors import Conflict, GatewayError
 from gateway.routes.http.connection import ClientGone, Sent, connected
-from gateway.routes.http.errors import CLIENT_GONE, describe, handle, render_openai
+from gateway.routes.openai import exchange
 from gateway.routes.openai.chat.body import read_plain_model
+from gateway.routes.openai.exchange import Asking
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
-
-log = logging.getLogger(__name__)
-
-Asking = Request[Principal, str, State]
 
 NOTICED = ("idempotency-key", "x-conversation-id")
 """Headers that mean something to a team and nothing here."""
@@ -62,9 +54,7 @@ class _Answer:
         first = asyncio.create_task(self._first(), name="ask a plain model")
         try:
             response = await self._response(first, receive)
-            await response(scope, receive, send)
-        except SendTimeoutError:
-            log.info("a reader stopped reading and was cut off")
+            await exchange.sent(response, scope, receive, send)
         finally:
             first.cancel()
             await asyncio.gather(first, return_exceptions=True)
@@ -84,21 +74,12 @@ class _Answer:
             async with connected(receive):
                 await asyncio.wait([first], timeout=settings.ping if streamed else None)
         except ClientGone:
-            return self._asgi(Response(b"", status_code=CLIENT_GONE))
+            return exchange.nothing(self.request)
         if first.done() and isinstance(error := first.exception(), Exception):
-            response = handle(self.request, error)
-            response.headers.update(self.headers)
-            return self._asgi(response)
+            return exchange.failed(self.request, error, self.headers)
         if not streamed:
             return Sent(await first, self.headers)
-        stream = EventSourceResponse(
-            self._events(first),
-            headers=self.headers,
-            sep="\n",
-            ping=settings.ping,
-            send_timeout=settings.send_timeout,
-        )
-        return cast("ASGIApp", stream)
+        return exchange.stream(self._events(first), self.headers, settings)
 
     async def _events(self, first: asyncio.Task[bytes]) -> AsyncIterator[bytes]:
         try:
@@ -107,7 +88,4 @@ class _Answer:
                 yield events
                 events = await self.call.events()
         except GatewayError as error:
-            yield b"data: " + render_openai(describe(error)) + b"\n\n"
-
-    def _asgi(self, response: Response[bytes]) -> ASGIApp:
-        return response.to_asgi_response(None, self.request)
+            yield exchange.error_event(error)
