@@ -15,6 +15,7 @@ from typing import Protocol
 
 from litestar.types import Receive, Send
 
+from gateway.settings import Settings
 from gateway.streams.feed import Feed
 from gateway.streams.follower import Deltas, Ending, Follower, Moment
 
@@ -26,19 +27,25 @@ WELCOME = b": welcome\n\n"
 """The first bytes, so that a reader that is told nothing yet knows that it is connected."""
 CHUNK = 64 * 1024
 """Bytes. Versions that are told one after the other share a chunk up to this size."""
+UNKEPT = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+"""Headers of every stream of events: neither a cache nor a proxy is to hold any of it back."""
 HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),
+    *((name.lower().encode(), value.encode()) for name, value in UNKEPT.items()),
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Seconds: between two pings, and until a reader that takes nothing is cut off."""
+    """Of every stream of events, in seconds: between two pings, and until a reader that takes
+    nothing is cut off."""
 
     ping: float
     send: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> Pace:
+        return cls(settings.ping, settings.send_timeout)
 
 
 class Audience(Protocol):

@@ -99,7 +99,7 @@ async def follow_channel(
         raise InvalidRequest("view is 'full', or left out.", param="view")
     key_id = await _key_id(request, channel, token, tokens)
     position = _position(_last_event_id(request) or last_event_id)
-    pace = Pace(settings.ping, settings.send_timeout)
+    pace = Pace.of(settings)
     if channel.startswith(progress.PREFIX):
         onlooker = Onlooker(progress.read_channel(channel), key_id)
         return _Stream(request, watch.follow(onlooker, position), progress.progress, pace)

@@ -29,6 +29,7 @@ from gateway.errors import Conflict, GatewayError, InvalidRequest
 from gateway.routes.http.connection import ClientGone, Sent, connected
 from gateway.routes.http.errors import CLIENT_GONE, describe, handle, render_openai
 from gateway.settings import Settings
+from gateway.streams.sse import UNKEPT, Pace
 
 log = logging.getLogger(__name__)
 
@@ -153,12 +154,9 @@ class _Streamed:
 
 
 def stream(events: AsyncIterator[bytes], headers: dict[str, str], settings: Settings) -> ASGIApp:
+    pace = Pace.of(settings)
     response = EventSourceResponse(
-        events,
-        headers=headers,
-        sep="\n",
-        ping=settings.ping,
-        send_timeout=settings.send_timeout,
+        events, headers=UNKEPT | headers, sep="\n", ping=pace.ping, send_timeout=pace.send
     )
     return cast("ASGIApp", response)
 
