@@ -84,7 +84,7 @@ def answering(upstream: ScriptedUpstream) -> None:
     [
         pytest.param("agency", False, 10, id="an agency"),
         pytest.param("agency", True, 10, id="an agency, followed on a channel"),
-        pytest.param("model", False, 11, id="a model"),
+        pytest.param("model", False, 10, id="a model"),
     ],
 )
 async def test_a_message_of_the_rpc_door(

@@ -4,7 +4,7 @@ their rows say, and looks after those who follow their replies."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from uuid import UUID
 
@@ -113,7 +113,7 @@ class Runner:
         if self.ledger.is_late(started.asked_at):
             await self.go_on(turn.taken)
         elif is_model(turn.responder):
-            self._run_plain(turn)
+            self._run_plain(turn, started.said)
         elif started.team is None:
             await self.go_on(turn.taken)
         else:
@@ -141,15 +141,16 @@ class Runner:
         if stored is None or stored.fence != taken.fence:
             return None  # who was held up on the way may have lost it again
         if is_model(stored.responder):
-            return self._run_plain(stored)
+            said = await self.ledger.chain(stored.conversation_id, stored.seq)
+            return self._run_plain(stored, said)
         agency = await team_of(stored.responder, self._catalog)
         if agency is None:
             return await self._fail(stored)
         return self._run_team(stored, agency, await self.ledger.past(stored.id), {}, fresh=False)
 
-    def _run_plain(self, stored: StoredTurn) -> Reply:
+    def _run_plain(self, stored: StoredTurn, said: Sequence[Entry]) -> Reply:
         reply = self._reply(stored)
-        plain = PlainTurn(stored, self.ledger, self.services.model, reply)
+        plain = PlainTurn(stored, said, self.ledger, self.services.model, reply)
         return self.running.start(plain, stored.lease, reply, attended=stored.attended)
 
     def _run_team(

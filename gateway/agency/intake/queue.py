@@ -21,16 +21,16 @@ from gateway.agency.intake.attachments import Attachments
 from gateway.agency.intake.members import member_of, responder_of
 from gateway.agency.intake.responder import check, remembered, team_of
 from gateway.agency.ledger.context_cache import ContextCache
-from gateway.agency.ledger.ledger import Ledger
+from gateway.agency.ledger.ledger import CONTEXT_ROWS, Ledger
 from gateway.agency.ledger.outcome import describe
-from gateway.agency.ledger.rows import StoredTurn, encoded, stored, uuids
+from gateway.agency.ledger.rows import StoredTurn, encoded, entries_of, stored, uuids
 from gateway.agency.speech.parts import Parts, speaker
 from gateway.agency.speech.parts import role as role_of_result
 from gateway.agency.speech.prompt import END_USER, Entry
 from gateway.agency.teams.catalog import Catalog
 from gateway.agency.teams.team import AgencySpec
 from gateway.agency.turn import lineage
-from gateway.agency.turn.request import Ask, Posted, Public, RoomMessage
+from gateway.agency.turn.request import Ask, Posted, Public, RoomMessage, is_model
 from gateway.agency.turn.rules import Delivery
 from gateway.auth import Principal
 from gateway.conversation.absence import absent
@@ -110,15 +110,16 @@ class Started:
     """A queued turn that has become ours, as its rows are now. `team` is None for a model, and if
     it must be read again; so must what happened in the turn then. `inbound` is what its entry agent
     is asked. `contexts` holds what is known already, by agent; if the conversation is `fresh`, the
-    others have said and heard nothing. `asked_at` is when its lease was asked for: see
-    `Ledger.is_late`."""
+    others have said and heard nothing. `said` is what a plain model is told. `asked_at` is when its
+    lease was asked for: see `Ledger.is_late`."""
 
     asked_at: float
     turn: StoredTurn
-    team: AgencySpec | None
-    inbound: Sequence[Delivery]
-    contexts: dict[int, list[Entry]]
-    fresh: bool
+    team: AgencySpec | None = None
+    inbound: Sequence[Delivery] = ()
+    contexts: dict[int, list[Entry]] = field(default_factory=dict)
+    fresh: bool = False
+    said: Sequence[Entry] = ()
 
 
 class _Unheard(msgspec.Struct, frozen=True):
@@ -325,7 +326,7 @@ class Queue:
         )
         if row is None:
             return None
-        self._announce(letter.conversation_id, row)
+        announce(self._database, self._announcer, letter.conversation_id, row["version"])
         return _Queued(inputs[-1].id, turns, [reply.id for reply in replies])
 
     async def posted(self, turn_id: UUID, response: bytes | None) -> Posting:
@@ -371,8 +372,7 @@ class Queue:
         unheard = [] if found["unheard"] is None else _unheard.decode(found["unheard"])
         history_hash = _history_hash(found, unheard)
         asked_at = monotonic()
-        row = await self._database.fetchrow(
-            sql.START,
+        started = (
             conversation_id,
             found["id"],
             self._node,
@@ -384,22 +384,30 @@ class Queue:
             [said.own for said in unheard],
             [said.asked for said in unheard],
         )
-        row = self._announce(conversation_id, row)
+        plain = is_model(found["responder"])
+        statement = sql.START_READING if plain else sql.START
+        place = (found["seq"], CONTEXT_ROWS) if plain else ()
+        rows = await self._database.fetch(statement, *started, *place)
+        row = rows[0]
+        announce(self._database, self._announcer, conversation_id, row["started_at"])
         turn = replace(
             stored(found),
             state=TurnState.RUNNING,
             fence=row["fence"],
-            version=row["version"],
+            version=row["started_at"],
             history_hash=history_hash,
             shown=None if found["shown"] is None else Status.THINKING,
         )
         self._database.in_doubt(partial(self._ledger.drop, turn.taken))
+        if plain:
+            said = entries_of([row for row in rows if row["role"] is not None])
+            return Started(asked_at, turn, said=said)
         team = await self._team(turn.responder, answering)
         if team is None or team.manager_id != entry:
-            return Started(asked_at, turn, None, (), {}, fresh=False)
+            return Started(asked_at, turn)
         inbound = [Delivery(END_USER, entry, one.content) for one in unheard if one.told]
         if len(inbound) < len(unheard):
-            return Started(asked_at, turn, None, (), {}, fresh=False)
+            return Started(asked_at, turn)
         known = self._known(found, turn, unheard, just_queued=answering is not None)
         return Started(asked_at, turn, team, inbound, *known)
 
@@ -431,12 +439,6 @@ class Queue:
         """Conversations in which the next turn is ours to start."""
         rows = await self._database.fetch(sql.STRANDED, self._node, self._lease, most)
         return [row["conversation_id"] for row in rows]
-
-    def _announce(self, conversation_id: UUID, row: Row | None) -> Row:
-        if row is None:
-            raise LookupError("a locked conversation is gone")
-        announce(self._database, self._announcer, conversation_id, row["version"])
-        return row
 
 
 def _interaction(letter: Letter, said: Public) -> NewInteraction:

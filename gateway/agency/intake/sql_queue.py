@@ -4,6 +4,7 @@ They run in one transaction that begins with LOCK, so that each sees what the ot
 """
 
 from gateway.agency.intake.sql_accept import still_true
+from gateway.agency.ledger.sql_read import chain
 from gateway.conversation.raising import RAISE
 from gateway.conversation.rooms.sql_access import standing
 from gateway.conversation.rooms.sql_participants import SHOWN, becomes
@@ -167,7 +168,7 @@ NEXT = f"""
 
 # $1 conversation, $2 turn, $3 node, $4 lease, $5 history hash, $6 agent, $7 to $10 messages: ids,
 # interactions, whether a bot said it, whether it is asked in this turn.
-START = f"""
+_STARTED = f"""
     WITH c AS (
         {RAISE}, updated_at = now() WHERE id = $1
         RETURNING id, version
@@ -180,11 +181,18 @@ START = f"""
         FROM c, unnest($7::uuid[], $8::uuid[], $9::bool[], $10::bool[]) WITH ORDINALITY
              AS n (id, interaction_id, bot, asked, ordinal)
     ), p AS ({becomes("'thinking'", version="c.version", beside="c", of="$2")}
-    )
+    ), s AS (
     UPDATE turn SET state = {RUNNING}, fence = fence + 1, owner_node = $3, updated_at = now(),
            lease_until = now() + make_interval(secs => $4), history_hash = $5, version = c.version
     FROM c WHERE turn.id = $2
     RETURNING turn.version, turn.fence
+    )
+    SELECT s.version AS started_at, s.fence"""
+START = f"{_STARTED} FROM s"
+
+# The same with what a plain model is told, $12 rows before the reply of the ordinal $11.
+START_READING = f"""{_STARTED}, x.*
+    FROM s LEFT JOIN LATERAL ({chain("$11", "$12")}) x ON true
 """
 
 # $1 node, $2 seconds, $3 rows. Conversations in which a turn waits for none.

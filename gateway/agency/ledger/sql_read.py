@@ -68,17 +68,19 @@ def context(agent: str, rows: str) -> str:
 # $2 agent, $3 rows.
 CONTEXT = context("$2", "$3")
 
-# $1 conversation, $2 the ordinal of a reply, $3 rows. What a plain model is told before it gives
-# that reply: all that was said and is neither deleted, excluded nor failed. Newest first. What it
-# said itself is the assistant's.
-CHAIN = f"""
+
+def chain(ordinal: str, rows: str) -> str:
+    """What a plain model is told before it gives the reply of this ordinal, newest first; $1 is the
+    conversation. All that was said and is neither deleted, excluded nor failed; what it said itself
+    is the assistant's."""
+    return f"""
     SELECT CASE WHEN own THEN 'assistant' ELSE 'user' END AS role, NULL AS from_id,
            NULL AS to_id, i.content AS text, i.parts,
            {_SPEAKER} AS speaker, i.owner_identifier AS speaker_identifier,
            {files("i")} AS files,
            i.ordinal AS version, NULL AS turn_id, NULL AS step_id
     FROM interaction i
-    LEFT JOIN interaction r ON r.conversation_id = $1 AND r.ordinal = $2
+    LEFT JOIN interaction r ON r.conversation_id = $1 AND r.ordinal = {ordinal}
     CROSS JOIN LATERAL (SELECT i.owner_type = 'bot' OR coalesce(
         (i.owner_type, i.owner_identifier) = (r.owner_type, r.owner_identifier), false) AS own) o
     LEFT JOIN LATERAL (
@@ -86,13 +88,17 @@ CHAIN = f"""
         ORDER BY t.seq LIMIT 1
     ) t ON true
     LEFT JOIN interaction x ON x.id = t.input_interaction_id AND t.seq = i.ordinal
-    WHERE i.conversation_id = $1 AND i.ordinal < $2 AND i.errors IS NULL AND NOT i.silent
+    WHERE i.conversation_id = $1 AND i.ordinal < {ordinal} AND i.errors IS NULL AND NOT i.silent
       AND i.deleted_at IS NULL AND i.marked_as_excluded_at IS NULL
       AND x.deleted_at IS NULL AND x.marked_as_excluded_at IS NULL
       AND NOT coalesce(t.attended AND t.state IN {WITHOUT_ANSWER}, false)
     ORDER BY i.ordinal DESC
-    LIMIT $3
+    LIMIT {rows}
 """
+
+
+# $2 the ordinal of a reply, $3 rows.
+CHAIN = chain("$2", "$3")
 
 # $1 turn. `shown` is what its responder is seen to do, if that is a participant.
 TURN = f"""

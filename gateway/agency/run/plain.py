@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -11,7 +12,7 @@ from gateway.agency.ledger.ledger import Ledger
 from gateway.agency.ledger.outcome import describe
 from gateway.agency.ledger.rows import Ended, StepRecord, StoredTurn
 from gateway.agency.model import Completion, Json, Model, ModelCall, OnText, Usage
-from gateway.agency.speech.prompt import plain
+from gateway.agency.speech.prompt import Entry, plain
 from gateway.agency.teams.team import Limits
 from gateway.agency.turn.bounds import Release
 from gateway.agency.turn.reply import Outcome, Reply
@@ -21,9 +22,10 @@ from gateway.errors import UpstreamError
 
 @dataclass(slots=True)
 class PlainTurn:
-    """Runs one turn to its end."""
+    """Runs one turn to its end. `said` is all that was said before the reply, oldest first."""
 
     stored: StoredTurn
+    said: Sequence[Entry]
     ledger: Ledger
     model: Model
     reply: Reply
@@ -35,7 +37,7 @@ class PlainTurn:
         """Raises `Fenced` if the turn was taken away, Unavailable if the database was."""
         if self.stored.shown not in (None, Status.THINKING):
             await self.ledger.show(self.stored.lease, Status.THINKING)
-        call = await self._call()
+        call = self._call()
         release = Release(self.stored.ask)
         began = perf_counter()
         self.reply.calling()
@@ -48,13 +50,12 @@ class PlainTurn:
         finally:
             self.reply.called()
 
-    async def _call(self) -> ModelCall:
+    def _call(self) -> ModelCall:
         stored = self.stored
         system = "\n\n".join(text for text in (stored.system, *stored.ask.skills) if text)
-        said = await self.ledger.chain(stored.conversation_id, stored.seq)
         return ModelCall(
             model=stored.responder,
-            messages=plain(system, said),
+            messages=plain(system, self.said),
             params=stored.ask.sampling,
             timeout=stored.ask.within(Limits()).seconds,
             insisted=frozenset(stored.ask.sampling),
