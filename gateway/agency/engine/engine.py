@@ -19,8 +19,9 @@ from weakref import WeakValueDictionary
 from gateway import ids
 from gateway.agency.engine.runner import Runner
 from gateway.agency.intake.draft import Asked, entries, inbound
-from gateway.agency.intake.queue import Answering, Letter, Posting, Queue, Started
+from gateway.agency.intake.queue import Letter, Posting, Queue
 from gateway.agency.intake.rejoin import Accepted, Reception, TakenBack
+from gateway.agency.intake.start import Answering, Started
 from gateway.agency.ledger import outcome
 from gateway.agency.ledger.rows import Taken
 from gateway.agency.run.plan import Plan

@@ -16,6 +16,7 @@ from gateway.agency.engine.sweeper import Sweeper
 from gateway.agency.intake.accept import Intake
 from gateway.agency.intake.queue import Queue
 from gateway.agency.intake.rejoin import Reception
+from gateway.agency.intake.start import Starter
 from gateway.agency.ledger.context_cache import ContextCache
 from gateway.agency.ledger.ledger import Ledger
 from gateway.agency.model import Model
@@ -66,11 +67,12 @@ async def open_engine(
     ledger = Ledger(database, node, settings.lease, announcer)
     cache = ContextCache()
     reception = Reception(Intake(database, ledger, node, settings.lease, announcer), cache)
-    queue = Queue(database, ledger, catalog, announcer, cache, node=node, lease=settings.lease)
+    queue = Queue(database, catalog, announcer, node)
+    starter = Starter(database, ledger, catalog, announcer, cache, node=node, lease=settings.lease)
     idempotency = Idempotency(database)
     services = Services(ledger, model, remotes, checks, settings.default_model, library)
     control = Control(broker)
-    runner = Runner(services, queue, cache, catalog, announcer, Versions(broker), control)
+    runner = Runner(services, starter, cache, catalog, announcer, Versions(broker), control)
     period = settings.lease / RENEWALS
     keepers = [
         asyncio.create_task(regularly(runner.running.renew, period), name="renew leases"),

@@ -12,8 +12,8 @@ from gateway.agency.engine.active import ActiveTurns
 from gateway.agency.engine.control import Control
 from gateway.agency.engine.titles import Titles
 from gateway.agency.engine.waiting import ATTACHED, WaitingReplies
-from gateway.agency.intake.queue import Answering, Queue, Started
 from gateway.agency.intake.responder import team_of
+from gateway.agency.intake.start import Answering, Started, Starter
 from gateway.agency.ledger import outcome
 from gateway.agency.ledger.context_cache import ContextCache
 from gateway.agency.ledger.rows import Ended, Lease, Past, StoredTurn, Taken
@@ -43,7 +43,7 @@ class Runner:
     def __init__(
         self,
         services: Services,
-        queue: Queue,
+        starter: Starter,
         cache: ContextCache,
         catalog: Catalog,
         announcer: Announcer,
@@ -52,7 +52,7 @@ class Runner:
     ) -> None:
         self.services = services
         self.ledger = services.ledger
-        self.queue = queue
+        self.starter = starter
         self.control = control
         self.versions = versions
         self._catalog = catalog
@@ -93,8 +93,8 @@ class Runner:
     async def next(
         self, conversation_id: UUID, answering: Answering | None = None
     ) -> Started | None:
-        """The conversation's next turn, if it is ours to run now; see `Queue.start`."""
-        return None if self.draining else await self.queue.start(conversation_id, answering)
+        """The conversation's next turn, if it is ours to run now; see `Starter.start`."""
+        return None if self.draining else await self.starter.start(conversation_id, answering)
 
     async def start(self, conversation_id: UUID) -> bool:
         started = await self.next(conversation_id)

@@ -35,7 +35,7 @@ class Sweeper:
             runner.control.freed()
         for turn in await runner.ledger.expired(AT_ONCE):
             await self._survive(self._sweep(turn), turn["id"])
-        for conversation_id in await runner.queue.stranded(AT_ONCE):
+        for conversation_id in await runner.starter.stranded(AT_ONCE):
             await self._survive(runner.start(conversation_id), conversation_id)
 
     async def _survive(self, work: Coroutine[None, None, object], what: UUID) -> None:
