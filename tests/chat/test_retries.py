@@ -14,6 +14,7 @@ from tests.chat.asking import turns, words
 from tests.chat.clients import Chat, letters, retry
 from tests.running import Gateway
 from tests.scripted import ScriptedUpstream, say, silence, status
+from tests.streams.waiting import until as until_true
 from tests.team import make_team
 
 
@@ -247,8 +248,10 @@ async def test_of_two_listeners_one_may_leave(gateway: Gateway, upstream: Script
     first = asyncio.create_task(ann.say("Hi"))
     call = await upstream.arrived()
     second = asyncio.create_task(again.say("Hi", **retry()))
-    await asyncio.sleep(0.1)
+    (held,) = gateway.resources.engine.runner.running.held.values()
+    await until_true(lambda: held.reply.followers == 2)
     await leave(first)
+    await until_true(lambda: held.reply.followers == 1)
     await asyncio.sleep(0.1)
     assert not call.disconnected.is_set()
     hold.set()

@@ -17,7 +17,7 @@ from gateway.settings import SECRETS, VARIABLES
 from tests.deploy import need
 from tests.deploy.dockerfile import ROOT
 from tests.deploy.topology import COMPOSE, DEPLOY, nginx, nginx_files
-from tests.serving.test_serve import free_port
+from tests.ports import free_port
 
 EXPOSURE = 20
 """Tenths, of systemd's measure from 0 (safe) to 100."""

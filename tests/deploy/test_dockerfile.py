@@ -16,7 +16,7 @@ import pytest
 from tests.deploy import need
 from tests.deploy.dockerfile import DOCKERFILE, ROOT, Step, is_sent, stages
 from tests.deploy.image import USER, Image, built_image
-from tests.serving.test_serve import free_port
+from tests.ports import free_port
 
 IGNORED = ".dockerignore"
 PATIENCE = 90

@@ -17,8 +17,8 @@ import pytest_asyncio
 from gateway.routes.http.errors import MAX_BODY
 from tests import postgres
 from tests.deploy.topology import GATEWAYS, KEY, Proxy, Stack, caddy, nginx
+from tests.ports import free_port
 from tests.scripted import ScriptedUpstream, say
-from tests.serving.test_serve import free_port
 from tests.streams.servers import RedisServer
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]

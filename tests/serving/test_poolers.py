@@ -20,7 +20,8 @@ from gateway.postgres.connection import check_mode, unprepared
 from gateway.postgres.database import open_database
 from gateway.postgres.migrate import migrate
 from tests.deploy import need
-from tests.serving.test_serve import environment, free_port, gateway, run_example, serving
+from tests.ports import free_port
+from tests.serving.test_serve import environment, gateway, run_example, serving
 
 __all__ = ["environment"]
 

@@ -16,15 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
+
 RecordProperty = Callable[[str, object], None]
 PATIENCE = 60
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import httpx
 
+from tests.ports import free_port
 from tests.running import ROOT_KEY
-from tests.serving.crash.ports import free_port
 
 PATIENCE = 60.0
 """Seconds until a start has failed. It takes one when nothing else runs."""

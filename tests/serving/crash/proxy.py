@@ -12,7 +12,7 @@ from enum import Enum
 from types import TracebackType
 from typing import Self, TypeAlias
 
-from tests.serving.crash.ports import free_port
+from tests.ports import free_port
 
 Ends: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Connect: TypeAlias = Callable[[], Awaitable[Ends]]

@@ -10,11 +10,11 @@ from contextlib import AsyncExitStack
 import httpx
 
 from gateway.postgres.database import Database
+from tests.ports import free_port
 from tests.running import ROOT_KEY
 from tests.scripted import ScriptedUpstream, silence
 from tests.serving.crash.conftest import Spawn
 from tests.serving.crash.counting import MANAGER
-from tests.serving.crash.ports import free_port
 from tests.serving.crash.processes import Process
 from tests.serving.crash.scenes import staged
 from tests.streams.reading import following

@@ -6,7 +6,8 @@ import random
 import socket
 
 BELOW_EPHEMERAL = 15_000, 32_000
-"""A port of the range for outgoing connections could be taken while its server is restarted."""
+"""A port of the range for outgoing connections could be taken before its server listens, or while
+it is restarted."""
 
 
 def free_port() -> int:
