@@ -26,6 +26,9 @@ HOW = (
     "--continue-on-failure",
     "--no-shrink",
     "--no-color",
+    # It is of the strings that Hypothesis draws for a path, and says nothing of the server.
+    "--suppress-health-check",
+    "filter_too_much",
 )
 
 
