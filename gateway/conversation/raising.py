@@ -14,6 +14,8 @@ from uuid import UUID
 from gateway.postgres.database import Database
 from gateway.streams.announcer import Announcer
 
+LOCK: Final = "SELECT FROM conversation WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE"
+"""Keeps others from raising the version of a conversation. No row if it is not there."""
 RAISE: Final = "UPDATE conversation SET version = version + 1"
 """How a statement begins that raises versions. Other columns and the condition follow."""
 

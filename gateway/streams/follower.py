@@ -182,7 +182,7 @@ class Follower:
 
     @property
     def waits(self) -> bool:
-        """Whether there are moments that it has not been told yet."""
+        """True while the reader has not been sent all moments."""
         return bool(self._backlog or self._queue)
 
     def first(self) -> Sequence[Moment]:

@@ -53,6 +53,7 @@ class Room:
     id: str
     turn: str
     agency: int
+    said: str
 
 
 @pytest.fixture
@@ -76,7 +77,8 @@ async def room(gateway: Gateway, database: Database, upstream: ScriptedUpstream)
         await database.execute(MEMBER, conversation, user, joined, left)
         await database.execute(GRANT, conversation, user, rights)
     turns = (await ann.http.get(f"/api/conversations/{made['id']}/turns")).json()["data"]
-    return Room(made["id"], turns[0]["id"], team.id)
+    said = (await ann.read(made["id"]))["messages"][0]["id"]
+    return Room(made["id"], turns[0]["id"], team.id, said)
 
 
 async def as_(gateway: Gateway, who: str) -> Caller:
@@ -113,6 +115,16 @@ async def rpc_delete(caller: Caller, room: Room) -> httpx.Response:
     return await caller.http.post("/rpc/2025-02-12/delete_conversations", json=body)
 
 
+async def rpc_exclude(caller: Caller, room: Room) -> httpx.Response:
+    body = {"interaction_id": room.said, "excluded": True}
+    return await caller.http.post("/rpc/2025-02-12/update_interaction_excluded_state", json=body)
+
+
+async def rpc_delete_interactions(caller: Caller, room: Room) -> httpx.Response:
+    body = {"interaction_ids": [room.said]}
+    return await caller.http.post("/rpc/2025-02-12/delete_interactions", json=body)
+
+
 async def request(
     method: str, path: str, caller: Caller, room: Room, body: object = None
 ) -> httpx.Response:
@@ -133,12 +145,18 @@ ACTS: dict[str, tuple[str, Any]] = {
     "GET its messages": (R, at("GET", "/api/conversations/{room}/messages")),
     "GET its turns": (R, at("GET", "/api/conversations/{room}/turns")),
     "GET a turn": (R, at("GET", "/api/turns/{turn}")),
+    "GET the agents' contexts": (
+        R,
+        at("GET", "/api/agency/{agency}/conversations/{room}/messages"),
+    ),
     "RPC get": (R, rpc("get_conversation_with_interactions")),
     "a channel": (R, channel),
     "PATCH": (L, at("PATCH", "/api/conversations/{room}", {"title": "New"})),
     "POST a message": (W, at("POST", "/api/conversations/{room}/messages", {"content": "Hi"})),
     "RPC message": (W, rpc_message),
     "cancel": (C, at("POST", "/api/turns/{turn}/cancel")),
+    "RPC exclude": (L, rpc_exclude),
+    "RPC delete of a message": (L, rpc_delete_interactions),
     "DELETE": (D, at("DELETE", "/api/conversations/{room}")),
     "RPC delete": (D, rpc_delete),
 }

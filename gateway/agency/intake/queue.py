@@ -148,6 +148,8 @@ class Queue:
                 raise NoResponder("The message names no model, and its conversation has none.")
             await self.attachments.check(message.file_ids, principal)
             skills = await self._skill_sets.get(message.skill_set_ids, principal.user)
+            believed = await remembered(responder, self._catalog, principal)
+            team = believed or await check(responder, self._catalog, principal)
             letter = Letter(
                 conversation_id=message.conversation_id,
                 asked={responder: Ask(responder, skills=_prompts(skills))},
@@ -155,17 +157,14 @@ class Queue:
                 inputs=(Public("user", message.content),),
                 request_hash=secrets.token_bytes(32),  # it comes again by its claim alone
                 attended=False,
-                agency=await remembered(responder, self._catalog, principal),
+                agency=believed,
                 file_ids=message.file_ids,
                 skill_set_ids=message.skill_set_ids,
             )
-            team, queued = letter.agency, await self._queue(letter, found, [turn_id])
-            if queued is None or team is None:
+            queued = await self._queue(letter, found, [turn_id])
+            if queued is None:  # the agency has changed since it was remembered
                 team = await check(responder, self._catalog, principal)
-            if queued is None:
-                queued = await self._queue(replace(letter, agency=None), found, [turn_id])
-            if queued is None:
-                raise LookupError("a message that rests on nothing was refused")
+                queued = await self._put(replace(letter, agency=None), found, [turn_id])
             place = message.conversation_id, queued.input_id, queued.replies[0]
             return Posting(turn_id, *place, answering=Answering(responder, team))
 
@@ -200,10 +199,8 @@ class Queue:
                 file_ids=message.file_ids,
                 silently=True,
             )
-            queued = await self._queue(letter, found, [TurnId(ids.new()) for _ in letter.asked])
-            if queued is None:
-                raise LookupError("a message that rests on nothing was refused")
-            return queued.input_id
+            turns = [TurnId(ids.new()) for _ in letter.asked]
+            return (await self._put(letter, found, turns)).input_id
 
     async def _answering(self, member: Member, principal: Principal) -> str | None:
         """Who answers for a participant. An agency that may be used no more stays silent."""
@@ -217,7 +214,7 @@ class Queue:
     async def _queue(
         self, letter: Letter, found: Locked, turns: Sequence[TurnId]
     ) -> _Queued | None:
-        """None if what is believed is no longer true, or the same request is suspended."""
+        """Returns None if the key or the agency has changed, or the same request is suspended."""
         agency = letter.agency
         believed: tuple[object, ...] = (None, None, None)
         if agency is not None:
@@ -257,6 +254,13 @@ class Queue:
             return None
         announce(self._database, self._announcer, letter.conversation_id, row["version"])
         return _Queued(inputs[-1].id, turns, [reply.id for reply in replies])
+
+    async def _put(self, letter: Letter, found: Locked, turns: Sequence[TurnId]) -> _Queued:
+        """The same for a message that rests on no belief, and so is always queued."""
+        queued = await self._queue(letter, found, turns)
+        if queued is None:
+            raise LookupError("a message that rests on nothing was refused")
+        return queued
 
     async def posted(self, turn_id: UUID, response: bytes | None) -> Posting:
         """What was accepted before."""

@@ -16,8 +16,8 @@ from gateway.conversation.turn_states import (
 
 
 def believed(key: str, agency: str, revision: str) -> str:
-    """What is believed from memory when a turn is accepted: the key lives, the agency is as it
-    was."""
+    """Selects a row if the key lives and the agency has this revision. A turn that is accepted
+    relies on both from memory."""
     return f"""
     SELECT FROM api_key k, agency a
     WHERE k.id = {key} AND k.revoked_at IS NULL

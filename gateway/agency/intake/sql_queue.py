@@ -81,9 +81,6 @@ QUEUE = f"""
     SELECT version FROM c
 """
 
-# $1 conversation, which stays locked.
-FOUND = "SELECT FROM conversation WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE"
-
 # $1 turn: the ids of what it is made of.
 POSTED = """
     SELECT conversation_id, input_interaction_id, reply_interaction_id FROM turn WHERE id = $1
@@ -91,8 +88,8 @@ POSTED = """
 
 
 def _ours(turn: str, node: str, seconds: str) -> str:
-    """Whether a queued turn is this node's to start. One whose client waits at another process is
-    that one's, unless it has failed to start it for so long."""
+    """Selects the queued turns that this node may start. A turn whose client waits at another
+    process belongs to that process until it has failed to start it for so many seconds."""
     return f"""(NOT {turn}.attended OR {turn}.owner_node = {node}
             OR now() - make_interval(secs => {seconds}) > coalesce(
                (SELECT max(p.updated_at) FROM turn p

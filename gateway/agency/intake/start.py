@@ -26,7 +26,7 @@ from gateway.agency.teams.team import AgencySpec
 from gateway.agency.turn import lineage
 from gateway.agency.turn.request import Public, is_model
 from gateway.agency.turn.rules import Delivery
-from gateway.conversation.raising import announce
+from gateway.conversation.raising import LOCK, announce
 from gateway.conversation.rooms.participants import Status
 from gateway.conversation.turn_states import TurnState
 from gateway.errors import TurnCancelled
@@ -37,7 +37,7 @@ from gateway.streams.announcer import Announcer
 
 @dataclass(frozen=True, slots=True)
 class Answering:
-    """Who is asked to answer, and the team behind that; None for a model."""
+    """The responder that a message names, and its team. A model has no team."""
 
     responder: str
     team: AgencySpec | None
@@ -79,7 +79,7 @@ class _Unheard(msgspec.Struct, frozen=True):
 
     @property
     def told(self) -> bool:
-        """Whether it is the end user's text of this turn, as it stands."""
+        """True for plain text that the end user says in this turn."""
         return self.asked and not (self.own or self.odd)
 
 
@@ -127,7 +127,7 @@ class Starter:
             return None if found is None else await self._start(found, answering)
 
     async def _lock(self, conversation_id: UUID) -> bool:
-        return await self._database.fetchrow(sql.FOUND, conversation_id) is not None
+        return await self._database.fetchrow(LOCK, conversation_id) is not None
 
     async def _next(self, conversation_id: UUID) -> Row | None:
         return await self._database.fetchrow(sql.NEXT, conversation_id, self._node, self._lease)

@@ -31,7 +31,7 @@ from gateway.agency.ledger.rows import (
 from gateway.agency.model import Json
 from gateway.agency.speech.prompt import Entry
 from gateway.agency.turn.rules import Delivery, Question
-from gateway.conversation.raising import announce
+from gateway.conversation.raising import LOCK, announce
 from gateway.conversation.rooms.participants import Status
 from gateway.conversation.turn_states import TurnState
 from gateway.ids import TurnId
@@ -61,8 +61,9 @@ class Ledger:
         self._dropped: list[Taken] = []
 
     def is_late(self, asked_at: float) -> bool:
-        """Whether a lease that was asked for then, by the monotonic clock, may be over before it is
-        renewed: this process was held up. What the rows say counts then."""
+        """Returns True if this process was held up after it asked for a lease, so that another may
+        have the turn by now. The caller then reads the rows. `asked_at` is of the monotonic clock,
+        in seconds."""
         return monotonic() - asked_at > self._lease / 2
 
     # ---- during a turn ---------------------------------------------------------------------------
@@ -234,7 +235,7 @@ class Ledger:
     async def drive(self, conversation_id: UUID, drive: str) -> list[TurnId]:
         """Say who answers in a conversation. The turns that nobody needs to wait for any more."""
         async with self._database.joined():
-            await self._database.execute(sql_write.LOCK, conversation_id)
+            await self._database.execute(LOCK, conversation_id)
             row = await self._database.fetchrow(sql_write.DRIVE, conversation_id, drive)
         if row is None:
             return []

@@ -67,8 +67,6 @@ PARK = f"""{_RAISED}
     RETURNING raised.version, raised.drive
 """
 
-# $1 conversation.
-LOCK = "SELECT FROM conversation WHERE id = $1 FOR NO KEY UPDATE"
 
 # $1 conversation, locked, $2 who drives it. Turns that wait for somebody outside go on by
 # themselves: those are told.

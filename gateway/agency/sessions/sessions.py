@@ -21,9 +21,9 @@ from gateway.agency.sessions import sql as sql
 from gateway.agency.sessions.state import (
     Given,
     Nothing,
-    Progress,
     Refused,
     Session,
+    SessionProgress,
     SessionState,
     judge,
     stand,
@@ -237,7 +237,7 @@ class Sessions:
                     await self._write(turn, work, delivery)
                     return None
 
-    async def _stand(self, turn: StoredTurn, work: Work) -> Progress:
+    async def _stand(self, turn: StoredTurn, work: Work) -> SessionProgress:
         past = await self._ledger.past(turn.id)
         return stand(work, past.events, waiting=turn.state == TurnState.WAITING)
 

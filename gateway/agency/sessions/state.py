@@ -66,7 +66,7 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class SessionProgress:
     """What was answered by no model, in order, and what is to be answered now."""
 
     answered: Sequence[tuple[Question, str]]
@@ -92,14 +92,14 @@ class Refused:
 Judgement: TypeAlias = Delivery | Nothing | Refused
 
 
-def stand(work: Work, events: Iterable[Event], *, waiting: bool) -> Progress:
+def stand(work: Work, events: Iterable[Event], *, waiting: bool) -> SessionProgress:
     """Where a turn stands after these events. `work` is a fresh one, and takes them in."""
     answered: list[tuple[Question, str]] = []
     for event in events:
         if event.agent is None:
             answered += _answered(work, event)
         work.apply(event)
-    return Progress(answered, work.awaited() if waiting else None)
+    return SessionProgress(answered, work.awaited() if waiting else None)
 
 
 def _answered(work: Work, event: Event) -> Iterable[tuple[Question, str]]:
@@ -108,7 +108,7 @@ def _answered(work: Work, event: Event) -> Iterable[tuple[Question, str]]:
             yield question, delivery.text
 
 
-def judge(progress: Progress, given: Given) -> Judgement:
+def judge(progress: SessionProgress, given: Given) -> Judgement:
     """What an answer does. Raises InvalidRequest if it is no answer to what is asked."""
     if given.step != progress.step:
         return _late(progress, given)
@@ -127,7 +127,7 @@ def judge(progress: Progress, given: Given) -> Judgement:
     return Delivery(question.asked, question.asker, text)
 
 
-def _late(progress: Progress, given: Given) -> Judgement:
+def _late(progress: SessionProgress, given: Given) -> Judgement:
     if 0 < given.step < progress.step and not given.asks:
         question, text = progress.answered[given.step - 1]
         if given.answers(question) == text:

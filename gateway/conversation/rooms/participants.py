@@ -13,7 +13,7 @@ import msgspec
 from gateway import ids
 from gateway.auth import USER, Principal
 from gateway.conversation.absence import absent
-from gateway.conversation.raising import announce
+from gateway.conversation.raising import LOCK, announce
 from gateway.conversation.rooms import sql_participants as sql
 from gateway.conversation.rooms.rights import Right, Standing, standing
 from gateway.errors import InvalidRequest
@@ -119,7 +119,7 @@ class Participants:
         await self.standing(conversation_id, principal)
         lasts = None if status in LASTING else LASTS_S
         async with self._database.transaction():
-            if await self._database.fetchrow(sql.LOCK, conversation_id) is None:
+            if await self._database.fetchrow(LOCK, conversation_id) is None:
                 raise absent(ids.CONVERSATION, [conversation_id])
             await self._enrol(conversation_id)
             row = await self._database.fetchrow(

@@ -6,7 +6,7 @@ in `sql_access`.
 | read | yes | yes | yes | yes | yes |
 | add messages | yes | yes | with `add_message` | | |
 | delete it | yes | yes | with `delete_conversation` | | |
-| lead: rename, drive, invite, grant | yes | yes | | | |
+| lead: rename, drive, exclude or delete messages, invite, grant | yes | yes | | | |
 
 What agents say among themselves is for the owner of their agency, and for admins.
 """
@@ -46,7 +46,7 @@ class Standing:
 
 
 def may_read(standing: Standing) -> bool:
-    """Whether the conversation is there for this caller."""
+    """Returns True if the caller may read the conversation. Others are told that there is none."""
     return may_lead(standing) or standing.joined or standing.keeps or standing.admin
 
 
@@ -55,7 +55,7 @@ def may(standing: Standing, right: Right) -> bool:
 
 
 def may_lead(standing: Standing) -> bool:
-    """Rename, drive, invite, remove, grant, hand over."""
+    """Rename, drive, exclude or delete messages, invite, remove, grant, hand over."""
     return standing.owns or standing.acts
 
 

@@ -22,7 +22,7 @@ AGENCY_OF_TURN = """a.id = coalesce(substring(t.responder FROM '^agency/([0-9]{1
 
 
 def keeps(c: str, user: str) -> str:
-    """Whether an agency of the user's answers in it."""
+    """True if the user owns an agency that answers in the conversation."""
     return f"""EXISTS (SELECT FROM turn t JOIN agency a ON {AGENCY_OF_TURN}
         WHERE t.conversation_id = {c}.id AND a.owner = {user} AND a.deleted_at IS NULL)"""
 

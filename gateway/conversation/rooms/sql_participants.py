@@ -74,9 +74,6 @@ STANDING = f"""
     SELECT {standing("c", "$2")} FROM conversation c WHERE c.id = $1 AND c.deleted_at IS NULL
 """
 
-# $1 conversation.
-LOCK = "SELECT FROM conversation WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE"
-
 # $1 conversation. Gives one of another door its rows. No row if it has them.
 ENROL = f"""
     WITH c AS (

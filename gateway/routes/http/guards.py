@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from inspect import isawaitable
 
 from litestar import Request
 from litestar.connection import ASGIConnection
@@ -63,7 +64,9 @@ class Guarded(HTTPRouteHandler):
         self, connection: ASGIConnection[BaseRouteHandler, Principal, str, State]
     ) -> None:
         for guard in self.resolve_guards():
-            await guard(connection, self)  # type: ignore[misc]
+            judged = guard(connection, self)
+            if isawaitable(judged):
+                await judged
 
 
 async def provide_principal(request: Request[Principal, str, State]) -> Principal:

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 
 from gateway import ids
 from gateway.postgres.database import Database
-from tests.scripted import ScriptedUpstream
+from tests.conftest import StartGateway
+from tests.scripted import ScriptedUpstream, say
 from tests.serving.crash.conftest import Spawn
 from tests.serving.crash.invariants import all_ended
 from tests.serving.crash.processes import LEASE_S, Process
 from tests.serving.crash.proxy import FaultProxy, Mode
 from tests.serving.crash.scenes import staged
+from tests.team import make_team
 
 TABLES = ("conversation", "interaction", "turn", "step", "message", "idempotency_key")
 _BLOCKED = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 _IN_TRANSACTION = "SELECT FROM pg_stat_activity WHERE state = 'idle in transaction'"
 _RUNNING = "SELECT FROM turn WHERE state = 'running'"
 DELAY_S = 0.15
+LATE_S = 2.5
+"""How long each word to and from the database takes: three leases."""
 LOCKED_S = 30.0
 """Well below what its callers have patience for; it is told to let go after a few seconds."""
 ASK_S = 3.0
@@ -101,6 +106,32 @@ async def test_what_a_frozen_process_had_locked_does_not_hold_the_others_up(
         assert time.monotonic() - began < LOCKED_S
         await one.thaw()
         await scene.check()
+
+
+async def test_a_first_turn_that_was_taken_up_before_its_process_heard_of_it_is_run_once(
+    start_gateway: StartGateway,
+    postgres_proxy: FaultProxy,
+    proxied_dsn: str,
+    upstream: ScriptedUpstream,
+    database: Database,
+) -> None:
+    """Its process was held up for longer than its lease, in the statement that accepts a chat."""
+    one = await start_gateway(dsn=proxied_dsn, lease=LATE_S / 3)
+    await start_gateway(lease=LATE_S / 3)
+    team = await make_team(one)
+    upstream.always("manager", say(0, "Hello."))
+    client = one.client(team.id)
+    ask: Any = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
+    await client.chat.completions.create(**ask)  # its key and its agency are remembered
+    async with postgres_proxy.fault(Mode.DELAY, seconds=LATE_S):
+        ask["messages"][0]["content"] = "Hi again"
+        asking = asyncio.create_task(client.chat.completions.create(**ask))
+        async with asyncio.timeout(20):
+            while len(upstream.calls) < 2:  # the other has it
+                await asyncio.sleep(0.05)
+    assert (await asking).choices[0].message.content == "Hello."
+    await asyncio.sleep(AWAKE_S)
+    assert len(upstream.calls) == 2
 
 
 @pytest.mark.parametrize("door", ["rpc", "chat"])

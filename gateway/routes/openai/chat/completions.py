@@ -38,7 +38,7 @@ _CANONICAL = re.compile(r"0|[1-9][0-9]{0,17}")
 
 
 @dataclass(slots=True)
-class Completion:
+class CompletionWire:
     """How chat completions tell of a reply. `fingerprint` says who answers."""
 
     body: ChatCompletionRequest
@@ -165,7 +165,7 @@ async def _answer(request: Asking, data: ChatCompletionRequest, agency_id: int) 
     claim = exchange.claim_of(request, "chat.completions", data, asked.responder)
     reply = await exchange.accepted(request, asked, agency_id, claim)
     fingerprint = REHEARSAL_FINGERPRINT if settings.rehearses else FINGERPRINT
-    wire = Completion(data, asked.metadata, fingerprint, started)
+    wire = CompletionWire(data, asked.metadata, fingerprint, started)
     return await exchange.answer(request, reply, wire, streamed=bool(data.stream))
 
 
