@@ -80,6 +80,6 @@ async def test_a_caller_that_leaves_is_noticed() -> None:
         call = await upstream.arrived("manager")
         assert upstream.open_calls == [call]
         task.cancel()
-        await asyncio.wait_for(call.disconnected.wait(), 1)
+        await asyncio.wait_for(call.disconnected.wait(), 10)
         assert not call.finished
         assert upstream.most_open == 1

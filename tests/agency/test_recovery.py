@@ -161,7 +161,7 @@ async def test_a_process_learns_that_its_turn_was_taken_or_cancelled(
     with pytest.raises(APIStatusError) as refused:
         await asyncio.wait_for(asking, 2)
     assert refused.value.code == "turn_cancelled"
-    await asyncio.wait_for(call.disconnected.wait(), 1)
+    await asyncio.wait_for(call.disconnected.wait(), 10)
     assert not await other.resources.engine.cancel(turn["id"])
 
 
@@ -373,6 +373,6 @@ async def test_a_turn_that_cannot_be_suspended_is_not_waited_for_in_vain(
     call = await upstream.arrived()
     await database.execute("ALTER TABLE turn RENAME TO hidden")
     await leave(asking)
-    await asyncio.wait_for(call.disconnected.wait(), 2)
+    await asyncio.wait_for(call.disconnected.wait(), 10)
     await database.execute("ALTER TABLE hidden RENAME TO turn")
     assert await again.say("Hi", **retry()) == "Done."

@@ -88,7 +88,7 @@ async def test_messages_wait_for_the_turn_before_and_keep_their_order(
     asking = []
     for number in range(12):
         asking.append(asyncio.create_task(ann.branch(0).say(f"m{number}", **named(first))))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while len(await turns(database)) < number + 2:  # it has its place now
                 await asyncio.sleep(0.01)
     assert len(upstream.calls) == 2

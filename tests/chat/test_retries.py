@@ -29,7 +29,7 @@ async def until(database: Database, *states: str) -> None:
     """Wait until the turns are in these states, oldest first."""
     found: tuple[str, ...] = ()
     with suppress(TimeoutError):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while (found := tuple(state for state, _ in await turns(database))) != states:
                 await asyncio.sleep(0.01)
     assert found == states
@@ -37,7 +37,7 @@ async def until(database: Database, *states: str) -> None:
 
 async def stuck(database: Database) -> None:
     """Wait until a statement waits for a lock."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not (await database.fetch("SELECT FROM pg_locks WHERE NOT granted")):
             await asyncio.sleep(0.01)
 
@@ -105,7 +105,7 @@ async def test_a_client_that_comes_back_finds_the_finished_steps(
     asking = asyncio.create_task(ann.stream("Hi") if streamed else ann.say("Hi"))
     interrupted = await upstream.arrived("manager", 2)
     await leave(asking)
-    await asyncio.wait_for(interrupted.disconnected.wait(), 1)
+    await asyncio.wait_for(interrupted.disconnected.wait(), 10)
     await until(database, "suspended")
     how = retry() if tells else {}
     assert await (again.stream("Hi", **how) if streamed else again.say("Hi", **how)) == "Done."
@@ -333,7 +333,7 @@ async def test_a_timeout_of_the_client_ends_the_model_call(
     upstream.script("manager", silence())
     with pytest.raises(APITimeoutError):
         await ann.stream("Hi", timeout=0.2)
-    await asyncio.wait_for(upstream.calls[0].disconnected.wait(), 1)
+    await asyncio.wait_for(upstream.calls[0].disconnected.wait(), 10)
     await until(database, "suspended")
 
 

@@ -230,7 +230,7 @@ async def test_a_silent_manager_is_asked_once_more_and_then_the_turn_fails_in_ti
     upstream.always("manager", silence())
     began = perf_counter()
     error = await fails(gateway, team)
-    assert perf_counter() - began < 4
+    assert perf_counter() - began < 15
     assert (error.status_code, error.code) == (504, "upstream_timeout")
     assert len(upstream.calls) == 2
     assert await turns(database) == [("failed", "upstream_timeout")]
@@ -251,7 +251,7 @@ async def test_a_silent_colleague_costs_the_turn_its_time_but_not_its_answer(
     last = upstream.calls_of("manager")[1]
     assert (team["tester"], "Yes.") in last.inbound
     assert last.inbound[-1][1].startswith(ANSWER_NOW)
-    await asyncio.wait_for(upstream.calls_of("programmer")[0].disconnected.wait(), 1)
+    await asyncio.wait_for(upstream.calls_of("programmer")[0].disconnected.wait(), 10)
 
 
 async def test_a_manager_that_drips_for_ever_is_cut_off_in_time(
@@ -262,7 +262,7 @@ async def test_a_manager_that_drips_for_ever_is_cut_off_in_time(
     began = perf_counter()
     with pytest.raises(openai.APIStatusError):
         await stream(gateway, team, HI)
-    assert perf_counter() - began < 4
+    assert perf_counter() - began < 15
 
 
 # Limits

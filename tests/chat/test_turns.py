@@ -95,7 +95,7 @@ async def test_a_turn_under_way_is_cancelled(gateway: Gateway, upstream: Scripte
     assert cancelled.json()["error"]["code"] == "turn_cancelled"
     with pytest.raises(ConflictError):
         await asking
-    await asyncio.wait_for(call.disconnected.wait(), 1)
+    await asyncio.wait_for(call.disconnected.wait(), 10)
     refused(await gateway.http.post(f"{path}/cancel"), 409, "turn_ended")
     assert (await gateway.http.get(path)).json() == cancelled.json()
 

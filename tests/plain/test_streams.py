@@ -74,7 +74,7 @@ async def test_words_pass_before_the_stream_ends(
     upstream.script("*", text("one two", chunk=4, hold=hold, hold_after=1))
     stream = (await ask(gateway, stream=True)).parse()
     said = ""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while said != "one ":
             said += (await anext(stream)).choices[0].delta.content or ""
     hold.set()
@@ -192,7 +192,7 @@ async def test_a_client_that_leaves_closes_the_upstreams_call(
     async with answer.parse() as stream:
         await anext(stream)
         await anext(stream)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await upstream.calls[0].disconnected.wait()
     kept = await row(database)
     assert (kept["status"], kept["counted"]) == (499, False)
@@ -207,7 +207,7 @@ async def test_a_client_that_leaves_before_the_first_word_closes_it_too(
         asking = asyncio.create_task(ask(gateway, stream=streamed))
         call = await upstream.arrived(count=1 + (not streamed))
         asking.cancel()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await call.disconnected.wait()
     assert [kept["status"] for kept in await rows(database, 2)] == [499, 499]
 

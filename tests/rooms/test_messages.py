@@ -260,7 +260,7 @@ async def test_deleting_a_conversation_cancels_its_turns(
     await ann.say(room["id"])
     call = await upstream.arrived()
     await ann.call("DELETE", f"/{room['id']}", status=204)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await call.disconnected.wait()
     rows = await database.fetch("SELECT state FROM turn")
     assert [row["state"] for row in rows] == ["cancelled", "cancelled"]

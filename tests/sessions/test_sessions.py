@@ -238,7 +238,7 @@ async def test_the_steps_of_an_agency_that_is_driven_by_hand_are_its_managers(
     await gateway.resources.engine.set_drive(row["id"], "manual")
     asking = asyncio.create_task(ann.say("What is rye?"))
     driver = driving(gateway, team["manager"])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not (listed := (await driver.list(state="call_agent"))["data"]):
             await asyncio.sleep(0.02)
     (session,) = listed

@@ -252,7 +252,7 @@ async def test_a_session_can_be_cancelled_in_any_state(
         assert (gone["state"], gone["error"]["code"]) == ("failed", "turn_cancelled")
         assert await driver.cancel(session) == gone
         assert (await driver.late(session, session["step"], context="x"))["state"] == "failed"
-    await asyncio.wait_for(call.disconnected.wait(), 2)
+    await asyncio.wait_for(call.disconnected.wait(), 10)
     done = await driver.begin()
     assert (await driver.cancel(done))["state"] == "resolved"
 

@@ -250,4 +250,4 @@ async def test_words_lost_on_the_way_are_told_again(
         redis_server.start()
         await asyncio.sleep(1.5)
         speaker.text += "are fruit."
-        await told.until(lambda one: one.text(speaker.shown) == speaker.text, within=4)
+        await told.until(lambda one: one.text(speaker.shown) == speaker.text, within=20)

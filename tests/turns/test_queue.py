@@ -63,7 +63,7 @@ async def test_what_is_queued_outlives_every_process(
         await door.say(conversation, content, **STREAMED)
     await upstream.arrived()
     first.resources.drain.begin()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while first.resources.engine.runner.running.held:
             await asyncio.sleep(0.01)
     assert await states(database) == ["running", "queued", "queued"]
@@ -87,7 +87,7 @@ async def test_a_turn_is_handed_over_before_its_lease_ends(
     await door.say(conversation, "Hi", **STREAMED)
     await upstream.arrived("programmer")
     one.resources.drain.begin()
-    await ended(database, within=5)
+    await ended(database, within=20)
     assert await Rpc(other.http).said(conversation) == ["Hi", "Done."]
     assert len(upstream.calls_of("manager")) == 2  # what was finished is not done again
     assert len(upstream.calls_of("programmer")) == 2
@@ -103,7 +103,7 @@ async def test_a_message_to_a_process_that_ends_is_kept_for_another(
     one.resources.drain.begin()
     with suppress(httpx.HTTPError):  # its server may have closed by now
         await door.say(conversation, "Hi", **STREAMED)
-        await ended(database, within=5)
+        await ended(database, within=20)
         assert await Rpc(other.http).said(conversation) == ["Hi", "A"]
 
 
@@ -140,7 +140,7 @@ async def test_a_client_that_leaves_the_queue_gives_its_place_up(
         asking.append(asyncio.create_task(ann.branch(0).say(content, **named(first))))
         await asyncio.sleep(0.1)
     asking[1].cancel()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while (await turns(database))[2][0] != "cancelled":
             await asyncio.sleep(0.02)
     hold.set()
@@ -189,6 +189,6 @@ async def test_a_title_that_is_being_asked_for_does_not_hold_up_the_end(
     conversation = await door.create("gpt")
     await door.say(conversation, "one")
     call = await upstream.arrived(count=2)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await gateway.resources.engine.runner.close()
-    await asyncio.wait_for(call.disconnected.wait(), 2)
+    await asyncio.wait_for(call.disconnected.wait(), 10)

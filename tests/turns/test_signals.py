@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.chat.asking import turns
 from tests.chat.clients import Chat, retry
 from tests.conftest import StartGateway
 from tests.rpc.asking import Rpc, answering
@@ -48,7 +47,7 @@ async def test_a_cancel_stops_the_upstream_call_of_another_process_at_once(
     turn = f"turn_{listed[0]['id'].hex}"
     cancelled = await other.http.post(f"/api/turns/{turn}/cancel")
     assert cancelled.status_code == 200, cancelled.text
-    await asyncio.wait_for(call.disconnected.wait(), 2)
+    await asyncio.wait_for(call.disconnected.wait(), 10)
     assert (await second)["response_interaction"]["message_content"] == "B"
     interactions = (await door.read(conversation))["interactions"]
     reply = next(i for i in interactions if i["id"] == first["response_interaction"]["id"])
@@ -66,7 +65,7 @@ async def test_a_turn_that_a_process_hands_over_is_taken_up_at_once(
     await upstream.arrived()
     one.resources.drain.begin()
     await upstream.arrived(count=2, within=2)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while await Rpc(other.http).said(conversation) != ["one", "A"]:
             await asyncio.sleep(0.02)
 
@@ -82,17 +81,14 @@ async def test_a_channel_tells_that_a_turn_is_suspended_and_resumed(
         asking = asyncio.create_task(ann.say("two"))
         await upstream.arrived("manager", 2)
         asking.cancel()
-        async with asyncio.timeout(5):
-            while [state for state, *_ in await turns(gateway.resources.database)][-1] != (
-                "suspended"
-            ):
-                await asyncio.sleep(0.02)
+        # Told before the turn goes on: a state that is overtaken before it is read is never told.
+        await told.until(
+            lambda s: "suspended" in [t["turn"]["state"] for t in s.of("turn.updated")]
+        )
         again.history.append({"role": "user", "content": "two"})
         assert await again.send(**retry()) == "A2"
         await told.until(
             lambda s: "completed" in [t["turn"]["state"] for t in s.of("turn.updated")]
         )
     states = [one["turn"]["state"] for one in told.of("turn.updated")]
-    # A state may be overtaken before it is read.
-    assert "suspended" in states
     assert states[-1] == "completed"

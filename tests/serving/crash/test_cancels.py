@@ -33,7 +33,7 @@ async def test_a_turn_is_cancelled_from_the_other_process(
     cancelled = await other.http.post(f"/api/turns/{turn['id']}/cancel")
     assert cancelled.status_code == 200, cancelled.text
     assert cancelled.json()["state"] == "cancelled"
-    await asyncio.wait_for(call.disconnected.wait(), 5)
+    await asyncio.wait_for(call.disconnected.wait(), 10)
     with pytest.raises(AssertionError, match="turn_cancelled"):
         await asyncio.wait_for(asking, 5)
     assert len(upstream.calls_of(MANAGER)) == 1

@@ -99,7 +99,7 @@ async def test_a_turn_is_cancelled_at_whichever_worker_is_asked(
             cancelled = await canceller.post(f"/api/turns/{turn['id']}/cancel")
             assert cancelled.json()["state"] == "cancelled", cancelled.text
             assert (await asking).json()["error"]["code"] == "turn_cancelled"
-            await asyncio.wait_for(call.disconnected.wait(), 5)
+            await asyncio.wait_for(call.disconnected.wait(), 10)
 
 
 def fresh(base_url: str) -> httpx.AsyncClient:
