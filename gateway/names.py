@@ -6,8 +6,12 @@ They are shown in lists, logs, prompts and headers; a line break would forge the
 from __future__ import annotations
 
 import unicodedata
+from typing import Final
 
 from gateway.errors import InvalidRequest
+
+DEFAULT_PROVIDER: Final = "open_ai"
+"""The provider of models where none is named: the upstream, by the RPC contract's word for it."""
 
 UNSEEN = {"Cc", "Cs", "Zl", "Zp"}
 """Unicode's controls, halves of characters, and separators of lines and paragraphs."""

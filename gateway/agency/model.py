@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
+from gateway.names import DEFAULT_PROVIDER
+
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 ChatMessage: TypeAlias = Mapping[str, Json]
 """A message of the OpenAI chat API: `{"role": …, "content": text or parts}`."""
@@ -38,6 +40,7 @@ class ModelCall:
     `insisted` names those that the client itself sent, which are never dropped.
     `allowed` are the ids an envelope may be addressed to; empty means that plain text is wanted,
     else the answer is asked for as an envelope. `timeout` is in seconds, for all of the call.
+    `provider` serves the model.
     """
 
     model: str
@@ -46,6 +49,7 @@ class ModelCall:
     allowed: tuple[int, ...] = ()
     timeout: float = 300.0
     insisted: frozenset[str] = frozenset()
+    provider: str = DEFAULT_PROVIDER
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,7 @@ class Step(Table):
     agent_id = BigInt(null=True, default=None)
     attempt = SmallInt()
     model = Text()
+    provider = Text(null=True, default=None)
     read_version = BigInt()
     output = Text(null=True, default=None)
     prompt_tokens = Integer()

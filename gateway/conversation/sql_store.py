@@ -9,8 +9,9 @@ from gateway.conversation.raising import RAISE
 from gateway.conversation.rooms.sql_access import may_read, standing
 from gateway.conversation.rooms.sql_participants import RESPONDER
 from gateway.conversation.turn_states import ANY_OPEN, CANCELLED, UNDER_WAY
+from gateway.names import DEFAULT_PROVIDER
 
-CONVERSATION = """c.id, c.owner_identifier, coalesce(c.provider_id, 'open_ai'),
+CONVERSATION = f"""c.id, c.owner_identifier, coalesce(c.provider_id, '{DEFAULT_PROVIDER}'),
            coalesce(c.model_id, ''), c.title, c.created_at, c.updated_at, c.deleted_at"""
 # Those of a row are null where its conversation's hold.
 _INTERACTION = """i.id, i.conversation_id, i.file_ids, i.skill_set_ids, i.marked_as_excluded_at,

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from gateway.agency.ledger.context_cache import ContextCache, Remembered
 from gateway.agency.ledger.ledger import Ledger
+from gateway.agency.ledger.observer import Observer
 from gateway.agency.speech.prompt import GATEWAY, Entry
 from gateway.agency.turn.rules import ANSWER_NOW
 from gateway.ids import CONVERSATION, new, read
@@ -72,7 +73,7 @@ async def test_memory_and_rows_tell_the_same(
     upstream.always("programmer", follow)
     upstream.always("tester", follow)
     talks = [Talk(gateway, team) for _ in range(3)]
-    ledger = Ledger(database, "test", 15, gateway.resources.announcer)
+    ledger = Ledger(database, "test", 15, gateway.resources.announcer, Observer())
     compared = 0
     for turn in range(24):
         talk = dice.choice(talks)

@@ -8,14 +8,14 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 from uuid import UUID
 
 from gateway import ids
 from gateway.agency.ledger import outcome
-from gateway.agency.ledger.context_cache import ContextCache, Remembered
+from gateway.agency.ledger.context_cache import ContextCache
 from gateway.agency.ledger.ledger import Fenced, Ledger
 from gateway.agency.ledger.rows import Ended, Lease, Taken
+from gateway.agency.run.turn import TeamTurn
 from gateway.agency.turn.reply import Reply
 from gateway.conversation.rooms.participants import Status
 from gateway.errors import GatewayError, TurnFailed, Unavailable
@@ -28,16 +28,6 @@ CLIENT_WAIT = 60.0
 """Seconds that a turn waits for a client that went away."""
 LETTING_GO = 5.0
 """Seconds that the model calls of a turn have to be closed."""
-
-
-class Runnable(Protocol):
-    """A team's turn or a plain model's. `ended` and `remembered` are set by `run`."""
-
-    @property
-    def ended(self) -> Ended | None: ...
-    @property
-    def remembered(self) -> Remembered | None: ...
-    async def run(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +64,7 @@ class ActiveTurns:
     def find(self, turn_id: UUID) -> Held | None:
         return self.held.get(turn_id)
 
-    def start(self, turn: Runnable, lease: Lease, reply: Reply, *, attended: bool) -> Reply:
+    def start(self, turn: TeamTurn, lease: Lease, reply: Reply, *, attended: bool) -> Reply:
         work = self._run(turn, reply, lease)
         task = asyncio.create_task(work, name=f"turn {lease.turn_id}")
         self.held[lease.turn_id] = Held(lease, reply, attended, task)
@@ -86,7 +76,7 @@ class ActiveTurns:
         self._announcer.speak(Voice(*place, said=lambda: reply.said, wanted=reply.stream))
         return reply
 
-    def _begins(self, turn: Runnable, lease: Lease) -> None:
+    def _begins(self, turn: TeamTurn, lease: Lease) -> None:
         """The first words. Those that come with the answer itself are shown by that."""
         if turn.ended is None:
             self.see_to(self._show_writing(lease))
@@ -95,7 +85,7 @@ class ActiveTurns:
         with suppress(Fenced):  # it has ended meanwhile
             await self._ledger.show(lease, Status.WRITING)
 
-    async def _run(self, turn: Runnable, reply: Reply, lease: Lease) -> None:
+    async def _run(self, turn: TeamTurn, reply: Reply, lease: Lease) -> None:
         try:
             await turn.run()
             if (remembered := turn.remembered) is not None:

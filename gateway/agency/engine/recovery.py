@@ -19,6 +19,7 @@ from gateway.agency.intake.rejoin import Reception
 from gateway.agency.intake.start import Starter
 from gateway.agency.ledger.context_cache import ContextCache
 from gateway.agency.ledger.ledger import Ledger
+from gateway.agency.ledger.observer import TurnLog
 from gateway.agency.model import Model
 from gateway.agency.models.remote import Remotes
 from gateway.agency.run.checks import FormatChecks
@@ -64,7 +65,7 @@ async def open_engine(
     over, the others have a few seconds to end; those left are suspended for their clients' next
     try."""
     node = f"{socket.gethostname()}:{os.getpid()}:{ids.new().hex[-8:]}"
-    ledger = Ledger(database, node, settings.lease, announcer)
+    ledger = Ledger(database, node, settings.lease, announcer, TurnLog())
     cache = ContextCache()
     reception = Reception(Intake(database, ledger, node, settings.lease, announcer), cache)
     queue = Queue(database, catalog, announcer, node)

@@ -4,7 +4,7 @@ their rows say, and looks after those who follow their replies."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID
 
@@ -17,16 +17,14 @@ from gateway.agency.intake.start import Answering, Started, Starter
 from gateway.agency.ledger import outcome
 from gateway.agency.ledger.context_cache import ContextCache
 from gateway.agency.ledger.rows import Ended, Lease, Past, StoredTurn, Taken
-from gateway.agency.run.plain import PlainTurn
 from gateway.agency.run.plan import Plan
 from gateway.agency.run.services import Services
 from gateway.agency.run.turn import TeamTurn
 from gateway.agency.speech.prompt import Entry
 from gateway.agency.teams.catalog import Catalog
-from gateway.agency.teams.team import AgencySpec
+from gateway.agency.teams.team import PLAIN_MODEL, AgencySpec
 from gateway.agency.turn.reply import Reply
-from gateway.agency.turn.request import is_model
-from gateway.agency.turn.rules import Event, begin
+from gateway.agency.turn.rules import ASKED, Event, begin
 from gateway.conversation.turn_states import OPEN, TurnState
 from gateway.errors import GatewayError, NotFound, TurnCancelled, TurnFailed, Unavailable
 from gateway.ids import TurnId
@@ -110,15 +108,11 @@ class Runner:
         if started is None:
             return
         turn = started.turn
-        if self.ledger.is_late(started.asked_at):
-            await self.go_on(turn.taken)
-        elif is_model(turn.responder):
-            self._run_plain(turn, started.said)
-        elif started.team is None:
+        if self.ledger.is_late(started.asked_at) or started.team is None:
             await self.go_on(turn.taken)
         else:
             past = Past([Event(turn.version, started.inbound)], 0.0)
-            self._run_team(turn, started.team, past, started.contexts, fresh=started.fresh)
+            self._run(turn, started.team, past, started.contexts, fresh=started.fresh)
 
     def see_through(self, started: Started) -> None:
         """Run a turn that was queued, and wait for nothing."""
@@ -140,20 +134,17 @@ class Runner:
         stored = await self.ledger.turn(taken.turn_id)
         if stored is None or stored.fence != taken.fence:
             return None  # who was held up on the way may have lost it again
-        if is_model(stored.responder):
-            said = await self.ledger.chain(stored.conversation_id, stored.seq)
-            return self._run_plain(stored, said)
-        agency = await team_of(stored.responder, self._catalog)
-        if agency is None:
+        team = await team_of(stored.responder, self._catalog)
+        if team is None:
             return await self._fail(stored)
-        return self._run_team(stored, agency, await self.ledger.past(stored.id), {}, fresh=False)
+        if team.plain:
+            said = await self.ledger.chain(stored.conversation_id, stored.seq)
+            past, contexts = Past([Event(stored.version, ASKED)], 0.0), {int(PLAIN_MODEL): said}
+        else:
+            past, contexts = await self.ledger.past(stored.id), {}
+        return self._run(stored, team, past, contexts, fresh=False)
 
-    def _run_plain(self, stored: StoredTurn, said: Sequence[Entry]) -> Reply:
-        reply = self._reply(stored)
-        plain = PlainTurn(stored, said, self.ledger, self.services.model, reply)
-        return self.running.start(plain, stored.lease, reply, attended=stored.attended)
-
-    def _run_team(
+    def _run(
         self,
         stored: StoredTurn,
         agency: AgencySpec,

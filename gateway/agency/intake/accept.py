@@ -32,7 +32,8 @@ FIRST = 1
 
 
 class NewInteraction(msgspec.Struct, frozen=True):
-    """`owner` is (type, identifier); `done` when its text is complete."""
+    """`owner` is (type, identifier); `done` when its text is complete. `provider` is None where the
+    conversation's holds."""
 
     id: UUID
     owner: tuple[str, str]
@@ -41,6 +42,7 @@ class NewInteraction(msgspec.Struct, frozen=True):
     parts: Sequence[Mapping[str, Json]] | None = None
     done: bool = True
     file_ids: Sequence[UUID] = ()
+    provider: str | None = None
 
 
 class NewMessage(msgspec.Struct, frozen=True):
@@ -123,13 +125,14 @@ class Intake:
     async def begin(self, turn: NewTurn) -> Begun | None:
         """The first turn of a new conversation. None if what it rests on is no longer true."""
         asked_at = monotonic()
-        rows = await self._write(turn, sql.BEGIN, turn.title, *self._accepted(turn), turn.principal)
+        accepted = *self._accepted(turn), turn.principal, turn.ask.provider
+        rows = await self._write(turn, sql.BEGIN, turn.title, *accepted)
         return self._begun(turn, asked_at, rows[0], []) if rows else None
 
     async def open(self, turn: NewTurn, drive: str, source: UUID | None) -> Begun | None:
         """A session's turn, in a conversation of its own. None if what it rests on is no longer
         true."""
-        accepted = *self._accepted(turn), turn.principal, source, drive
+        accepted = *self._accepted(turn), turn.principal, turn.ask.provider, source, drive
         asked_at = monotonic()
         rows = await self._write(turn, sql.OPEN, turn.title, *accepted)
         return self._begun(turn, asked_at, rows[0], []) if rows else None

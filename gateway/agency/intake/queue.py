@@ -152,7 +152,13 @@ class Queue:
             team = believed or await check(responder, self._catalog, principal)
             letter = Letter(
                 conversation_id=message.conversation_id,
-                asked={responder: Ask(responder, skills=_prompts(skills))},
+                asked={
+                    responder: Ask(
+                        responder,
+                        skills=_prompts(skills),
+                        provider=message.provider or found.conversation.provider_id,
+                    )
+                },
                 principal=principal,
                 inputs=(Public("user", message.content),),
                 request_hash=secrets.token_bytes(32),  # it comes again by its claim alone
@@ -249,6 +255,7 @@ class Queue:
             *_system(letter, found),
             letter.silently,
             *believed,
+            [i.provider for i in said],
         )
         if row is None:
             return None
@@ -275,10 +282,16 @@ def _interaction(letter: Letter, said: Public) -> NewInteraction:
     """At the doors where one replies, a message is kept with whom it was put to."""
     if letter.silently:
         return NewInteraction(ids.new(), _user(letter), said.content, None, said.parts)
-    (responder,) = letter.asked
+    ((responder, ask),) = letter.asked.items()
     owner = ("bot", responder) if said.role == "assistant" else _user(letter)
     return NewInteraction(
-        ids.new(), owner, said.content, responder, said.parts, file_ids=said.file_ids
+        ids.new(),
+        owner,
+        said.content,
+        responder,
+        said.parts,
+        file_ids=said.file_ids,
+        provider=ask.provider,
     )
 
 
@@ -288,7 +301,8 @@ def _user(letter: Letter) -> tuple[str, str]:
 
 def _reply(responder: str, letter: Letter) -> NewInteraction:
     owner = member_of(responder).name if letter.silently else ("bot", responder)
-    return NewInteraction(ids.new(), owner, "", responder, done=False)
+    provider = letter.asked[responder].provider
+    return NewInteraction(ids.new(), owner, "", responder, done=False, provider=provider)
 
 
 def _prompts(skills: Sequence[SkillSet]) -> tuple[str, ...]:

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 from gateway.agency.teams.catalog import Catalog
-from gateway.agency.teams.team import AgencySpec
+from gateway.agency.teams.team import AgencySpec, plain_team
 from gateway.agency.turn.request import agency_id, agent_id
 from gateway.auth import Principal
 from gateway.errors import NotFound
 
 
 async def team_of(responder: str, catalog: Catalog) -> AgencySpec | None:
-    """For turns that were accepted already. Its manager is the one who is spoken to. None for a
-    model, and for what was deleted."""
+    """For turns that were accepted already. Its manager is the one who is spoken to. None for what
+    was deleted."""
     if (number := agency_id(responder)) is not None:
         return await catalog.working(number)
     if (number := agent_id(responder)) is not None:
         return await catalog.entered_by(number)
-    return None
+    return plain_team(responder)
 
 
 async def check(responder: str, catalog: Catalog, principal: Principal) -> AgencySpec | None:
-    """The team behind a responder, None for a model. Raises NotFound unless the caller may have it
-    answer; an agent is for who may define it."""
+    """The team behind a responder. Raises NotFound unless the caller may have it answer:
+    an agent answers only those who may define it."""
     if (number := agency_id(responder)) is not None:
         return await catalog.read(number, principal)
     if (number := agent_id(responder)) is not None:
         return (await catalog.around(number, principal)).entered_by(number)
-    return None
+    return plain_team(responder)
 
 
 async def remembered(responder: str, catalog: Catalog, principal: Principal) -> AgencySpec | None:

@@ -100,25 +100,25 @@ _INBOUND = """
 """
 _STILL_TRUE = still_true("$3", "$4", "$5", request="$22")
 
-# $1 conversation, $2 its title, $34 owner. The first turn of a new conversation.
+# $1 conversation, $2 its title, $34 owner, $35 provider. The first turn of a new conversation.
 BEGIN = f"""
     WITH c AS (
         INSERT INTO conversation (id, owner_type, owner_identifier, title, provider_id, model_id,
                                   version, length, root_id)
-        SELECT $1, 'user', $34, $2, 'open_ai', $15, 1, cardinality($6::uuid[]), $1
+        SELECT $1, 'user', $34, $2, $35, $15, 1, cardinality($6::uuid[]), $1
         WHERE EXISTS ({_STILL_TRUE})
         RETURNING id, version, 0 AS base, true AS attended, drive
     ), i AS ({_INTERACTIONS}), t AS ({_TURN}), m AS ({_INBOUND})
     SELECT version AS begun_at_version, now() AS begun_at, drive FROM c
 """
 
-# The same for a session; $35 the conversation that it answers, or null, $36 its drive. Nobody waits
+# The same for a session; $36 the conversation that it answers, or null, $37 its drive. Nobody waits
 # for its turn.
 OPEN = f"""
     WITH c AS (
         INSERT INTO conversation (id, owner_type, owner_identifier, title, provider_id, model_id,
                                   drive, version, length, root_id, parent_id)
-        SELECT $1, 'session', $34, $2, 'open_ai', $15, $36, 1, cardinality($6::uuid[]), $1, $35
+        SELECT $1, 'session', $34, $2, $35, $15, $37, 1, cardinality($6::uuid[]), $1, $36
         WHERE EXISTS ({_STILL_TRUE})
         RETURNING id, version, 0 AS base, false AS attended, drive
     ), i AS ({_INTERACTIONS}), t AS ({_TURN}), m AS ({_INBOUND})

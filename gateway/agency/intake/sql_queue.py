@@ -42,7 +42,7 @@ LOCK = f"""
 # $14 whether their client waits, $15 node, $16 request hash, $17 metadata, $18 caller, $19 key. $20
 # the client's system message or null, $21 its text or null if it is there, $22 the agent that it is
 # for. $23 whether replies are shown only when they begin to speak. $24 to $26 what is believed, if
-# anything is. No row if that is no longer true.
+# anything is, $27 who provides the interactions' models. No row if that is no longer true.
 QUEUE = f"""
     WITH c AS (
         {RAISE}, updated_at = now(),
@@ -59,12 +59,12 @@ QUEUE = f"""
                n.parts::jsonb,
                n.file_ids::uuid[],
                CASE WHEN n.ordinal >= c.said THEN $10::uuid[] END,
-               CASE WHEN n.model_id IS NOT NULL THEN 'open_ai' END, n.model_id,
+               n.provider, n.model_id,
                CASE WHEN n.completed THEN now() END, $23 AND NOT n.completed, c.version
         FROM c, unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
-                       $8::bool[], $9::text[]) WITH ORDINALITY
+                       $8::bool[], $9::text[], $27::text[]) WITH ORDINALITY
              AS n (id, owner_type, owner_identifier, content, parts, model_id, completed, file_ids,
-                   ordinal)
+                   provider, ordinal)
     ), m AS (
         INSERT INTO message (id, conversation_id, agent_id, role, to_id, text, ordinal, version)
         SELECT $20, c.id, $22, 'system', $22, $21, 0, c.version FROM c WHERE $21::text IS NOT NULL

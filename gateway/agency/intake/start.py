@@ -22,10 +22,10 @@ from gateway.agency.speech.parts import Parts, speaker
 from gateway.agency.speech.parts import role as role_of_result
 from gateway.agency.speech.prompt import END_USER, Entry
 from gateway.agency.teams.catalog import Catalog
-from gateway.agency.teams.team import AgencySpec
+from gateway.agency.teams.team import PLAIN_MODEL, AgencySpec
 from gateway.agency.turn import lineage
 from gateway.agency.turn.request import Public, is_model
-from gateway.agency.turn.rules import Delivery
+from gateway.agency.turn.rules import ASKED, Delivery
 from gateway.conversation.raising import LOCK, announce
 from gateway.conversation.rooms.participants import Status
 from gateway.conversation.turn_states import TurnState
@@ -37,7 +37,7 @@ from gateway.streams.announcer import Announcer
 
 @dataclass(frozen=True, slots=True)
 class Answering:
-    """The responder that a message names, and its team. A model has no team."""
+    """The responder that a message names, and its team; None if that was deleted."""
 
     responder: str
     team: AgencySpec | None
@@ -45,11 +45,11 @@ class Answering:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A queued turn that has become ours, as its rows are now. `team` is None for a model, and if
-    it must be read again; so must what happened in the turn then. `inbound` is what its entry agent
-    is asked. `contexts` holds what is known already, by agent; if the conversation is `fresh`, the
-    others have said and heard nothing. `said` is what a plain model is told. `asked_at` is when its
-    lease was asked for: see `Ledger.is_late`."""
+    """A queued turn that has become ours, as its rows are now. `team` is None if it must be read
+    again; so must what happened in the turn then. `inbound` is what its entry agent is asked.
+    `contexts` holds what is known already, by agent; if the conversation is `fresh`, the others
+    have said and heard nothing. `asked_at` is when its lease was asked for: see
+    `Ledger.is_late`."""
 
     asked_at: float
     turn: StoredTurn
@@ -57,7 +57,6 @@ class Started:
     inbound: Sequence[Delivery] = ()
     contexts: dict[int, list[Entry]] = field(default_factory=dict)
     fresh: bool = False
-    said: Sequence[Entry] = ()
 
 
 class _Unheard(msgspec.Struct, frozen=True):
@@ -168,10 +167,10 @@ class Starter:
             shown=None if found["shown"] is None else Status.THINKING,
         )
         self._database.in_doubt(partial(self._ledger.drop, turn.taken))
-        if plain:
-            said = entries_of([row for row in rows if row["role"] is not None])
-            return Started(asked_at, turn, said=said)
         team = await self._team(turn.responder, answering)
+        if plain and team is not None:
+            said = entries_of([row for row in rows if row["role"] is not None])
+            return Started(asked_at, turn, team, ASKED, {PLAIN_MODEL: said})
         if team is None or team.manager_id != entry:
             return Started(asked_at, turn)
         inbound = [Delivery(END_USER, entry, one.content) for one in unheard if one.told]

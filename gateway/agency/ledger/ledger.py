@@ -7,11 +7,13 @@ Times of leases are the database's. Every write of a running turn goes through a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from time import monotonic
 from uuid import UUID
 
 from gateway import ids
 from gateway.agency.ledger import sql_read, sql_write
+from gateway.agency.ledger.observer import Observer
 from gateway.agency.ledger.rows import (
     MANUAL,
     Ended,
@@ -51,13 +53,21 @@ class Fenced(Exception):
 
 class Ledger:
     """Reads and writes turns for one process, whose name is `node`. `lease` is in seconds. What it
-    has committed it announces."""
+    has committed it announces, and tells the observer."""
 
-    def __init__(self, database: Database, node: str, lease: float, announcer: Announcer) -> None:
+    def __init__(
+        self,
+        database: Database,
+        node: str,
+        lease: float,
+        announcer: Announcer,
+        observer: Observer,
+    ) -> None:
         self._database = database
         self._node = node
         self._lease = lease
         self._announcer = announcer
+        self.observer = observer
         self._dropped: list[Taken] = []
 
     def is_late(self, asked_at: float) -> bool:
@@ -87,6 +97,8 @@ class Ledger:
         row = await self._written(
             lease, sql_write.ADVANCE, *step_columns(lease, step), *message_columns(deliveries)
         )
+        if step is not None:
+            self.observer.step_ended(lease, step)
         return Written(row["version"], row["drive"] == MANUAL)
 
     async def park(self, lease: Lease, question: Question) -> bool:
@@ -114,6 +126,8 @@ class Ledger:
             finish_reason,
             history_hash,
         )
+        self.observer.step_ended(lease, step)
+        self.observer.turn_ended(lease.turn_id, TurnState.COMPLETED, None)
         return Ended(row["version"], row["followed"], row["untitled"])
 
     async def fail(
@@ -124,6 +138,9 @@ class Ledger:
         row = await self._written(
             lease, statement, *step_columns(lease, step), encoded(error), text
         )
+        if step is not None:
+            self.observer.step_ended(lease, step)
+        self.observer.turn_ended(lease.turn_id, TurnState.FAILED, error)
         return Ended(row["version"], row["followed"], row["untitled"])
 
     async def show(self, lease: Lease, status: Status) -> None:
@@ -230,6 +247,7 @@ class Ledger:
         if row is None:
             return False
         announce(self._database, self._announcer, row["conversation_id"], row["version"])
+        self._database.after_commit(partial(self.observer.turn_ended, turn_id, state, error))
         return True
 
     async def drive(self, conversation_id: UUID, drive: str) -> list[TurnId]:

@@ -50,12 +50,13 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """A model call that ended. `seconds` is how long it took; `output` only if no message tells. A
-    plain model is no agent."""
+    """A model call that ended. `provider` served the model, `seconds` is how long it took. `output`
+    is kept only if no message tells it. A plain model is no agent."""
 
     id: UUID
     agent: int | None
     model: str
+    provider: str
     read: int
     usage: Usage
     seconds: float
@@ -144,10 +145,10 @@ def uuids(of: Sequence[UUID]) -> str | None:
 
 
 def step_columns(lease: Lease, step: StepRecord | None) -> tuple[object, ...]:
-    """The parameters $1 to $12 of a statement that may write a step."""
+    """The parameters $1 to $13 of a statement that may write a step."""
     head = (lease.conversation_id, lease.turn_id, lease.fence)
     if step is None:
-        return (*head, None, None, None, None, None, 0, 0, None, 0.0)
+        return (*head, None, None, None, None, None, 0, 0, None, 0.0, None)
     error = None if step.error is None else encoded(step.error)
     return (
         *head,
@@ -160,6 +161,7 @@ def step_columns(lease: Lease, step: StepRecord | None) -> tuple[object, ...]:
         step.usage.completion_tokens,
         error,
         step.seconds,
+        step.provider,
     )
 
 

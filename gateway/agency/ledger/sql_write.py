@@ -27,9 +27,9 @@ _RAISED = f"""
     )"""
 _STEP = """
     INSERT INTO step (id, turn_id, agent_id, attempt, model, read_version, output, prompt_tokens,
-                      completion_tokens, error, started_at, version)
+                      completion_tokens, error, started_at, version, provider)
     SELECT $4, $2, $5, t.attempt, $6, $7, $8, $9, $10, $11::jsonb,
-           now() - make_interval(secs => $12), t.version
+           now() - make_interval(secs => $12), t.version, $13
     FROM t WHERE $4::uuid IS NOT NULL
 """
 _FENCED = f"turn.id = $2 AND turn.fence = $3 AND turn.state = {RUNNING}"
@@ -47,8 +47,8 @@ ADVANCE = f"""{_RAISED}, t AS (
                              role, from_id, to_id, text, ordinal, version)
         SELECT n.id, $1, $2, $4, n.linked, n.agent_id, n.role, n.from_id, n.to_id, n.text,
                n.ordinal, t.version
-        FROM t, unnest($13::uuid[], $14::uuid[], $15::bigint[], $16::text[], $17::bigint[],
-                       $18::bigint[], $19::text[]) WITH ORDINALITY
+        FROM t, unnest($14::uuid[], $15::uuid[], $16::bigint[], $17::text[], $18::bigint[],
+                       $19::bigint[], $20::text[]) WITH ORDINALITY
              AS n (id, linked, agent_id, role, from_id, to_id, text, ordinal)
     )
     SELECT version, drive FROM t
@@ -86,37 +86,37 @@ DRIVE = f"""
 
 # The answer. `followed`: something was said after the reply, so there may be a turn that waits. It
 # is read of the locked row, where a look for that turn would miss what is committed just now.
-# $13 its message, $14 its text, $15 finish reason, $16 history hash: none if what it
+# $14 its message, $15 its text, $16 finish reason, $17 history hash: none if what it
 # stands for was changed meanwhile, which took away the hash up to the input.
 COMPLETE = f"""{_RAISED}, t AS (
-        UPDATE turn SET {_USED}, state = {COMPLETED}, finish_reason = $15,
-               history_hash = CASE WHEN turn.history_hash IS NOT NULL THEN $16::bytea END,
+        UPDATE turn SET {_USED}, state = {COMPLETED}, finish_reason = $16,
+               history_hash = CASE WHEN turn.history_hash IS NOT NULL THEN $17::bytea END,
                completed_at = now(), lease_until = NULL
         FROM raised WHERE {_FENCED}
         RETURNING raised.version, raised.untitled, raised.length > turn.seq AS followed,
                   turn.attempt, turn.reply_interaction_id
     ), s AS ({_STEP}), i AS (
-        UPDATE interaction SET content = $14, completed_at = now(), updated_at = now(),
-               silent = interaction.silent AND $14 = '', version = t.version
+        UPDATE interaction SET content = $15, completed_at = now(), updated_at = now(),
+               silent = interaction.silent AND $15 = '', version = t.version
         FROM t WHERE interaction.id = t.reply_interaction_id
     ), m AS (
         INSERT INTO message (id, conversation_id, turn_id, step_id, interaction_id, agent_id, role,
                              from_id, ordinal, version)
-        SELECT $13, $1, $2, $4, t.reply_interaction_id, $5, 'assistant', $5, 1, t.version
+        SELECT $14, $1, $2, $4, t.reply_interaction_id, $5, 'assistant', $5, 1, t.version
         FROM t WHERE $5 IS NOT NULL
     )
     SELECT version, untitled, followed FROM t
 """
 
-# The end without an answer. $13 the error, $14 the text so far.
+# The end without an answer. $14 the error, $15 the text so far.
 FAIL = f"""{_RAISED}, t AS (
-        UPDATE turn SET {_USED}, state = {FAILED}, error = $13::jsonb, completed_at = now(),
+        UPDATE turn SET {_USED}, state = {FAILED}, error = $14::jsonb, completed_at = now(),
                lease_until = NULL
         FROM raised WHERE {_FENCED}
         RETURNING raised.version, raised.length > turn.seq AS followed, turn.attempt,
                   turn.reply_interaction_id
     ), s AS ({_STEP}), i AS (
-        UPDATE interaction SET content = $14, errors = jsonb_build_array($13::jsonb),
+        UPDATE interaction SET content = $15, errors = jsonb_build_array($14::jsonb),
                completed_at = now(), updated_at = now(), silent = false, version = t.version
         FROM t WHERE interaction.id = t.reply_interaction_id
     )

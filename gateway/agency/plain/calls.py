@@ -21,9 +21,6 @@ from gateway.postgres.database import Database
 
 log = logging.getLogger(__name__)
 
-PROVIDER: Final = "open_ai"
-"""As the RPC contract names the upstream; there is one."""
-
 PAUSES: Final = (0.5, 2.0, 5.0)
 """Seconds before each further try to complete a row: a database that fails over is back by then."""
 
@@ -52,7 +49,7 @@ class Calls:
             key_id,
             request.end_user,
             request.model,
-            PROVIDER,
+            request.provider,
             request.streamed,
         )
         return None if row is None else call_id

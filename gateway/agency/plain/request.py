@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from gateway.errors import InvalidRequest
+from gateway.names import DEFAULT_PROVIDER
 
 MAX_END_USER: Final = 256
 """Characters of a client's `user` that are kept."""
@@ -25,7 +26,8 @@ _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 @dataclass(frozen=True, slots=True)
 class PlainRequest:
     """`counts` is true if the client itself asked for the usage of a stream; `choices` is how many
-    answers it wants. `ignored` names what was given and has no effect."""
+    answers it wants. `ignored` names what was given and has no effect. `provider` serves the
+    model."""
 
     model: str
     streamed: bool
@@ -34,6 +36,7 @@ class PlainRequest:
     end_user: str | None
     ignored: tuple[str, ...]
     members: Mapping[str, msgspec.Raw]
+    provider: str = DEFAULT_PROVIDER
 
     def body(self, *, counted: bool) -> bytes:
         """The body for the upstream. With `counted` a stream is asked to tell its usage."""

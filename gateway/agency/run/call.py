@@ -12,6 +12,7 @@ from gateway.agency.ledger.rows import StepRecord
 from gateway.agency.model import FinishReason, Json, Usage
 from gateway.agency.speech.decoder import Decoder
 from gateway.agency.speech.envelope import Said, storable, tells
+from gateway.agency.teams.team import PLAIN_MODEL
 from gateway.errors import UpstreamError
 
 
@@ -30,23 +31,33 @@ class Spoken:
 
 @dataclass(slots=True)
 class Call:
-    """A model call under way. The decoder has read what came of it so far; `enough` is set when
-    the answer has met a bound of the client's, so that the rest was not waited for."""
+    """A model call under way. The decoder has read what came of it so far; a plain model, which
+    speaks without envelopes, has none. `enough` is set when the answer has met a bound of the
+    client's, so that the rest was not waited for."""
 
     agent: int
     model: str
     read: int
-    decoder: Decoder = field(default_factory=Decoder)
+    provider: str
+    decoder: Decoder | None = None
     enough: bool = False
     began: float = field(default_factory=perf_counter)
 
     def step(self, usage: Usage, error: Mapping[str, Json] | None = None) -> StepRecord:
-        seconds = perf_counter() - self.began
-        return StepRecord(ids.new(), self.agent, self.model, self.read, usage, seconds, error=error)
+        return StepRecord(
+            id=ids.new(),
+            agent=None if self.agent == PLAIN_MODEL else self.agent,
+            model=self.model,
+            provider=self.provider,
+            read=self.read,
+            usage=usage,
+            seconds=perf_counter() - self.began,
+            error=error,
+        )
 
 
 def broken(call: Call, error: UpstreamError) -> Spoken:
-    output = storable(call.decoder.raw)
+    output = "" if call.decoder is None else storable(call.decoder.raw)
     return Spoken(call.agent, call.step(Usage(), describe(error)), output, error=error)
 
 

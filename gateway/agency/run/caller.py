@@ -3,7 +3,8 @@ gateway in which the agent lives."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
+from typing import TypeVar
 
 from gateway.agency.ledger.outcome import describe
 from gateway.agency.model import ChatMessage, Completion, Json, ModelCall, OnText, Usage
@@ -13,7 +14,7 @@ from gateway.agency.run.call import Call, Spoken, broken
 from gateway.agency.run.contexts import Contexts
 from gateway.agency.run.plan import Plan
 from gateway.agency.run.services import Services
-from gateway.agency.speech.decoder import CUT_OFF
+from gateway.agency.speech.decoder import CUT_OFF, Decoder
 from gateway.agency.speech.envelope import (
     Envelope,
     Malformed,
@@ -21,12 +22,21 @@ from gateway.agency.speech.envelope import (
     encode_outbound,
     storable,
 )
-from gateway.agency.speech.prompt import CONTEXT_TOKENS, END_USER, compose, forms, system_message
+from gateway.agency.speech.prompt import (
+    CONTEXT_TOKENS,
+    END_USER,
+    compose,
+    forms,
+    plain,
+    system_message,
+)
 from gateway.agency.speech.thoughts import thinks_aloud
 from gateway.agency.teams.team import AgentSpec
 from gateway.agency.turn.bounds import Release
 from gateway.agency.turn.reply import Reply
 from gateway.errors import UpstreamError
+
+T = TypeVar("T")
 
 
 class AgentCaller:
@@ -47,45 +57,61 @@ class AgentCaller:
         agent = self._agency.agent(agent_id)
         if agent is None:
             error = UpstreamError("It is no longer part of the team.", code="agent_deleted")
-            return broken(Call(agent_id, "", self._contexts.version), error)
+            return broken(Call(agent_id, "", self._contexts.version, ""), error)
         if agent.remote is not None:
             return await self._ask(agent, agent.remote, seconds)
+        entry, envelopes = agent_id == self._work.entry, not self._work.plain
         messages = await self._messages(agent)
-        entry = agent_id == self._work.entry
-        call = Call(agent_id, agent.model or self._default_model, self._contexts.version)
+        call = Call(
+            agent=agent_id,
+            model=agent.model or self._default_model,
+            read=self._contexts.version,
+            provider=self._plan.ask.provider,
+            decoder=Decoder() if envelopes else None,
+        )
         asked = ModelCall(
             model=call.model,
             messages=messages,
             params=self._params(agent, entry=entry),
-            allowed=self._work.allowed(agent_id),
+            allowed=self._work.allowed(agent_id) if envelopes else (),
             timeout=seconds,
             insisted=frozenset(self._plan.ask.sampling) if entry else frozenset(),
+            provider=call.provider,
         )
-        return await self._complete(call, asked, streamed=entry and self._reply.streamed)
-
-    async def _complete(self, call: Call, asked: ModelCall, *, streamed: bool) -> Spoken:
-        listen = self._listener(call) if streamed else None
-        self._reply.calling()
-        try:
-            completion = await self._model.complete(asked, listen)
-        except UpstreamError as failure:
-            return broken(call, failure)
-        finally:
-            self._reply.called()
+        listen = self._listener(call) if entry and self._reply.streamed else None
+        completion = await self._timed(self._model.complete(asked, listen))
+        if isinstance(completion, UpstreamError):
+            return broken(call, completion)
+        if call.decoder is None:
+            said = (Envelope(END_USER, completion.text),)
+            step = call.step(completion.usage)
+            return Spoken(agent_id, step, "", said, completion.finish_reason)
         if listen is None:
             call.decoder.feed(completion.text)
+        return self._understood(call, call.decoder, completion)
+
+    async def _timed(self, answer: Awaitable[T]) -> T | UpstreamError:
+        """Wait for what is not the gateway's time."""
+        self._reply.calling()
+        try:
+            return await answer
+        except UpstreamError as failure:
+            return failure
+        finally:
+            self._reply.called()
+
+    def _understood(self, call: Call, decoder: Decoder, completion: Completion) -> Spoken:
         output = storable(completion.text)
-        if call.decoder.recanted:
+        if decoder.recanted:
             error = _recanted()
             step = call.step(completion.usage, describe(error))
             return Spoken(call.agent, step, output, error=error)
-        step, said = call.step(completion.usage), self._heard(call, completion)
+        step, said = call.step(completion.usage), self._heard(call, decoder, completion)
         return Spoken(call.agent, step, output, said, completion.finish_reason)
 
-    def _heard(self, call: Call, completion: Completion) -> Said:
+    def _heard(self, call: Call, decoder: Decoder, completion: Completion) -> Said:
         """What was said. An answer to the end user that is all there, or as much of it as there
         will be, counts also if what surrounds it is broken."""
-        decoder = call.decoder
         said = decoder.close()
         cut = call.enough or completion.finish_reason != "stop"
         if cut and not decoder.sure:
@@ -100,10 +126,11 @@ class AgentCaller:
         """Lets the answer out while it comes, unless it must be checked as a whole first."""
         release = Release(self._plan.ask)
         held = self._plan.ask.wanted is not None
+        read = str if call.decoder is None else call.decoder.feed
 
         def listen(deltas: list[str]) -> bool:
             for delta in deltas:
-                text = call.decoder.feed(delta)
+                text = read(delta)
                 if not held and (text := release.feed(text)):
                     self._reply.publish(text)
             call.enough = release.finish_reason is not None
@@ -115,6 +142,8 @@ class AgentCaller:
 
     async def _messages(self, agent: AgentSpec) -> list[ChatMessage]:
         context = await self._contexts.of(agent.id)
+        if self._work.plain:
+            return plain(self._custom(), context)
         system = system_message(
             agent,
             [other for other in self._agency.agents if other.id != agent.id],
@@ -141,7 +170,7 @@ class AgentCaller:
         """It speaks to whoever has asked it until now, in plain words. What its answer costs is
         counted where it is made."""
         context = await self._contexts.of(agent.id)
-        call = Call(agent.id, remote_agent.MODEL, self._contexts.version)
+        call = Call(agent.id, remote_agent.MODEL, self._contexts.version, remote_agent.PROVIDER)
         askers = self._work.askers(agent.id)
         entry = agent.id == self._work.entry
         asked = RemoteCall(
@@ -158,14 +187,10 @@ class AgentCaller:
             hops=self._plan.ask.hops,
             timeout=seconds,
         )
-        self._reply.calling()
-        try:
-            text = storable(await self._remotes.ask(asked))
-        except UpstreamError as error:
-            return broken(call, error)
-        finally:
-            self._reply.called()
-        said = tuple(Envelope(asker, text) for asker in askers)
+        answer = await self._timed(self._remotes.ask(asked))
+        if isinstance(answer, UpstreamError):
+            return broken(call, answer)
+        said = tuple(Envelope(asker, storable(answer)) for asker in askers)
         return Spoken(call.agent, call.step(Usage()), encode_outbound(said), said)
 
 

@@ -10,7 +10,8 @@ from gateway.agency.model import ChatMessage, Json
 from gateway.agency.speech.prompt import Entry, plain, wanted_format
 
 MODEL: Final = "remote"
-"""The model of its steps."""
+PROVIDER: Final = "agency"
+"""The model and the provider of its steps."""
 
 
 def system(instructions: str, custom: str | None, wanted: Mapping[str, Json] | None) -> str:

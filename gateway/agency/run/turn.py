@@ -169,7 +169,9 @@ class TeamTurn:
             await asyncio.gather(*ended, return_exceptions=True)
 
     async def _call(self, agent: int) -> Spoken:
-        return await self._caller.call(agent, self._time_left())
+        spoken = await self._caller.call(agent, self._time_left())
+        self._ledger.observer.call_ended(self._lease, spoken.step)
+        return spoken
 
     def _time_left(self) -> float:
         limit = self._work.limits.seconds
@@ -240,8 +242,11 @@ class TeamTurn:
         place = self.ended.version, self._lease.turn_id, step.id
         answer = Entry("assistant", spoken.agent, None, text, *place)
         self._contexts.answered(answer)
-        self.remembered = self._contexts.remembered(CONTEXT_ROWS)
-        if rest := text[len(self._reply.said) :]:
+        if not self._work.plain:  # what that is told is always read from the rows
+            self.remembered = self._contexts.remembered(CONTEXT_ROWS)
+        published = self._reply.said
+        # What was published may have turned out to be a thought: then the row alone is right.
+        if text.startswith(published) and (rest := text[len(published) :]):
             self._reply.publish(rest)
         self._reply.end(Outcome(text, reason, self._usage))
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Final
 
 from gateway.agency.model import Json
 from gateway.ids import AgencyId, AgentId
+
+PLAIN_MODEL: Final = AgentId(-5)
+"""The one agent of a plain model's team. It has no row, and no message is addressed to it."""
 
 
 def label(agent_id: int, name: str) -> str:
@@ -63,6 +68,12 @@ class AgencySpec:
     updated_at: datetime
 
     @property
+    def plain(self) -> bool:
+        """True for the team of a plain model: one agent, which speaks once a turn, to the end user,
+        and without envelopes."""
+        return self.manager_id == PLAIN_MODEL
+
+    @property
     def manager(self) -> AgentSpec:
         return next(agent for agent in self.agents if agent.id == self.manager_id)
 
@@ -74,6 +85,36 @@ class AgencySpec:
         it."""
         agent = self.agent(agent_id)
         return None if agent is None else replace(self, manager_id=agent.id)
+
+
+@lru_cache(maxsize=256)
+def plain_team(model: str) -> AgencySpec:
+    """The team of a plain model, which no row tells of."""
+    never = datetime.min.replace(tzinfo=UTC)
+    agent = AgentSpec(
+        id=PLAIN_MODEL,
+        name=model,
+        instructions="",
+        model=model,
+        collections=(),
+        params={},
+        remote=None,
+        created_at=never,
+        updated_at=never,
+    )
+    return AgencySpec(
+        id=AgencyId(0),
+        name=model,
+        owner="",
+        shared=False,
+        manager_id=PLAIN_MODEL,
+        agents=(agent,),
+        settings={},
+        limits=Limits(),
+        revision=0,
+        created_at=never,
+        updated_at=never,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from gateway import ids
 from gateway.agency.model import Json
 from gateway.agency.speech.parts import file_ids
 from gateway.agency.teams.team import Limits
+from gateway.names import DEFAULT_PROVIDER
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,8 @@ class Ask(msgspec.Struct, frozen=True, omit_defaults=True):
     `max_tokens` and `stop` bound the final answer, not the envelopes; `seconds` and `model_calls`
     lower the agency's limits. `skills` are prompts that the one who answers is given for this turn.
     `hops` is how many gateways have handed the question on. `silence` is set where an empty answer
-    means that there is nothing to say: in rooms and sessions.
+    means that there is nothing to say: in rooms and sessions. `provider` serves the models that are
+    called.
     """
 
     model: str
@@ -70,6 +72,7 @@ class Ask(msgspec.Struct, frozen=True, omit_defaults=True):
     skills: tuple[str, ...] = ()
     hops: int = 0
     silence: bool = False
+    provider: str = DEFAULT_PROVIDER
 
     @property
     def sampling(self) -> Mapping[str, Json]:
@@ -136,13 +139,14 @@ def _number(kind: str, responder: str) -> int | None:
 class Posted:
     """A message to a conversation that is named, from a caller who need not wait for the reply.
 
-    `responder` is whom it is put to: `agency/<id>`, `agent/<id>` or a model of the upstream's. None
-    stands for the conversation's model.
+    `responder` is whom it is put to: `agency/<id>`, `agent/<id>` or a model of the provider's. None
+    stands for the conversation's.
     """
 
     conversation_id: UUID
     responder: str | None
     content: str
+    provider: str | None = None
     file_ids: tuple[UUID, ...] = ()
     skill_set_ids: tuple[UUID, ...] = ()
 

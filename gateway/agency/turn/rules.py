@@ -14,7 +14,7 @@ from typing import TypeAlias
 from gateway.agency.speech.envelope import Envelope, Malformed, Said
 from gateway.agency.speech.prompt import END_USER, GATEWAY, LIBRARY
 from gateway.agency.speech.thoughts import spoken
-from gateway.agency.teams.catalog import AgencySpec, Limits
+from gateway.agency.teams.team import PLAIN_MODEL, AgencySpec, Limits
 from gateway.conversation.rooms.participants import Status
 
 RETURNS = 3
@@ -83,6 +83,9 @@ class GiveUp:
     reason: str
 
 
+ASKED = (Delivery(END_USER, PLAIN_MODEL, ""),)
+"""A plain model is asked. What it is told is all that was said in the conversation."""
+
 Verdict: TypeAlias = Deliver | Answer | GiveUp
 
 
@@ -100,6 +103,8 @@ class Work:
     """Whether somebody outside answers in the place of the library and of all but `entry`."""
     silence: bool = False
     """Whether an empty answer says that there is nothing to say, as it does in rooms."""
+    plain: bool = False
+    """Whether a plain model answers: what it says is taken as it is, and it is told nothing."""
     steps: int = 0
     searches: int = 0
     """How many have been answered."""
@@ -257,7 +262,7 @@ class Work:
         return Deliver(tuple(self._unrepeated(self._addressed(agent, envelopes))))
 
     def _answered(self, context: str, *, last: bool) -> Verdict:
-        taken = context.strip() or self.silence or self._asked_to_speak
+        taken = context.strip() or self.plain or self.silence or self._asked_to_speak
         if taken or not self._may_return(self.entry, last=last):
             return Answer(context)
         return Deliver((Delivery(GATEWAY, self.entry, EMPTY),))
@@ -324,7 +329,7 @@ class Work:
     def exhausted(self, *, calls: int, tokens: int, seconds: float) -> str | None:
         """Why the turn must come to its end, or None. `calls` counts those that are to be made,
         and searches like the calls of models."""
-        if self.closing is not None:
+        if self.plain or self.closing is not None:
             return None
         if calls > self.limits.model_calls:
             return f"The limit of {self.limits.model_calls} model calls is reached."
@@ -345,4 +350,4 @@ def begin(
     """The work of a fresh turn of an agency."""
     names = {int(agent.id): agent.label for agent in agency.agents}
     readers = frozenset(int(agent.id) for agent in agency.agents if agent.collections)
-    return Work(int(agency.manager_id), names, limits, readers, manual, silence)
+    return Work(int(agency.manager_id), names, limits, readers, manual, silence, plain=agency.plain)

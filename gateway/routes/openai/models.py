@@ -11,12 +11,12 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from gateway.agency.models.passing.passage import Listed
-from gateway.agency.plain.calls import PROVIDER
 from gateway.agency.plain.models import PlainModels
 from gateway.agency.plain.offer import AGENCY
 from gateway.agency.teams.catalog import AgencySpec, AgencySummary, Catalog
 from gateway.auth import Principal
 from gateway.errors import NotFound, UpstreamError
+from gateway.names import DEFAULT_PROVIDER
 from gateway.routes.openai.chat.completions import agency_of
 from gateway.routes.openai.prefixes import Agency, under_each
 from gateway.routes.shapes.refusals import MISSING
@@ -107,7 +107,7 @@ def _model(name: str, agency: AgencySpec | AgencySummary) -> Model:
 
 
 def _plain(model: Listed) -> Model:
-    return Model(id=model.id, object="model", created=model.created, owned_by=PROVIDER)
+    return Model(id=model.id, object="model", created=model.created, owned_by=DEFAULT_PROVIDER)
 
 
 def _seconds(time: datetime) -> int:

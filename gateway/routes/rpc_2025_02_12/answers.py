@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import msgspec
 
 from gateway import ids
@@ -16,6 +18,7 @@ from gateway.routes.rpc_2025_02_12.contract import (
     CreatedConversationMessage,
     InteractionOwner,
     ListedConversation,
+    Provider,
     RpcError,
     ShownAiRelayOptions,
     SkillSetAnswer,
@@ -128,9 +131,11 @@ def _interactions(whole: Whole) -> list[ConversationInteraction]:
 
 
 def _options(conversation: Conversation, one: Interaction | None = None) -> ShownAiRelayOptions:
-    """There is a single provider so far."""
     model_id = None if one is None else one.model_id
-    return ShownAiRelayOptions("open_ai", model_id or conversation.model_id)
+    provider = None if one is None else one.provider_id
+    return ShownAiRelayOptions(
+        cast("Provider", provider or conversation.provider_id), model_id or conversation.model_id
+    )
 
 
 def _errors_of(one: Interaction) -> list[RpcError]:

@@ -8,7 +8,7 @@ contract that was published is not changed: a new one gets a new date.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta, Struct
 
@@ -25,7 +25,8 @@ ModelId = Annotated[
         examples=["gpt-4o-mini", "agency/1"],
     ),
 ]
-ProviderId = Annotated[Literal["open_ai"], Meta(extra={"reason": "unknown_provider"})]
+Provider: TypeAlias = Literal["open_ai"]
+ProviderId = Annotated[Provider, Meta(extra={"reason": "unknown_provider"})]
 IdempotencyKey = Annotated[str, Meta(min_length=1, max_length=255)]
 Id = Annotated[str, Meta(max_length=100)]
 Ids = Annotated[list[Id], Meta(max_length=MOST_IDS)]
@@ -46,7 +47,7 @@ class AiRelayOptions(Struct):
 class ShownAiRelayOptions(Struct):
     """`model_id` is empty where no model was chosen, as in conversations of the other doors."""
 
-    provider_id: Literal["open_ai"]
+    provider_id: Provider
     model_id: str
 
 

@@ -233,8 +233,9 @@ def _posted(data: CreateConversationMessage, conversation_id: UUID) -> Posted:
         conversation_id,
         None if options is None else options.model_id,
         data.message_content,
-        tuple(ids.read_all(ids.FILE, data.file_ids)),
-        tuple(ids.read_all(ids.SKILL_SET, data.skill_set_ids)),
+        provider=None if options is None else options.provider_id,
+        file_ids=tuple(ids.read_all(ids.FILE, data.file_ids)),
+        skill_set_ids=tuple(ids.read_all(ids.SKILL_SET, data.skill_set_ids)),
     )
 
 
