@@ -6,14 +6,27 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
+import msgspec
+
 from gateway.names import DEFAULT_PROVIDER
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 ChatMessage: TypeAlias = Mapping[str, Json]
 """A message of the OpenAI chat API: `{"role": …, "content": text or parts}`."""
 
-OnText: TypeAlias = Callable[[list[str]], bool]
-"""Takes the deltas that one read brought, in order. False ends the call: enough was read."""
+
+class Text(msgspec.Struct, frozen=True, gc=False):
+    """Words of an answer. A Struct: one is made for each delta of a stream."""
+
+    text: str
+
+
+Piece: TypeAlias = Text
+"""What a model says and a reply carries, piece by piece: a closed union, of one member so far. Who
+takes pieces takes every kind, which the type checker sees to."""
+
+OnPieces: TypeAlias = Callable[[Sequence[Piece]], bool]
+"""Takes the pieces that one read brought, in order. False ends the call: enough was read."""
 
 FinishReason: TypeAlias = Literal["stop", "length", "content_filter"]
 
@@ -56,16 +69,20 @@ class ModelCall:
 class Completion:
     """What a model said. `usage` is an estimate (4 characters a token) if the model gave none."""
 
-    text: str
+    said: tuple[Piece, ...]
     finish_reason: FinishReason = "stop"
     usage: Usage = Usage()
+
+    @property
+    def text(self) -> str:
+        return "".join([piece.text for piece in self.said])
 
 
 class Model(Protocol):
     """A language model. Implementations: `upstream.Upstream`, `rehearsal.Rehearsal`."""
 
-    async def complete(self, call: ModelCall, on_text: OnText | None = None) -> Completion:
-        """Run one call; with `on_text` the text is streamed as it comes.
+    async def complete(self, call: ModelCall, on_pieces: OnPieces | None = None) -> Completion:
+        """Run one call; with `on_pieces` the answer is streamed as it comes.
 
         Cancelling the awaiting task closes the call within a second. Raises UpstreamError.
         """

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from gateway.agency.model import Model, ModelCall
+from gateway.agency.model import Model, ModelCall, Piece
 from gateway.agency.models.rehearsal.model import Rehearsal
 from gateway.agency.models.upstream.client import Upstream
 from tests.scripted import Call, ScriptedUpstream, Step, say, text
@@ -41,16 +41,16 @@ async def model(request: pytest.FixtureRequest) -> AsyncIterator[Model]:
 
 @pytest.mark.parametrize("call", [ENVELOPE, PLAIN], ids=["envelope", "plain"])
 async def test_what_is_streamed_adds_up_to_the_text(model: Model, call: ModelCall) -> None:
-    reads: list[list[str]] = []
+    reads: list[Sequence[Piece]] = []
 
-    def on_text(deltas: list[str]) -> bool:
+    def on_pieces(deltas: Sequence[Piece]) -> bool:
         reads.append(deltas)
         return True
 
-    completion = await model.complete(call, on_text)
+    completion = await model.complete(call, on_pieces)
     assert len(reads) > 1
-    assert all(delta for deltas in reads for delta in deltas)
-    assert "".join(delta for deltas in reads for delta in deltas) == completion.text
+    assert all(delta.text for deltas in reads for delta in deltas)
+    assert "".join(delta.text for deltas in reads for delta in deltas) == completion.text
     assert completion.finish_reason == "stop"
 
 
@@ -67,28 +67,28 @@ async def test_where_an_envelope_is_asked_for_one_comes(model: Model) -> None:
 
 
 async def test_a_listener_that_has_had_enough_ends_the_call(model: Model) -> None:
-    heard: list[str] = []
+    heard: list[Piece] = []
 
-    def on_text(deltas: list[str]) -> bool:
+    def on_pieces(deltas: Sequence[Piece]) -> bool:
         heard.extend(deltas)
         return len(heard) < 2
 
-    completion = await model.complete(PLAIN, on_text)
-    assert completion.text == "".join(heard)
+    completion = await model.complete(PLAIN, on_pieces)
+    assert completion.text == "".join(piece.text for piece in heard)
     whole = await model.complete(PLAIN)
     assert len(completion.text) < len(whole.text)
 
 
 async def test_a_stream_lets_others_run_and_can_be_cancelled(model: Model) -> None:
     started = asyncio.Event()
-    heard: list[str] = []
+    heard: list[Piece] = []
 
-    def on_text(deltas: list[str]) -> bool:
+    def on_pieces(deltas: Sequence[Piece]) -> bool:
         heard.extend(deltas)
         started.set()
         return True
 
-    task = asyncio.create_task(model.complete(PLAIN, on_text))
+    task = asyncio.create_task(model.complete(PLAIN, on_pieces))
     await started.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -98,19 +98,19 @@ async def test_a_stream_lets_others_run_and_can_be_cancelled(model: Model) -> No
     assert len(heard) == count
 
 
-@pytest.mark.parametrize("on_text", [None, lambda _: True], ids=["whole", "streamed"])
-async def test_usage_is_never_missing(model: Model, on_text: None) -> None:
-    usage = (await model.complete(ENVELOPE, on_text)).usage
+@pytest.mark.parametrize("on_pieces", [None, lambda _: True], ids=["whole", "streamed"])
+async def test_usage_is_never_missing(model: Model, on_pieces: None) -> None:
+    usage = (await model.complete(ENVELOPE, on_pieces)).usage
     assert usage.prompt_tokens > 0
     assert usage.completion_tokens > 0
 
 
 async def test_an_error_of_the_listener_comes_through(model: Model) -> None:
-    def on_text(deltas: list[str]) -> bool:
+    def on_pieces(deltas: Sequence[Piece]) -> bool:
         raise LookupError
 
     with pytest.raises(LookupError):
-        await model.complete(PLAIN, on_text)
+        await model.complete(PLAIN, on_pieces)
 
 
 async def test_many_calls_run_at_the_same_time(model: Model) -> None:

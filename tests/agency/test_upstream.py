@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
 import pytest
 
-from gateway.agency.model import Completion, ModelCall, Usage
+from gateway.agency.model import Completion, ModelCall, Piece, Text, Usage
 from gateway.agency.models.upstream.client import Upstream
 from gateway.agency.speech import envelope
 from gateway.errors import InvalidRequest, UpstreamError
@@ -61,8 +61,8 @@ class Heard:
         self.reads: list[list[str]] = []
         self.enough_after = enough_after
 
-    def __call__(self, deltas: list[str]) -> bool:
-        self.reads.append(deltas)
+    def __call__(self, deltas: Sequence[Piece]) -> bool:
+        self.reads.append([piece.text for piece in deltas])
         return self.enough_after is None or len(self.reads) < self.enough_after
 
     @property
@@ -237,7 +237,7 @@ async def test_a_stream_is_understood_however_it_is_written(
     scripted.script("*", raw(body))
     heard = Heard()
     completion = await model.complete(CALL, heard)
-    assert completion == Completion("Grüße, 😀!", "stop", Usage(9, 4))
+    assert completion == Completion((Text("Grüße, 😀!"),), "stop", Usage(9, 4))
     assert heard.reads == [["Grüße", ", 😀!"]], "all that one read brings comes as one list"
 
 
@@ -293,7 +293,7 @@ async def test_one_odd_member_does_not_cost_the_answer(
     scripted.script("*", raw(body))
     heard = Heard()
     completion = await model.complete(CALL, heard)
-    assert completion == Completion("Grüße, 😀!", "stop", Usage(9, 4))
+    assert completion == Completion((Text("Grüße, 😀!"),), "stop", Usage(9, 4))
     assert heard.text == completion.text
 
 
@@ -324,7 +324,7 @@ async def test_a_whole_answer_is_read_with_the_same_tolerance(
     ]
     body["usage"]["prompt_tokens"] = "9"
     scripted.script("*", status(200, body=body))
-    assert await whole(model) == Completion("Two days.", "stop", Usage(9, 4))
+    assert await whole(model) == Completion((Text("Two days."),), "stop", Usage(9, 4))
 
 
 async def test_what_is_odd_is_logged_once_for_each_model(

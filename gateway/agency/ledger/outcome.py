@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gateway.agency.ledger.rows import StoredTurn
-from gateway.agency.model import Json
+from gateway.agency.model import Json, Text
 from gateway.agency.turn.reply import Outcome, Reply
 from gateway.conversation.turn_states import TurnState
 from gateway.errors import GatewayError, TurnCancelled, TurnFailed, Unavailable
@@ -32,8 +32,9 @@ def into(reply: Reply, stored: StoredTurn) -> bool:
     if stored.state == TurnState.COMPLETED and reply.spoken:
         reply.end(Unavailable("Another process has taken this turn over; ask again."))
     elif stored.state == TurnState.COMPLETED:
-        reply.publish(stored.answer)
-        reply.end(Outcome(stored.answer, stored.finish_reason or "stop", stored.usage))
+        answer = Text(stored.answer)
+        reply.publish(answer)
+        reply.end(Outcome((answer,), stored.finish_reason or "stop", stored.usage))
     elif (error := failure(stored)) is not None:
         reply.end(error)
     return reply.ended

@@ -3,11 +3,20 @@ gateway in which the agent lives."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import TypeVar
 
 from gateway.agency.ledger.outcome import describe
-from gateway.agency.model import ChatMessage, Completion, Json, ModelCall, OnText, Usage
+from gateway.agency.model import (
+    ChatMessage,
+    Completion,
+    Json,
+    ModelCall,
+    OnPieces,
+    Piece,
+    Text,
+    Usage,
+)
 from gateway.agency.models.remote import RemoteCall
 from gateway.agency.run import remote_agent
 from gateway.agency.run.call import Call, Spoken, broken
@@ -122,17 +131,17 @@ class AgentCaller:
             return (Envelope(END_USER, decoder.answer),)
         return said
 
-    def _listener(self, call: Call) -> OnText:
+    def _listener(self, call: Call) -> OnPieces:
         """Lets the answer out while it comes, unless it must be checked as a whole first."""
         release = Release(self._plan.ask)
         held = self._plan.ask.wanted is not None
         read = str if call.decoder is None else call.decoder.feed
 
-        def listen(deltas: list[str]) -> bool:
-            for delta in deltas:
-                text = read(delta)
+        def listen(pieces: Sequence[Piece]) -> bool:
+            for piece in pieces:
+                text = read(piece.text)
                 if not held and (text := release.feed(text)):
-                    self._reply.publish(text)
+                    self._reply.publish(Text(text))
             call.enough = release.finish_reason is not None
             return not call.enough
 

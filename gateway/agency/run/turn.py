@@ -14,6 +14,7 @@ from gateway.agency.ledger.context_cache import Remembered
 from gateway.agency.ledger.ledger import CONTEXT_ROWS
 from gateway.agency.ledger.outcome import describe
 from gateway.agency.ledger.rows import Ended, StepRecord
+from gateway.agency.model import Text
 from gateway.agency.run.call import Spoken, with_what_is_untold
 from gateway.agency.run.caller import AgentCaller
 from gateway.agency.run.contexts import Contexts
@@ -247,8 +248,8 @@ class TeamTurn:
         published = self._reply.said
         # What was published may have turned out to be a thought: then the row alone is right.
         if text.startswith(published) and (rest := text[len(published) :]):
-            self._reply.publish(rest)
-        self._reply.end(Outcome(text, reason, self._usage))
+            self._reply.publish(Text(rest))
+        self._reply.end(Outcome((Text(text),), reason, self._usage))
 
     async def _fail(self, spoken: Spoken, error: GatewayError) -> None:
         self.ended = await self._ledger.fail(

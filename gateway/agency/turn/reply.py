@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from uuid import UUID
 
-from gateway.agency.model import Usage
+from gateway.agency.model import Piece, Usage
 from gateway.errors import GatewayError
 from gateway.ids import TurnId
 
@@ -17,17 +17,20 @@ from gateway.ids import TurnId
 class Outcome:
     """A completed turn. `usage` sums all its model calls."""
 
-    text: str
+    said: tuple[Piece, ...]
     finish_reason: str
     usage: Usage
+
+    @property
+    def text(self) -> str:
+        return "".join([piece.text for piece in self.said])
 
 
 class Reply:
     """One turn's answer, for any number of followers.
 
     `streamed` is set once somebody wants the text as it comes; `begins` is called with its first
-    words. `model_seconds` is the time during
-    which at least one model call was under way.
+    words. `model_seconds` is the time during which at least one model call was under way.
     """
 
     def __init__(self, turn_id: TurnId, conversation_id: UUID, created: int) -> None:
@@ -37,7 +40,7 @@ class Reply:
         self.streamed = False
         self.begins: Callable[[], None] = _nothing
         self.followers = 0
-        self._pieces: list[str] = []
+        self._pieces: list[Piece] = []
         self._changed = asyncio.Event()
         self._ended: Outcome | GatewayError | None = None
         self._calls = 0
@@ -50,9 +53,9 @@ class Reply:
         """Somebody wants the text as it comes."""
         self.streamed = True
 
-    def publish(self, text: str) -> None:
+    def publish(self, piece: Piece) -> None:
         first = not self._pieces
-        self._pieces.append(text)
+        self._pieces.append(piece)
         self._wake()
         if first:
             self.begins()
@@ -89,8 +92,8 @@ class Reply:
 
     @property
     def said(self) -> str:
-        """All that was published."""
-        return "".join(self._pieces)
+        """The words of all that was published."""
+        return "".join([piece.text for piece in self._pieces])
 
     @property
     def begun(self) -> bool:
@@ -114,7 +117,7 @@ class Reply:
         while not self.begun:
             await self._changed.wait()
 
-    async def follow(self) -> AsyncIterator[list[str]]:
+    async def follow(self) -> AsyncIterator[list[Piece]]:
         """The answer from its start, in batches of pieces. Ends when the turn has."""
         told = 0
         while True:

@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.agency.model import ChatMessage, Completion, Json, ModelCall, OnText
+from gateway.agency.model import ChatMessage, Completion, Json, ModelCall, OnPieces, Text
 from gateway.agency.models.rehearsal.filling import filled
 from gateway.agency.models.rehearsal.schema import Unfillable
 from gateway.agency.models.tokens import estimate, texts
@@ -45,23 +45,23 @@ QUOTED: Final = 160
 class Rehearsal:
     """A `Model`. Needs no resource and never fails."""
 
-    async def complete(self, call: ModelCall, on_text: OnText | None = None) -> Completion:
+    async def complete(self, call: ModelCall, on_pieces: OnPieces | None = None) -> Completion:
         text = reply(call.messages, call.allowed)
-        if on_text is not None:
-            text = await _speak(text, on_text)
-        return Completion(text, usage=estimate(call.messages, text))
+        if on_pieces is not None:
+            text = await _speak(text, on_pieces)
+        return Completion((Text(text),), usage=estimate(call.messages, text))
 
     async def ping(self) -> None:
         return None
 
 
-async def _speak(text: str, on_text: OnText) -> str:
+async def _speak(text: str, on_pieces: OnPieces) -> str:
     """Word by word. What was said until the listener had enough."""
     said = 0
     for word in _WORD.findall(text):
         await asyncio.sleep(0)
         said += len(word)
-        if not on_text([word]):
+        if not on_pieces([Text(word)]):
             break
     return text[:said]
 

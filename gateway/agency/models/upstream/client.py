@@ -14,7 +14,7 @@ from typing import Final, Self
 
 import aiohttp
 
-from gateway.agency.model import Completion, ModelCall, OnText
+from gateway.agency.model import Completion, ModelCall, OnPieces, Text
 from gateway.agency.models.passing.passage import Listed, Passage, read_list
 from gateway.agency.models.retries import persist
 from gateway.agency.models.upstream import exchange, faults, wire
@@ -96,9 +96,9 @@ class Upstream:
     ) -> None:
         await self._session.close()
 
-    async def complete(self, call: ModelCall, on_text: OnText | None = None) -> Completion:
-        """See `Model`. Tried again at most twice, and never once text was handed to `on_text`."""
-        listener = None if on_text is None else Listener(on_text)
+    async def complete(self, call: ModelCall, on_pieces: OnPieces | None = None) -> Completion:
+        """See `Model`. Tried again at most twice, and never once text was handed to `on_pieces`."""
+        listener = None if on_pieces is None else Listener(on_pieces)
         deadline = asyncio.get_running_loop().time() + call.timeout
         try:
             async with asyncio.timeout_at(deadline):
@@ -237,7 +237,7 @@ def _spoken(
         habits.answered(thoughts)
         if listener is not None and rest:
             listener.tell([rest])
-    return replace(completion, text=thoughts.text)
+    return replace(completion, said=(Text(thoughts.text),))
 
 
 def _base(text: str) -> str:

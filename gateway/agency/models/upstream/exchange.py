@@ -7,7 +7,7 @@ from typing import Final
 
 import aiohttp
 
-from gateway.agency.model import OnText
+from gateway.agency.model import OnPieces, Text
 from gateway.agency.models.upstream import faults
 from gateway.agency.models.upstream.sse import EventReader, EventTooLong
 from gateway.agency.models.upstream.wire import MAX_BODY, UpstreamAnswer
@@ -27,8 +27,8 @@ ERROR_BODY: Final = 64 << 10
 class Listener:
     """Hands text on, and knows whether any was: then the call can't be made a second time."""
 
-    def __init__(self, on_text: OnText) -> None:
-        self._on_text = on_text
+    def __init__(self, on_pieces: OnPieces) -> None:
+        self._on_pieces = on_pieces
         self._thoughts: Thoughts | None = None
         self.heard = False
         self.enough = False
@@ -46,7 +46,7 @@ class Listener:
     def tell(self, deltas: list[str]) -> bool:
         if deltas:
             self.heard = True
-            self.enough = not self._on_text(deltas)
+            self.enough = not self._on_pieces([Text(delta) for delta in deltas])
         return not self.enough
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from gateway.agency.model import Completion, FinishReason, Json, ModelCall, Usage
+from gateway.agency.model import Completion, FinishReason, Json, ModelCall, Text, Usage
 from gateway.agency.models.tokens import estimate
 from gateway.agency.models.upstream import chunks, faults
 from gateway.agency.models.upstream.adaptation import Adaptation, Asking
@@ -169,7 +169,7 @@ class UpstreamAnswer:
     def completion(self, call: ModelCall) -> Completion:
         text = "".join(self._pieces)
         reason = _REASONS.get((self.finish_reason or "stop").lower(), "stop")
-        return Completion(text, reason, self._counted() or estimate(call.messages, text))
+        return Completion((Text(text),), reason, self._counted() or estimate(call.messages, text))
 
     def _counted(self) -> Usage | None:
         usage = self._usage

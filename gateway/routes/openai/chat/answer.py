@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -15,7 +16,7 @@ from litestar.openapi.spec import (
 )
 
 from gateway import __version__, ids
-from gateway.agency.model import Json
+from gateway.agency.model import Json, Piece
 from gateway.agency.turn.reply import Outcome, Reply
 from gateway.routes.shapes.refusals import refusal
 from gateway.routes.shapes.usage import CompletionUsage, usage
@@ -130,11 +131,11 @@ class Chunks:
         """The first chunk."""
         return self._role
 
-    def text(self, pieces: list[str]) -> bytes:
+    def said(self, pieces: Sequence[Piece]) -> bytes:
         """A chunk for each piece."""
         opening, closing = self._text_open, self._text_close
         encode = msgspec.json.encode
-        return b"".join([opening + encode(piece) + closing for piece in pieces])
+        return b"".join([opening + encode(piece.text) + closing for piece in pieces])
 
     def end(self, outcome: Outcome) -> bytes:
         """The closing chunk, the usage if it was asked for, and the end of the stream."""

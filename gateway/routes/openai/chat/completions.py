@@ -82,7 +82,7 @@ class CompletionWire:
             opening = b""
         try:
             async for pieces in reply.follow():
-                yield opening + chunks.text(pieces)
+                yield opening + chunks.said(pieces)
                 opening = b""
             yield opening + chunks.end(await reply.outcome())
         except GatewayError as error:

@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from gateway.agency.model import Text
 from gateway.agency.records.stored import StoredCompletion, StoredMessage
 from gateway.agency.turn.reply import Outcome, Reply
 from gateway.ids import TurnId
@@ -92,7 +93,7 @@ def completion_answer(stored: StoredCompletion, settings: Settings) -> Completio
     created = int(stored.created_at.timestamp())
     answer = completion(
         Reply(TurnId(stored.id), stored.conversation_id, created),
-        Outcome(stored.text, stored.finish_reason, stored.usage),
+        Outcome((Text(stored.text),), stored.finish_reason, stored.usage),
         model=stored.ask.model,
         fingerprint=REHEARSAL_FINGERPRINT if settings.rehearses else FINGERPRINT,
         metadata=stored.metadata,
