@@ -1,13 +1,13 @@
-"""Conversations and their interactions: made, read, excluded and deleted.
+"""Conversations and their interactions: made and read.
 
-What is deleted, or may not be read by the caller, is not there: NotFound. What may be read and not
-changed is Forbidden. `rooms.rights` says who may do what.
+What is deleted, or may not be read by the caller, is not there: NotFound. `rooms.rights` says who
+may do what.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -18,18 +18,10 @@ from gateway import ids
 from gateway.auth import Principal
 from gateway.conversation import sql_store as sql
 from gateway.conversation.absence import absent
-from gateway.conversation.raising import announce
 from gateway.conversation.rooms.rights import (
-    Right,
-    Standing,
-    demand,
-    demand_lead,
-    may_read,
     reads_everything,
-    standing_of,
 )
-from gateway.ids import TurnId
-from gateway.postgres.database import Database, Row
+from gateway.postgres.database import Database
 from gateway.postgres.pages import FIRST, Page
 from gateway.streams.announcer import Announcer
 
@@ -144,67 +136,3 @@ class Conversations:
         if row is None:
             raise LookupError("an INSERT … RETURNING returned nothing")
         return Conversation(*row)
-
-    async def delete(
-        self, wanted: Sequence[UUID], principal: Principal, why: Mapping[str, object]
-    ) -> list[TurnId]:
-        """All or none. The turns that were open: they are cancelled in the rows, with `why`."""
-        async with self._database.transaction():
-            locked = await self._database.fetch(sql.LOCK, wanted, principal.user)
-            found = _readable(locked, principal)
-            _demand(ids.CONVERSATION, wanted, found)
-            for standing in found.values():
-                demand(standing, Right.DELETE_CONVERSATION)
-            return self._changed(await self._database.fetch(sql.DELETE, wanted, _json(why)))
-
-    async def delete_interactions(
-        self, wanted: Sequence[UUID], principal: Principal, why: Mapping[str, object]
-    ) -> list[TurnId]:
-        """All or none. The open turns that they belonged to: they are cancelled in the rows."""
-        async with self._database.transaction():
-            locked = await self._lock_around(wanted, principal)
-            rows = await self._database.fetch(sql.DELETE_INTERACTIONS, wanted, _json(why), locked)
-            _demand(ids.INTERACTION, wanted, (one for row in rows for one in row["gone"]))
-            return self._changed(rows)
-
-    async def exclude(self, interaction_id: UUID, principal: Principal, *, excluded: bool) -> None:
-        """Whether agents are shown it. Nothing happens if it is so already."""
-        async with self._database.transaction():
-            locked = await self._lock_around([interaction_id], principal)
-            row = await self._database.fetchrow(sql.EXCLUDE, interaction_id, excluded, locked)
-            if row is None:
-                raise absent(ids.INTERACTION, [interaction_id])
-            if row["version"] is not None:
-                self._announce(row)
-
-    async def _lock_around(self, interactions: Sequence[UUID], principal: Principal) -> list[UUID]:
-        """The conversations that they are in, which the caller leads."""
-        rows = await self._database.fetch(sql.LOCK_AROUND, interactions, principal.user)
-        found = _readable(rows, principal)
-        for standing in found.values():
-            demand_lead(standing)
-        return list(found)
-
-    def _changed(self, rows: Sequence[Row]) -> list[TurnId]:
-        for row in rows:
-            self._announce(row)
-        return [TurnId(turn_id) for row in rows for turn_id in row["cancelled"]]
-
-    def _announce(self, row: Row) -> None:
-        announce(self._database, self._announcer, row["id"], row["version"])
-
-
-def _readable(rows: Sequence[Row], principal: Principal) -> dict[UUID, Standing]:
-    found = {row["id"]: standing_of(row, principal) for row in rows}
-    return {one: standing for one, standing in found.items() if may_read(standing)}
-
-
-def _demand(prefix: str, wanted: Sequence[UUID], found: Iterable[UUID]) -> None:
-    """Raises NotFound, which names all that are missing."""
-    there = set(found)
-    if missing := dict.fromkeys(one for one in wanted if one not in there):
-        raise absent(prefix, missing)
-
-
-def _json(value: Mapping[str, object]) -> str:
-    return msgspec.json.encode(value).decode()

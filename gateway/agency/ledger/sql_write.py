@@ -88,7 +88,7 @@ DRIVE = f"""
 # is read of the locked row, where a look for that turn would miss what is committed just now.
 # $14 its message, $15 its text, $16 finish reason, $17 history hash: none if what it
 # stands for was changed meanwhile, which took away the hash up to the input.
-COMPLETE = f"""{_RAISED}, t AS (
+_COMPLETED = f"""{_RAISED}, t AS (
         UPDATE turn SET {_USED}, state = {COMPLETED}, finish_reason = $16,
                history_hash = CASE WHEN turn.history_hash IS NOT NULL THEN $17::bytea END,
                completed_at = now(), lease_until = NULL
@@ -104,12 +104,10 @@ COMPLETE = f"""{_RAISED}, t AS (
                              from_id, ordinal, version)
         SELECT $14, $1, $2, $4, t.reply_interaction_id, $5, 'assistant', $5, 1, t.version
         FROM t WHERE $5 IS NOT NULL
-    )
-    SELECT version, untitled, followed FROM t
-"""
+    )"""
 
 # The end without an answer. $14 the error, $15 the text so far.
-FAIL = f"""{_RAISED}, t AS (
+_FAILED = f"""{_RAISED}, t AS (
         UPDATE turn SET {_USED}, state = {FAILED}, error = $14::jsonb, completed_at = now(),
                lease_until = NULL
         FROM raised WHERE {_FENCED}
@@ -119,21 +117,20 @@ FAIL = f"""{_RAISED}, t AS (
         UPDATE interaction SET content = $15, errors = jsonb_build_array($14::jsonb),
                completed_at = now(), updated_at = now(), silent = false, version = t.version
         FROM t WHERE interaction.id = t.reply_interaction_id
-    )
+    )"""
+
+# What a responder that is a participant does then.
+_IDLE = f""", p AS ({becomes("'idle'", version="t.version", beside="t", of="$2")})"""
+_ANSWERED = """
+    SELECT version, untitled, followed FROM t
+"""
+_UNANSWERED = """
     SELECT version, false AS untitled, followed FROM t
 """
-
-_AT_REST = becomes("'idle'", version="t.version", beside="t", of="$2")
-
-
-def _in_room(end: str) -> str:
-    """The same end of a turn, whose responder is a participant: it is idle then."""
-    head, told = end.rsplit("SELECT version", 1)
-    return f"{head.rstrip()}, p AS ({_AT_REST})\n    SELECT version{told}"
-
-
-COMPLETE_IN_ROOM = _in_room(COMPLETE)
-FAIL_IN_ROOM = _in_room(FAIL)
+COMPLETE = f"{_COMPLETED}{_ANSWERED}"
+COMPLETE_IN_ROOM = f"{_COMPLETED}{_IDLE}{_ANSWERED}"
+FAIL = f"{_FAILED}{_UNANSWERED}"
+FAIL_IN_ROOM = f"{_FAILED}{_IDLE}{_UNANSWERED}"
 
 # $1 conversation, $2 turn, $3 fence, $4 status. What its responder is seen to do; once it writes,
 # so is its reply. Nothing is shown of a turn that ended while its conversation was waited for.

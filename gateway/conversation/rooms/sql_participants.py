@@ -15,9 +15,9 @@ RESPONDER = "CASE p.kind WHEN 'model' THEN p.identifier ELSE p.kind || '/' || p.
 
 
 def becomes(status: str, *, version: str, beside: str, of: str) -> str:
-    """An UPDATE by which the bot that responds in the turn `of` is seen to do something else. It
-    stands `beside` others in a statement, whose `version` it gets. Nothing happens to a responder
-    that is no participant."""
+    """A statement that gives the bot which responds in the turn `of` another status. It stands
+    `beside` others in one statement, and gets the `version` of that. It does nothing if the bot is
+    no participant."""
     return f"""
         UPDATE participant p SET status = {status}, version = {version}
         FROM {beside}, turn

@@ -17,13 +17,13 @@ from gateway import ids
 from gateway.agency.engine.engine import Engine
 from gateway.agency.intake.members import admit
 from gateway.agency.ledger.outcome import describe
+from gateway.agency.records.removal import Removal
 from gateway.agency.teams.catalog import Catalog
 from gateway.auth import Principal
 from gateway.conversation.idempotency import Claim, Idempotency, body_hash
 from gateway.conversation.rooms.participants import Participants
 from gateway.conversation.rooms.rights import demand_lead
 from gateway.conversation.rooms.rooms import Rooms
-from gateway.conversation.store import Conversations
 from gateway.errors import TurnCancelled
 from gateway.postgres.database import Database
 from gateway.routes.conversations.wire import (
@@ -67,7 +67,7 @@ class Desk:
     rooms: Rooms
     participants: Participants
     catalog: Catalog
-    conversations: Conversations
+    removal: Removal
     idempotency: Idempotency
     engine: Engine
 
@@ -139,7 +139,7 @@ async def delete_conversation(
     """With all that was said. Replies that are being given are cancelled."""
     conversation = ids.read(ids.CONVERSATION, conversation_id)
     why = describe(TurnCancelled("The conversation was deleted."))
-    await desk.engine.stop(await desk.conversations.delete([conversation], principal, why))
+    await desk.engine.stop(await desk.removal.delete([conversation], principal, why))
 
 
 @post(
@@ -214,7 +214,7 @@ async def _desk(
         Rooms(database, announcer),
         Participants(database, announcer),
         catalog,
-        Conversations(database, announcer),
+        Removal(database, announcer),
         Idempotency(database),
         engine,
     )

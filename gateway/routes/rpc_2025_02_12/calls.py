@@ -21,6 +21,7 @@ from litestar.openapi.spec import (
 )
 from litestar.typing import FieldDefinition
 
+from gateway.agency.records.removal import Removal
 from gateway.auth import Principal, Scope
 from gateway.conversation.idempotency import Idempotency
 from gateway.conversation.store import Conversations
@@ -36,6 +37,7 @@ NEXT_CURSOR = "x-next-cursor"
 
 ThePrincipal = NamedDependency[Principal]
 TheConversations = NamedDependency[Conversations]
+TheRemoval = NamedDependency[Removal]
 TheIdempotency = NamedDependency[Idempotency]
 
 
@@ -128,6 +130,12 @@ async def provide_conversations(
     database: NamedDependency[Database], announcer: NamedDependency[Announcer]
 ) -> Conversations:
     return Conversations(database, announcer)
+
+
+async def provide_removal(
+    database: NamedDependency[Database], announcer: NamedDependency[Announcer]
+) -> Removal:
+    return Removal(database, announcer)
 
 
 async def provide_idempotency(database: NamedDependency[Database]) -> Idempotency:

@@ -31,12 +31,14 @@ from gateway.routes.rpc_2025_02_12.calls import (
     TheConversations,
     TheIdempotency,
     ThePrincipal,
+    TheRemoval,
     answer,
     answers,
     nothing,
     on_behalf_of,
     provide_conversations,
     provide_idempotency,
+    provide_removal,
     refusals,
 )
 from gateway.routes.rpc_2025_02_12.contract import (
@@ -170,13 +172,13 @@ async def list_conversations_with_interactions(
 async def delete_conversations(
     data: JSONBody[DeleteConversations],
     principal: ThePrincipal,
-    conversations: TheConversations,
+    removal: TheRemoval,
     engine: TheEngine,
 ) -> Response[bytes]:
     """With their interactions. Replies that are being given are cancelled."""
     wanted = ids.read_all(ids.CONVERSATION, data.conversation_ids)
     why = describe(TurnCancelled("The conversation was deleted."))
-    await engine.stop(await conversations.delete(wanted, principal, why))
+    await engine.stop(await removal.delete(wanted, principal, why))
     return nothing()
 
 
@@ -189,7 +191,7 @@ async def delete_conversations(
 async def delete_interactions(
     data: JSONBody[DeleteInteractions],
     principal: ThePrincipal,
-    conversations: TheConversations,
+    removal: TheRemoval,
     engine: TheEngine,
 ) -> Response[bytes]:
     """Their words are not shown to an agent again. A reply that is being given is cancelled if its
@@ -197,7 +199,7 @@ async def delete_interactions(
     given = data.interaction_ids
     wanted = ids.read_all(ids.INTERACTION, [given] if isinstance(given, str) else given)
     why = describe(TurnCancelled("Its message, or the reply itself, was deleted."))
-    await engine.stop(await conversations.delete_interactions(wanted, principal, why))
+    await engine.stop(await removal.delete_interactions(wanted, principal, why))
     return nothing()
 
 
@@ -210,11 +212,11 @@ async def delete_interactions(
 async def update_interaction_excluded_state(
     data: JSONBody[UpdateInteractionExcludedState],
     principal: ThePrincipal,
-    conversations: TheConversations,
+    removal: TheRemoval,
 ) -> Response[bytes]:
     """An excluded message takes its whole turn along, an excluded reply is left out alone."""
     (interaction_id,) = ids.read_all(ids.INTERACTION, [data.interaction_id])
-    await conversations.exclude(interaction_id, principal, excluded=data.excluded)
+    await removal.exclude(interaction_id, principal, excluded=data.excluded)
     return nothing()
 
 
@@ -264,6 +266,7 @@ ROUTES: list[ControllerRouterHandler] = [
         guards=[may_converse],
         dependencies={
             "conversations": Provide(provide_conversations),
+            "removal": Provide(provide_removal),
             "idempotency": Provide(provide_idempotency),
             "skill_sets": Provide(skill_sets.provide_skill_sets),
         },
