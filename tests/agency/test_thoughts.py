@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.agency.model import ModelCall
+from gateway.agency.model import ModelCall, OnPieces
 from gateway.agency.models.upstream.client import Upstream
 from gateway.agency.speech.decoder import CUT_OFF, Decoder, parse
 from gateway.agency.speech.envelope import Envelope, Malformed
@@ -226,6 +226,11 @@ async def scripted() -> AsyncIterator[ScriptedUpstream]:
 PLAIN = ModelCall("m", [{"role": "user", "content": "Hi"}])
 
 
+def into(heard: list[str]) -> OnPieces:
+    """A listener that wants all, and keeps the words."""
+    return lambda pieces: not heard.extend(piece.text for piece in pieces)
+
+
 async def test_a_plain_models_thoughts_are_neither_told_nor_kept(
     scripted: ScriptedUpstream,
 ) -> None:
@@ -233,7 +238,7 @@ async def test_a_plain_models_thoughts_are_neither_told_nor_kept(
     async with Upstream(scripted.base_url) as model:
         for _ in ALL:
             heard: list[str] = []
-            completion = await model.complete(PLAIN, lambda told: not heard.extend(told))  # noqa: B023
+            completion = await model.complete(PLAIN, into(heard))
             assert "".join(heard) == completion.text == "So."
             assert (await model.complete(PLAIN)).text == "So."
 
@@ -246,7 +251,7 @@ async def test_who_is_known_to_think_without_a_mark_is_held_from_then_on(
         told: list[list[str]] = []
         for _ in range(2):
             heard: list[str] = []
-            assert (await model.complete(PLAIN, lambda new: not heard.extend(new))).text == "Pears."  # noqa: B023
+            assert (await model.complete(PLAIN, into(heard))).text == "Pears."
             told.append(heard)
     assert "".join(told[1]) == "Pears."
     assert [record.message for record in caplog.records] == [
@@ -262,7 +267,7 @@ async def test_who_begins_like_a_thinker_and_is_none_is_held_once(
         told: list[list[str]] = []
         for _ in range(2):
             heard: list[str] = []
-            await model.complete(PLAIN, lambda new: not heard.extend(new))  # noqa: B023
+            await model.complete(PLAIN, into(heard))
             told.append(heard)
     assert len(told[0]) == 1 < len(told[1])
     assert "".join(told[1]) == told[0][0]
