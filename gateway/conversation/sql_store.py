@@ -41,9 +41,3 @@ INTERACTIONS = f"""
 
 # $1 interactions, deleted or not.
 THESE = f"SELECT {_INTERACTION} FROM interaction i WHERE i.id = ANY($1::uuid[])"
-
-# $1 skill sets. Whose they are, for a caller who may act as anybody.
-SKILL_SET_OWNERS = """
-    SELECT id, owner_identifier FROM skill_set
-    WHERE id = ANY($1::uuid[]) AND owner_type = 'user' AND deleted_at IS NULL
-"""

@@ -124,11 +124,6 @@ class Conversations:
         found = {row["id"]: Interaction(*row) for row in rows}
         return [found[one] for one in wanted]
 
-    async def owners_of_skill_sets(self, wanted: Sequence[UUID]) -> Mapping[UUID, str]:
-        """Those that are there."""
-        rows = await self._database.fetch(sql.SKILL_SET_OWNERS, wanted)
-        return {row["id"]: row["owner_identifier"] for row in rows}
-
     # ---- changing --------------------------------------------------------------------------------
 
     async def create(self, owner: str, provider_id: str, model_id: str) -> Conversation:

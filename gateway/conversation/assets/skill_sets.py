@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -29,6 +29,11 @@ _INSERT = f"""
 _THESE = f"SELECT {_COLUMNS} FROM skill_set WHERE {_OF} AND id = ANY($2::uuid[])"  # noqa: S608
 # Ids rise with time. Index: skill_set_of_owner.
 _ALL = f"SELECT {_COLUMNS} FROM skill_set WHERE {_OF} ORDER BY id"  # noqa: S608
+# $1 skill sets. Whose they are, for a caller who may act as anybody.
+_OWNERS = """
+    SELECT id, owner_identifier FROM skill_set
+    WHERE id = ANY($1::uuid[]) AND owner_type = 'user' AND deleted_at IS NULL
+"""
 # $2 id, then the fields; null leaves one as it is.
 _UPDATE = f"""
     UPDATE skill_set SET name = coalesce($3, name), icon = coalesce($4, icon),
@@ -92,6 +97,11 @@ class SkillSets:
         if missing := dict.fromkeys(one for one in wanted if one not in found):
             raise absent(ids.SKILL_SET, missing)
         return [found[one] for one in wanted]
+
+    async def owners(self, wanted: Sequence[UUID]) -> Mapping[UUID, str]:
+        """Those that are there."""
+        rows = await self._database.fetch(_OWNERS, wanted)
+        return {row["id"]: row["owner_identifier"] for row in rows}
 
     async def of_owner(self, user: str) -> list[SkillSet]:
         """In the order of their making."""

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from litestar import Router, delete, get, patch, post, put
-from litestar.connection import ASGIConnection
-from litestar.datastructures import State
 from litestar.di import NamedDependency
-from litestar.handlers import BaseRouteHandler
 from litestar.params import FromPath, JSONBody
 from litestar.types import ControllerRouterHandler
 
@@ -27,6 +24,7 @@ from gateway.routes.agencies.wire import (
     agency_entry,
     agent_answer,
 )
+from gateway.routes.http.guards import needs
 from gateway.routes.shapes.pages import Cursor, Limit
 from gateway.routes.shapes.refusals import BAD, refusal
 
@@ -36,13 +34,6 @@ ThePrincipal = NamedDependency[Principal]
 MISSING = BAD | {404: refusal("There is no such agency or agent, or it is not yours to see.")}
 ADMINS = {403: refusal("`remote` of an agent is for admins to set.")}
 CONFLICT = {409: refusal("`agent_name_taken`, or `manager_required`.")}
-
-
-def _in_scope(
-    connection: ASGIConnection[BaseRouteHandler, Principal, str, State], _: BaseRouteHandler
-) -> None:
-    """A guard, so that the key is judged before the body."""
-    connection.user.require(Scope.AGENCIES)
 
 
 @post("/", summary="Create an agency", responses=BAD | ADMINS)
@@ -173,7 +164,7 @@ ROUTES: list[ControllerRouterHandler] = [
             patch_agent,
             delete_agent,
         ],
-        guards=[_in_scope],
+        guards=[needs(Scope.AGENCIES)],
         tags=["agencies"],
     )
 ]

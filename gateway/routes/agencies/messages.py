@@ -15,9 +15,9 @@ from gateway import ids
 from gateway.agency.records.records import ConversationRecord, MessageRecord, Records
 from gateway.agency.teams.catalog import Catalog
 from gateway.agency.teams.register import BIGINT
-from gateway.auth import Principal
+from gateway.auth import Principal, Scope
 from gateway.postgres.database import Database
-from gateway.routes.http.guards import may_chat
+from gateway.routes.http.guards import needs
 from gateway.routes.shapes.pages import Cursor, Limit
 from gateway.routes.shapes.refusals import BAD, MISSING
 
@@ -144,7 +144,7 @@ ROUTES: list[ControllerRouterHandler] = [
         path="/api/agency/{agency_id:int}/conversations",
         route_handlers=[list_agency_conversations, list_messages],
         dependencies={"records": Provide(_records)},
-        guards=[may_chat],
+        guards=[needs(Scope.CHAT)],
         tags=["Conversations"],
     )
 ]

@@ -17,7 +17,7 @@ from gateway.agency.sessions.sessions import Sessions, WrongStep
 from gateway.agency.sessions.state import SessionState
 from gateway.agency.teams.catalog import Catalog
 from gateway.agency.turn.request import Dialogue
-from gateway.auth import Principal
+from gateway.auth import Principal, Scope
 from gateway.errors import Conflict, InvalidRequest
 from gateway.postgres.database import Database
 from gateway.routes.agencies.session_wire import (
@@ -30,7 +30,7 @@ from gateway.routes.agencies.session_wire import (
     session_body,
 )
 from gateway.routes.http.errors import JSON
-from gateway.routes.http.guards import may_converse
+from gateway.routes.http.guards import needs
 from gateway.routes.shapes.dialogue import dialogue, holds_nul
 from gateway.routes.shapes.pages import Cursor, Limit
 from gateway.routes.shapes.refusals import BAD, MISSING, Problem
@@ -189,7 +189,7 @@ ROUTES: list[ControllerRouterHandler] = [
             cancel_session,
         ],
         dependencies={"sessions": Provide(_sessions)},
-        guards=[may_converse],
+        guards=[needs(Scope.CONVERSATIONS)],
         tags=["Sessions"],
     )
 ]

@@ -10,12 +10,12 @@ from litestar.types import ControllerRouterHandler
 from gateway import ids
 from gateway.agency.engine.engine import Engine
 from gateway.agency.records.proceedings import Proceedings
-from gateway.auth import Principal
+from gateway.auth import Principal, Scope
 from gateway.errors import Conflict, Forbidden
 from gateway.ids import TurnId
 from gateway.postgres.database import Database
 from gateway.routes.agencies.turn_wire import Turn, TurnList, turn_answer, turn_entry
-from gateway.routes.http.guards import may_chat
+from gateway.routes.http.guards import needs
 from gateway.routes.shapes.pages import Cursor, Limit
 from gateway.routes.shapes.refusals import BAD, MISSING, refusal
 
@@ -88,7 +88,7 @@ ROUTES: list[ControllerRouterHandler] = [
         path="/api",
         route_handlers=[read_turn, list_turns, cancel_turn],
         dependencies={"proceedings": Provide(_proceedings)},
-        guards=[may_chat],
+        guards=[needs(Scope.CHAT)],
         tags=["Turns"],
     )
 ]

@@ -19,7 +19,7 @@ from gateway.agency.intake.members import admit
 from gateway.agency.ledger.outcome import describe
 from gateway.agency.records.removal import Removal
 from gateway.agency.teams.catalog import Catalog
-from gateway.auth import Principal
+from gateway.auth import Principal, Scope
 from gateway.conversation.idempotency import Claim, Idempotency, body_hash
 from gateway.conversation.rooms.participants import Participants
 from gateway.conversation.rooms.rights import demand_lead
@@ -37,7 +37,7 @@ from gateway.routes.conversations.wire import (
     said,
 )
 from gateway.routes.http.errors import JSON
-from gateway.routes.http.guards import may_converse
+from gateway.routes.http.guards import needs
 from gateway.routes.shapes.pages import Cursor, Limit
 from gateway.routes.shapes.refusals import BAD, MISSING, refusal
 from gateway.streams.announcer import Announcer
@@ -234,7 +234,7 @@ ROUTES: list[ControllerRouterHandler] = [
             put_status,
         ],
         dependencies={"desk": Provide(_desk)},
-        guards=[may_converse],
+        guards=[needs(Scope.CONVERSATIONS)],
         tags=["Conversations"],
     )
 ]

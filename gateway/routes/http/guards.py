@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from inspect import isawaitable
 
 from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
+from litestar.types import Guard
 
 from gateway.auth import Callers, Principal, Scope
 
@@ -64,9 +64,8 @@ class Guarded(HTTPRouteHandler):
         self, connection: ASGIConnection[BaseRouteHandler, Principal, str, State]
     ) -> None:
         for guard in self.resolve_guards():
-            judged = guard(connection, self)
-            if isawaitable(judged):
-                await judged
+            if (judging := guard(connection, self)) is not None:
+                await judging
 
 
 async def provide_principal(request: Request[Principal, str, State]) -> Principal:
@@ -75,15 +74,13 @@ async def provide_principal(request: Request[Principal, str, State]) -> Principa
     return request.user
 
 
-def may_chat(
-    connection: ASGIConnection[BaseRouteHandler, Principal, str, State], _: BaseRouteHandler
-) -> None:
-    """A guard, so that the key is judged before the body."""
-    connection.user.require(Scope.CHAT)
+def needs(scope: Scope) -> Guard:
+    """A guard for callers whose key has this scope: it is judged before the body is read."""
 
+    # A coroutine: Litestar runs any other guard in a thread.
+    async def judge(
+        connection: ASGIConnection[BaseRouteHandler, Principal, str, State], _: BaseRouteHandler
+    ) -> None:
+        connection.user.require(scope)
 
-def may_converse(
-    connection: ASGIConnection[BaseRouteHandler, Principal, str, State], _: BaseRouteHandler
-) -> None:
-    """A guard, so that the key is judged before the body."""
-    connection.user.require(Scope.CONVERSATIONS)
+    return judge

@@ -6,10 +6,8 @@ from typing import Annotated
 
 import msgspec
 from litestar import Request, Response, Router, delete, get, post
-from litestar.connection import ASGIConnection
 from litestar.datastructures import State, UploadFile
 from litestar.di import NamedDependency
-from litestar.handlers import BaseRouteHandler
 from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.types import ControllerRouterHandler
@@ -23,6 +21,7 @@ from gateway.retrieval.documents.shelves import Shelves, Upload
 from gateway.retrieval.library import Library
 from gateway.retrieval.vectors import where as filters
 from gateway.routes.http.errors import field_of
+from gateway.routes.http.guards import needs
 from gateway.routes.library.wire import (
     CollectionAnswer,
     CollectionList,
@@ -62,13 +61,6 @@ ADDED = {
     200: _document("This content is there already"),
     202: _document("It is indexed in the background"),
 }
-
-
-def _in_scope(
-    connection: ASGIConnection[BaseRouteHandler, Principal, str, State], _: BaseRouteHandler
-) -> None:
-    """A guard, so that the key is judged before the body."""
-    connection.user.require(Scope.RETRIEVAL)
 
 
 @post("/", summary="Create a collection", responses=TAKEN)
@@ -230,7 +222,7 @@ ROUTES: list[ControllerRouterHandler] = [
             delete_document,
             query_collection,
         ],
-        guards=[_in_scope],
+        guards=[needs(Scope.RETRIEVAL)],
         tags=["retrieval"],
     )
 ]

@@ -14,9 +14,9 @@ from litestar.types import ControllerRouterHandler
 
 from gateway.agency.records.stored import Store
 from gateway.agency.teams.catalog import AgencySpec, Catalog
-from gateway.auth import Principal
+from gateway.auth import Principal, Scope
 from gateway.postgres.database import Database
-from gateway.routes.http.guards import may_chat
+from gateway.routes.http.guards import needs
 
 Agency = NamedDependency[SkipValidation[AgencySpec | None]]
 """`agency` in a handler."""
@@ -54,7 +54,7 @@ def under_each(
             path=path,
             route_handlers=handlers,
             dependencies={"agency": Provide(agency), "store": Provide(_store)},
-            guards=[may_chat],
+            guards=[needs(Scope.CHAT)],
             tags=[tag],
         )
         for path, agency in places

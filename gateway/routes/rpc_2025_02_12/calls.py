@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import msgspec
-from litestar import Response
+from litestar import Request, Response
+from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.dto import AbstractDTO
 from litestar.openapi import ResponseSpec
@@ -21,8 +22,11 @@ from litestar.openapi.spec import (
 )
 from litestar.typing import FieldDefinition
 
+from gateway.agency.engine.engine import Engine
 from gateway.agency.records.removal import Removal
+from gateway.agency.teams.catalog import Catalog
 from gateway.auth import Principal, Scope
+from gateway.conversation.assets.skill_sets import SkillSets
 from gateway.conversation.idempotency import Idempotency
 from gateway.conversation.store import Conversations
 from gateway.errors import Forbidden
@@ -34,11 +38,6 @@ from gateway.streams.announcer import Announcer
 
 PATH = "/rpc/2025-02-12"
 NEXT_CURSOR = "x-next-cursor"
-
-ThePrincipal = NamedDependency[Principal]
-TheConversations = NamedDependency[Conversations]
-TheRemoval = NamedDependency[Removal]
-TheIdempotency = NamedDependency[Idempotency]
 
 
 class _Schemas(Protocol):
@@ -126,17 +125,32 @@ def nothing() -> Response[bytes]:
     return answer(b"null")
 
 
-async def provide_conversations(
-    database: NamedDependency[Database], announcer: NamedDependency[Announcer]
-) -> Conversations:
-    return Conversations(database, announcer)
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Who asks, and all that these endpoints need, as one dependency: each costs a task."""
+
+    principal: Principal
+    engine: Engine
+    catalog: Catalog
+    conversations: Conversations
+    removal: Removal
+    skill_sets: SkillSets
+    idempotency: Idempotency
 
 
-async def provide_removal(
-    database: NamedDependency[Database], announcer: NamedDependency[Announcer]
-) -> Removal:
-    return Removal(database, announcer)
+TheDesk = NamedDependency[Desk]
 
 
-async def provide_idempotency(database: NamedDependency[Database]) -> Idempotency:
-    return Idempotency(database)
+async def provide_desk(request: Request[Principal, str, State]) -> Desk:
+    state = request.app.state
+    database: Database = state.database
+    announcer: Announcer = state.announcer
+    return Desk(
+        principal=request.user,
+        engine=state.engine,
+        catalog=state.catalog,
+        conversations=Conversations(database, announcer),
+        removal=Removal(database, announcer),
+        skill_sets=SkillSets(database),
+        idempotency=Idempotency(database),
+    )

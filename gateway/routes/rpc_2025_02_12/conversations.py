@@ -7,20 +7,19 @@ from uuid import UUID
 
 import msgspec
 from litestar import Response, Router, post
-from litestar.di import NamedDependency, Provide
+from litestar.di import Provide
 from litestar.params import JSONBody
 from litestar.types import ControllerRouterHandler
 
 from gateway import ids
-from gateway.agency.engine.engine import Engine
 from gateway.agency.intake.queue import NoResponder
 from gateway.agency.ledger.outcome import describe
 from gateway.agency.teams.catalog import Catalog
 from gateway.agency.turn.request import AGENCY, Posted, agency_id
-from gateway.auth import Principal
+from gateway.auth import Principal, Scope
 from gateway.conversation.idempotency import Claim, body_hash
 from gateway.errors import NotFound, TurnCancelled
-from gateway.routes.http.guards import RECALLED, may_converse
+from gateway.routes.http.guards import RECALLED, Guarded, needs
 from gateway.routes.rpc_2025_02_12 import answers as rpc_answers
 from gateway.routes.rpc_2025_02_12 import skill_sets
 from gateway.routes.rpc_2025_02_12.calls import (
@@ -28,17 +27,12 @@ from gateway.routes.rpc_2025_02_12.calls import (
     PATH,
     EveryReason,
     PagedOperation,
-    TheConversations,
-    TheIdempotency,
-    ThePrincipal,
-    TheRemoval,
+    TheDesk,
     answer,
     answers,
     nothing,
     on_behalf_of,
-    provide_conversations,
-    provide_idempotency,
-    provide_removal,
+    provide_desk,
     refusals,
 )
 from gateway.routes.rpc_2025_02_12.contract import (
@@ -56,8 +50,6 @@ from gateway.routes.rpc_2025_02_12.contract import (
 )
 from gateway.routes.shapes.reasons import INVALID, MISSING, Reason, Violations
 
-TheEngine = NamedDependency[Engine]
-
 BREATH = 25
 """Conversations of a list that are put in shape before others have their turn."""
 
@@ -70,25 +62,23 @@ BREATH = 25
 )
 async def create_conversation(
     data: JSONBody[CreateConversation],
-    principal: ThePrincipal,
-    catalog: NamedDependency[Catalog],
-    conversations: TheConversations,
-    idempotency: TheIdempotency,
+    desk: TheDesk,
 ) -> Response[bytes]:
     """It has no title yet, and is given one after its first reply."""
-    caller, options = on_behalf_of(data.owner, principal), data.ai_relay_options
-    await _check_responder(options.model_id, caller, catalog)
+    caller, options = on_behalf_of(data.owner, desk.principal), data.ai_relay_options
+    await _check_responder(options.model_id, caller, desk.catalog)
 
     async def create() -> bytes:
-        made = await conversations.create(caller.user, options.provider_id, options.model_id)
+        made = await desk.conversations.create(caller.user, options.provider_id, options.model_id)
         return msgspec.json.encode(rpc_answers.created(made))
 
     claim = Claim(caller.user, "create_conversation", data.idempotency_key, body_hash(data))
-    return answer(await idempotency.once(claim, create))
+    return answer(await desk.idempotency.once(claim, create))
 
 
-@post(
+@Guarded(
     "/create_conversation_message",
+    http_method="POST",
     status_code=200,
     summary="Say something in a conversation, and have it answered",
     opt={RECALLED: True},
@@ -96,29 +86,28 @@ async def create_conversation(
 )
 async def create_conversation_message(
     data: JSONBody[CreateConversationMessage],
-    principal: ThePrincipal,
-    engine: TheEngine,
-    conversations: TheConversations,
-    idempotency: TheIdempotency,
+    desk: TheDesk,
 ) -> Response[bytes]:
     """With `use_streaming` it is answered at once, and the reply is told on its channel. A message
     waits for those before it. The reply goes on if the caller goes away; a reply that failed has
     `errors`."""
-    caller = on_behalf_of(data.owner, principal)
+    caller = on_behalf_of(data.owner, desk.principal)
     (conversation_id,) = ids.read_all(ids.CONVERSATION, [data.conversation_id])
     claim = Claim(caller.user, "create_conversation_message", data.idempotency_key, body_hash(data))
     try:
-        posting, conversation = await engine.post(_posted(data, conversation_id), caller, claim)
+        posting, conversation = await desk.engine.post(
+            _posted(data, conversation_id), caller, claim
+        )
     except NoResponder:
         told = "ai_relay_options is missing: the conversation has no model of its own."
         raise Violations([Reason(MISSING, told)]) from None
     if posting.response is not None:
         return answer(posting.response)
     if not data.options.use_streaming:
-        await engine.finish(posting.turn_id)
-    said, reply = await conversations.interactions([posting.input_id, posting.reply_id])
+        await desk.engine.finish(posting.turn_id)
+    said, reply = await desk.conversations.interactions([posting.input_id, posting.reply_id])
     body = msgspec.json.encode(rpc_answers.message(conversation, posting, said, reply))
-    return answer(await idempotency.settle(claim, body))
+    return answer(await desk.idempotency.settle(claim, body))
 
 
 @post(
@@ -129,11 +118,12 @@ async def create_conversation_message(
 )
 async def get_conversation_with_interactions(
     data: JSONBody[GetConversationWithInteractions],
-    principal: ThePrincipal,
-    conversations: TheConversations,
+    desk: TheDesk,
 ) -> ConversationWithInteractions:
     (conversation_id,) = ids.read_all(ids.CONVERSATION, [data.conversation_id])
-    return rpc_answers.with_interactions(await conversations.whole(conversation_id, principal))
+    return rpc_answers.with_interactions(
+        await desk.conversations.whole(conversation_id, desk.principal)
+    )
 
 
 @post(
@@ -145,13 +135,12 @@ async def get_conversation_with_interactions(
 )
 async def list_conversations_with_interactions(
     data: JSONBody[ListConversationsWithInteractions],
-    principal: ThePrincipal,
-    conversations: TheConversations,
+    desk: TheDesk,
 ) -> Response[bytes]:
     """In the order of their making. A page that others follow has an `x-next-cursor`."""
-    caller = on_behalf_of(data.owner, principal)
+    caller = on_behalf_of(data.owner, desk.principal)
     after = None if data.cursor is None else _cursor(data.cursor)
-    page = await conversations.page(caller.user, data.limit, after)
+    page = await desk.conversations.page(caller.user, data.limit, after)
     listed = []
     for number, whole in enumerate(page.items):
         if not number % BREATH:
@@ -171,14 +160,12 @@ async def list_conversations_with_interactions(
 )
 async def delete_conversations(
     data: JSONBody[DeleteConversations],
-    principal: ThePrincipal,
-    removal: TheRemoval,
-    engine: TheEngine,
+    desk: TheDesk,
 ) -> Response[bytes]:
     """With their interactions. Replies that are being given are cancelled."""
     wanted = ids.read_all(ids.CONVERSATION, data.conversation_ids)
     why = describe(TurnCancelled("The conversation was deleted."))
-    await engine.stop(await removal.delete(wanted, principal, why))
+    await desk.engine.stop(await desk.removal.delete(wanted, desk.principal, why))
     return nothing()
 
 
@@ -190,16 +177,14 @@ async def delete_conversations(
 )
 async def delete_interactions(
     data: JSONBody[DeleteInteractions],
-    principal: ThePrincipal,
-    removal: TheRemoval,
-    engine: TheEngine,
+    desk: TheDesk,
 ) -> Response[bytes]:
     """Their words are not shown to an agent again. A reply that is being given is cancelled if its
     message is deleted, or itself."""
     given = data.interaction_ids
     wanted = ids.read_all(ids.INTERACTION, [given] if isinstance(given, str) else given)
     why = describe(TurnCancelled("Its message, or the reply itself, was deleted."))
-    await engine.stop(await removal.delete_interactions(wanted, principal, why))
+    await desk.engine.stop(await desk.removal.delete_interactions(wanted, desk.principal, why))
     return nothing()
 
 
@@ -211,12 +196,11 @@ async def delete_interactions(
 )
 async def update_interaction_excluded_state(
     data: JSONBody[UpdateInteractionExcludedState],
-    principal: ThePrincipal,
-    removal: TheRemoval,
+    desk: TheDesk,
 ) -> Response[bytes]:
     """An excluded message takes its whole turn along, an excluded reply is left out alone."""
     (interaction_id,) = ids.read_all(ids.INTERACTION, [data.interaction_id])
-    await removal.exclude(interaction_id, principal, excluded=data.excluded)
+    await desk.removal.exclude(interaction_id, desk.principal, excluded=data.excluded)
     return nothing()
 
 
@@ -263,13 +247,8 @@ ROUTES: list[ControllerRouterHandler] = [
         ],
         dto=EveryReason,
         return_dto=None,
-        guards=[may_converse],
-        dependencies={
-            "conversations": Provide(provide_conversations),
-            "removal": Provide(provide_removal),
-            "idempotency": Provide(provide_idempotency),
-            "skill_sets": Provide(skill_sets.provide_skill_sets),
-        },
+        guards=[needs(Scope.CONVERSATIONS)],
+        dependencies={"desk": Provide(provide_desk)},
         tags=["RPC 2025-02-12"],
     )
 ]

@@ -7,21 +7,17 @@ from uuid import UUID
 
 import msgspec
 from litestar import Response, post
-from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import JSONBody
 
 from gateway import ids
-from gateway.auth import Principal, Scope
-from gateway.conversation.assets.skill_sets import NewSkillSet, SkillSet, SkillSetPatch, SkillSets
+from gateway.auth import Scope
+from gateway.conversation.assets.skill_sets import NewSkillSet, SkillSet, SkillSetPatch
 from gateway.conversation.idempotency import Claim, body_hash
-from gateway.conversation.store import Conversations
-from gateway.postgres.database import Database
 from gateway.routes.rpc_2025_02_12.answers import skill_set
 from gateway.routes.rpc_2025_02_12.calls import (
-    TheConversations,
-    TheIdempotency,
-    ThePrincipal,
+    Desk,
+    TheDesk,
     answer,
     answers,
     nothing,
@@ -39,8 +35,6 @@ from gateway.routes.rpc_2025_02_12.contract import (
     UpdateSkillSet,
 )
 
-TheSkillSets = NamedDependency[SkillSets]
-
 
 @post(
     "/create_skill_set",
@@ -50,20 +44,18 @@ TheSkillSets = NamedDependency[SkillSets]
 )
 async def create_skill_set(
     data: JSONBody[CreateSkillSet],
-    principal: ThePrincipal,
-    skill_sets: TheSkillSets,
-    idempotency: TheIdempotency,
+    desk: TheDesk,
 ) -> Response[bytes]:
-    caller = on_behalf_of(data.owner, principal)
+    caller = on_behalf_of(data.owner, desk.principal)
     new = NewSkillSet(data.name, data.icon, data.description, data.prompt)
 
     async def create() -> bytes:
-        return msgspec.json.encode(skill_set(await skill_sets.create(caller.user, new)))
+        return msgspec.json.encode(skill_set(await desk.skill_sets.create(caller.user, new)))
 
     if data.idempotency_key is None:
         return answer(await create())
     claim = Claim(caller.user, "create_skill_set", data.idempotency_key, body_hash(data))
-    return answer(await idempotency.once(claim, create))
+    return answer(await desk.idempotency.once(claim, create))
 
 
 @post(
@@ -74,12 +66,10 @@ async def create_skill_set(
 )
 async def get_skill_set(
     data: JSONBody[GetSkillSet],
-    principal: ThePrincipal,
-    skill_sets: TheSkillSets,
-    conversations: TheConversations,
+    desk: TheDesk,
 ) -> SkillSetAnswer:
-    skill_set_id, owner = await _one(data.skill_set_id, principal, conversations)
-    (found,) = await skill_sets.get([skill_set_id], owner)
+    skill_set_id, owner = await _one(data.skill_set_id, desk)
+    (found,) = await desk.skill_sets.get([skill_set_id], owner)
     return skill_set(found)
 
 
@@ -91,17 +81,15 @@ async def get_skill_set(
 )
 async def get_many_skill_sets(
     data: JSONBody[GetManySkillSets],
-    principal: ThePrincipal,
-    skill_sets: TheSkillSets,
-    conversations: TheConversations,
+    desk: TheDesk,
 ) -> SkillSetList:
     """One that is asked for twice is answered once."""
     wanted = ids.read_all(ids.SKILL_SET, data.skill_set_ids)
-    owners = await _owners(wanted, principal, conversations)
+    owners = await _owners(wanted, desk)
     found: dict[UUID, SkillSet] = {}
     for owner in dict.fromkeys(owners):
         theirs = [one for one, its in zip(wanted, owners, strict=True) if its == owner]
-        found |= {one.id: one for one in await skill_sets.get(theirs, owner)}
+        found |= {one.id: one for one in await desk.skill_sets.get(theirs, owner)}
     return SkillSetList([skill_set(found[one]) for one in wanted])
 
 
@@ -112,10 +100,10 @@ async def get_many_skill_sets(
     responses=refusals(400, 403),
 )
 async def list_skill_sets_by_owner(
-    data: JSONBody[ListSkillSetsByOwner], principal: ThePrincipal, skill_sets: TheSkillSets
+    data: JSONBody[ListSkillSetsByOwner], desk: TheDesk
 ) -> SkillSetList:
-    caller = on_behalf_of(data.owner, principal)
-    return SkillSetList([skill_set(one) for one in await skill_sets.of_owner(caller.user)])
+    caller = on_behalf_of(data.owner, desk.principal)
+    return SkillSetList([skill_set(one) for one in await desk.skill_sets.of_owner(caller.user)])
 
 
 @post(
@@ -126,14 +114,12 @@ async def list_skill_sets_by_owner(
 )
 async def update_skill_set(
     data: JSONBody[UpdateSkillSet],
-    principal: ThePrincipal,
-    skill_sets: TheSkillSets,
-    conversations: TheConversations,
+    desk: TheDesk,
 ) -> SkillSetAnswer:
     """What is left out stays as it is. Turns that have begun keep the prompt they began with."""
-    skill_set_id, owner = await _one(data.skill_set_id, principal, conversations)
+    skill_set_id, owner = await _one(data.skill_set_id, desk)
     patch = SkillSetPatch(data.name, data.icon, data.description, data.prompt)
-    return skill_set(await skill_sets.update(skill_set_id, owner, patch))
+    return skill_set(await desk.skill_sets.update(skill_set_id, owner, patch))
 
 
 @post(
@@ -144,33 +130,26 @@ async def update_skill_set(
 )
 async def delete_skill_set(
     data: JSONBody[DeleteSkillSet],
-    principal: ThePrincipal,
-    skill_sets: TheSkillSets,
-    conversations: TheConversations,
+    desk: TheDesk,
 ) -> Response[bytes]:
-    skill_set_id, owner = await _one(data.skill_set_id, principal, conversations)
-    await skill_sets.delete(skill_set_id, owner)
+    skill_set_id, owner = await _one(data.skill_set_id, desk)
+    await desk.skill_sets.delete(skill_set_id, owner)
     return nothing()
 
 
-async def _one(text: str, principal: Principal, conversations: Conversations) -> tuple[UUID, str]:
+async def _one(text: str, desk: Desk) -> tuple[UUID, str]:
     wanted = ids.read_all(ids.SKILL_SET, [text])
-    return wanted[0], (await _owners(wanted, principal, conversations))[0]
+    return wanted[0], (await _owners(wanted, desk))[0]
 
 
-async def _owners(
-    wanted: Sequence[UUID], principal: Principal, conversations: Conversations
-) -> list[str]:
+async def _owners(wanted: Sequence[UUID], desk: Desk) -> list[str]:
     """As whose each is asked for: the caller's, or whoever's it is if the caller may act as them.
     What is nobody's is asked for as the caller's, and not found."""
+    principal = desk.principal
     if not principal.may(Scope.ACT_AS):
         return [principal.user] * len(wanted)
-    owners = await conversations.owners_of_skill_sets(wanted)
+    owners = await desk.skill_sets.owners(wanted)
     return [owners.get(one, principal.user) for one in wanted]
-
-
-async def provide_skill_sets(database: NamedDependency[Database]) -> SkillSets:
-    return SkillSets(database)
 
 
 HANDLERS: list[HTTPRouteHandler] = [
