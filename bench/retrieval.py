@@ -24,8 +24,8 @@ from bench.streams import show
 from gateway.postgres import embedded
 from gateway.postgres.migrate import migrate
 from gateway.resources import Resources, open_resources
-from gateway.retrieval.documents.parsing import Kind
-from gateway.retrieval.documents.shelves import Upload
+from gateway.retrieval.documents.parsing import DocumentKind
+from gateway.retrieval.documents.shelves import DocumentUpload
 from gateway.settings import Settings
 
 PASSAGES = 50_000
@@ -61,7 +61,9 @@ async def load(resources: Resources, count: int, length: int) -> float:
     before = await passages(resources)
     began = time.perf_counter()
     for one in texts:
-        upload = Upload(one.encode(), Kind.TEXT, None, {"part": RANDOM.randint(1, 10)})
+        upload = DocumentUpload(
+            one.encode(), DocumentKind.TEXT, None, {"part": RANDOM.randint(1, 10)}
+        )
         await resources.shelves.add("bench", "books", upload)
     chosen = [(await resources.shelves.read("bench", "books")).id]
     while (now := await resources.shelves.progress(chosen)).done < now.documents:  # noqa: ASYNC110  users poll, too

@@ -29,7 +29,7 @@ from gateway.postgres import embedded
 from gateway.postgres.database import Database, open_database
 from gateway.postgres.migrate import migrate
 from gateway.streams.announcer import open_announcer
-from gateway.streams.brokers.broker import Message
+from gateway.streams.brokers.broker import BrokerMessage
 from gateway.streams.brokers.redis import open_redis
 
 SUBSCRIBERS = 2000
@@ -177,7 +177,7 @@ async def _redis_alone(url: str) -> float:
             pass
         for _ in range(200):
             ear.at, began = 0.0, time.perf_counter()
-            await other.publish([Message("bench", b"x")])
+            await other.publish([BrokerMessage("bench", b"x")])
             await until(lambda: ear.at > 0)
             lags.append(ear.at - began)
     return statistics.median(lags)

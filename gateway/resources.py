@@ -41,7 +41,7 @@ from gateway.streams.brokers.broker import Broker
 from gateway.streams.brokers.memory import MemoryBroker
 from gateway.streams.feed import Feed, open_feed
 from gateway.streams.source import Source
-from gateway.streams.tokens import Tokens
+from gateway.streams.tokens import StreamTokens
 
 UPSTREAM_KEEP = 10.0
 """Seconds. Probes come every few seconds, from several places, and upstreams count requests."""
@@ -60,7 +60,7 @@ class Resources:
     drain: Drain
     announcer: Announcer
     feed: Feed
-    tokens: Tokens
+    tokens: StreamTokens
     embedders: Embedders
     index: Index
     ingest: Ingest
@@ -106,7 +106,7 @@ async def open_resources(settings: Settings, dsn: str) -> AsyncIterator[Resource
                 drain=drain,
                 announcer=announcer,
                 feed=feed,
-                tokens=Tokens(database),
+                tokens=StreamTokens(database),
                 embedders=embedders,
                 index=index,
                 ingest=ingest,

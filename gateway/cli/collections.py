@@ -22,7 +22,7 @@ from gateway.process import telemetry
 from gateway.resources import open_index
 from gateway.retrieval.documents.ingest import open_ingest
 from gateway.retrieval.documents.parsing import kind_of
-from gateway.retrieval.documents.shelves import Shelves, Upload
+from gateway.retrieval.documents.shelves import DocumentUpload, Shelves
 from gateway.retrieval.vectors.embedding import open_embedders
 
 LOOK_S = 0.1
@@ -116,10 +116,10 @@ def _readable(inside: Path, path: Path) -> bool:
     return path.is_file() and not any(part.startswith(".") for part in inside.parts)
 
 
-def _upload(path: Path) -> Upload:
+def _upload(path: Path) -> DocumentUpload:
     if path.stat().st_size > LARGEST:
         raise InvalidRequest(f"It is larger than {LARGEST // 1024 // 1024} MiB.")
-    return Upload(path.read_bytes(), kind_of(path.name), str(path), {})
+    return DocumentUpload(path.read_bytes(), kind_of(path.name), str(path), {})
 
 
 async def _wait(

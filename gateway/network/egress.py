@@ -18,7 +18,7 @@ from aiohttp.resolver import ThreadedResolver
 from gateway.network.addresses import is_open
 
 
-class Refused(OSError):
+class EgressRefused(OSError):
     """A connection to an address that is not open."""
 
 
@@ -31,7 +31,7 @@ class Guard:
     def check(self, address: str) -> None:
         """Raises Refused."""
         if not is_open(address, self._allowed):
-            raise Refused("the address is not open")
+            raise EgressRefused("the address is not open")
 
     def connector(
         self, *, limit: int = 1000, resolver: AbstractResolver | None = None
@@ -73,5 +73,5 @@ class _Resolver(AbstractResolver):
 def was_refused(error: aiohttp.ClientError) -> bool:
     """Whether a request failed at a guard."""
     if isinstance(error, aiohttp.ClientConnectorError):
-        return isinstance(error.os_error, Refused)
+        return isinstance(error.os_error, EgressRefused)
     return isinstance(error, aiohttp.InvalidURL)  # an address in an odd spelling

@@ -15,13 +15,13 @@ from uuid import UUID
 
 from gateway.process.drain import end
 from gateway.streams.brokers import signals
-from gateway.streams.brokers.broker import Broker, Message
+from gateway.streams.brokers.broker import Broker, BrokerMessage
 from gateway.streams.brokers.signals import (
     ASKS,
-    Asked,
-    Changed,
+    Followed,
     Signal,
     Spoke,
+    VersionRaised,
     channel_of,
 )
 
@@ -103,7 +103,7 @@ class Announcer:
 
     def hear(self, channel: str, payload: bytes) -> None:
         match signals.decode(payload):
-            case Asked(followed, afresh):
+            case Followed(followed, afresh):
                 for conversation_id in followed:
                     self._listen_to(conversation_id, afresh=False)
                 for conversation_id in afresh:
@@ -135,12 +135,12 @@ class Announcer:
                 self._next_tick = now + TICK_S
                 loop.call_later(TICK_S, self._wake.set)
 
-    def _take(self) -> list[Message]:
+    def _take(self) -> list[BrokerMessage]:
         messages = [_message(channel_of(c), spoke) for c, spoke in self._grown()]
-        messages += [_message(channel_of(c), Changed(v)) for c, v in self._changed.items()]
+        messages += [_message(channel_of(c), VersionRaised(v)) for c, v in self._changed.items()]
         self._changed.clear()
         if self._followed or self._afresh:
-            asked = Asked(list(self._followed - self._afresh), list(self._afresh))
+            asked = Followed(list(self._followed - self._afresh), list(self._afresh))
             messages.append(_message(ASKS, asked))
             self._followed.clear()
             self._afresh.clear()
@@ -160,8 +160,8 @@ class Announcer:
         ]
 
 
-def _message(channel: str, signal: Signal) -> Message:
-    return Message(channel, signals.encode(signal))
+def _message(channel: str, signal: Signal) -> BrokerMessage:
+    return BrokerMessage(channel, signals.encode(signal))
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from gateway.streams.events import Change, as_replay
-from gateway.streams.follower import Ending, Follower, Lens, Moment, Notice
+from gateway.streams.follower import Follower, Lens, Moment, Notice, StreamEnd
 from gateway.streams.source import Changed, Changes
 from gateway.streams.speech import Speeches
 
@@ -46,7 +46,7 @@ class Channel:
     def deliver(self, changes: Changes) -> None:
         """Tell every follower what it has not been told yet, version by version."""
         if changes.behind:
-            self.end(Ending.SLOW)
+            self.end(StreamEnd.SLOW)
             return
         versions = by_version(changes)
         for version in range(self.head + 1, changes.version + 1):
@@ -69,7 +69,7 @@ class Channel:
                 moment = moments[follower.lens] = Moment(version, shown)
             follower.push(moment)
 
-    def end(self, ending: Ending) -> None:
+    def end(self, ending: StreamEnd) -> None:
         for follower in self.followers:
             follower.end(ending)
 

@@ -34,7 +34,7 @@ from gateway.streams.events import (
     Snapshot,
     WholeConversation,
 )
-from gateway.streams.follower import Ending, Follower, Lens, Moment, Notice
+from gateway.streams.follower import Follower, Lens, Moment, Notice, StreamEnd
 from gateway.streams.source import Access, Changes, Reader, Source
 
 log = logging.getLogger(__name__)
@@ -137,12 +137,12 @@ class Feed:
             moments += replay(changes, since, follower.lens)
         fresh = not channel.followers
         if wish.only and wish.only not in changes.speaking:
-            follower.end(Ending.OVER)
+            follower.end(StreamEnd.OVER)
             if not any(moment.notices for moment in moments):
                 return False  # versions in which nothing was about this reply are nothing to tell
         channel.join(follower, moments, changes)
         if self._drain.begun:
-            follower.end(Ending.DRAIN)
+            follower.end(StreamEnd.DRAIN)
         if fresh:
             self._announcer.ask((), afresh=(channel.conversation_id,))
         self._catch_up(channel)
@@ -188,7 +188,7 @@ class Feed:
                 continue
             told = moment.version
             yield moment
-        if follower.ending is Ending.OVER:
+        if follower.ending is StreamEnd.OVER:
             yield await self._whole_of(channel, follower.version)
 
     async def _whole_of(self, channel: Channel, version: int) -> Moment:
@@ -210,7 +210,7 @@ class Feed:
         if found is None:
             return
         match signals.decode(payload):
-            case signals.Changed(version):
+            case signals.VersionRaised(version):
                 found.target = max(found.target, version)
                 self._catch_up(found)
             case signals.Spoke() as spoke:
@@ -244,7 +244,7 @@ class Feed:
                 async with self._reading:
                     changes = await self._source.changes(channel.conversation_id, channel.head)
                 if changes is None:
-                    channel.end(Ending.OVER)
+                    channel.end(StreamEnd.OVER)
                     return
                 channel.deliver(changes)
                 if channel.is_behind() and changes.version == channel.head:
@@ -285,7 +285,7 @@ class Feed:
         for follower in followers:
             access = found.get(follower.reader)
             if access is None:
-                follower.end(Ending.RIGHTS)
+                follower.end(StreamEnd.RIGHTS)
             elif access != follower.lens.access:
                 await self._show_anew(follower, access)
 
@@ -302,7 +302,7 @@ class Feed:
         """Say goodbye to all as soon as the process is told to end."""
         await self._drain.wait()
         for follower in self.followers:
-            follower.end(Ending.DRAIN)
+            follower.end(StreamEnd.DRAIN)
 
 
 def no_channel() -> NotFound:

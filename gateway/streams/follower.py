@@ -32,7 +32,7 @@ QUEUE = 256
 its position."""
 
 
-class Ending(StrEnum):
+class StreamEnd(StrEnum):
     """Why a stream ended, in words that are fit for its last line."""
 
     DRAIN = "the gateway is shutting down"
@@ -102,7 +102,7 @@ class Follower:
         self.lens = lens
         self.full = full
         self.version = 0
-        self.ending: Ending | None = None
+        self.ending: StreamEnd | None = None
         self._speeches = speeches
         self._spoken = False
         self._told: dict[UUID, tuple[int, int]] = {}
@@ -126,7 +126,7 @@ class Follower:
             return
         if not self.full:
             if len(self._queue) >= QUEUE:
-                self.end(Ending.SLOW)
+                self.end(StreamEnd.SLOW)
                 return
             self._queue.append(moment)
         self._notice_end((moment,))
@@ -137,11 +137,11 @@ class Follower:
         self._spoken = True
         self._wake()
 
-    def end(self, ending: Ending) -> None:
+    def end(self, ending: StreamEnd) -> None:
         if self.ending is not None:
             return
         self.ending = ending
-        if ending in (Ending.SLOW, Ending.RIGHTS):
+        if ending in (StreamEnd.SLOW, StreamEnd.RIGHTS):
             self._backlog = ()
             self._queue.clear()
         self._wake()
@@ -161,7 +161,7 @@ class Follower:
         for moment in moments:
             for notice in moment.notices:
                 if self._is_last(notice.event):
-                    self.end(Ending.OVER)
+                    self.end(StreamEnd.OVER)
 
     def _is_last(self, event: Event) -> bool:
         match event:

@@ -17,7 +17,7 @@ from litestar.types import Receive, Send
 
 from gateway.settings import Settings
 from gateway.streams.feed import Feed
-from gateway.streams.follower import Deltas, Ending, Follower, Moment
+from gateway.streams.follower import Deltas, Follower, Moment, StreamEnd
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +51,9 @@ class Pace:
 class Audience(Protocol):
     """Whoever is told something, until there is an ending."""
 
-    ending: Ending | None
+    ending: StreamEnd | None
 
-    def end(self, ending: Ending) -> None: ...
+    def end(self, ending: StreamEnd) -> None: ...
 
 
 async def respond(
@@ -78,7 +78,7 @@ async def respond(
                 pass
         finally:
             await pieces.aclose()
-        await line.say(f": goodbye, {(reader.ending or Ending.OVER).value}\n\n".encode())
+        await line.say(f": goodbye, {(reader.ending or StreamEnd.OVER).value}\n\n".encode())
         await line.close()
     except TimeoutError:
         log.info("a reader stopped reading and was cut off")
@@ -90,7 +90,7 @@ async def respond(
 async def _watch(reader: Audience, receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-    reader.end(Ending.GONE)
+    reader.end(StreamEnd.GONE)
 
 
 class _Line:
@@ -114,7 +114,7 @@ class _Line:
 
     async def say(self, chunk: bytes) -> bool:
         """False if there was nothing to say."""
-        if chunk and self._reader.ending is not Ending.GONE:
+        if chunk and self._reader.ending is not StreamEnd.GONE:
             async with asyncio.timeout(self._pace.send):
                 await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
         return bool(chunk)
@@ -149,7 +149,7 @@ class _Line:
         try:
             await self.say(b": ping\n\n")
         except TimeoutError:
-            self._reader.end(Ending.SLOW)
+            self._reader.end(StreamEnd.SLOW)
         else:
             self._arm()
 

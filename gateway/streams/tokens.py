@@ -57,7 +57,7 @@ class Token:
     expires: int
 
 
-class Tokens:
+class StreamTokens:
     def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
         self._database = database
         self._clock = clock

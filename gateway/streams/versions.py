@@ -9,7 +9,7 @@ from uuid import UUID
 
 from gateway.streams.brokers import signals
 from gateway.streams.brokers.broker import Broker
-from gateway.streams.brokers.signals import Changed, channel_of
+from gateway.streams.brokers.signals import VersionRaised, channel_of
 
 
 class Change:
@@ -27,7 +27,7 @@ class Change:
         self._event.clear()
 
     def hear(self, channel: str, payload: bytes) -> None:
-        if isinstance(signals.decode(payload), Changed):
+        if isinstance(signals.decode(payload), VersionRaised):
             self._event.set()
 
     def lost(self) -> None:

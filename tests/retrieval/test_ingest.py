@@ -7,8 +7,8 @@ from pathlib import Path
 
 from gateway.postgres.database import Database
 from gateway.retrieval.documents.ingest import ATTEMPTS, Ingest, open_ingest
-from gateway.retrieval.documents.parsing import Kind
-from gateway.retrieval.documents.shelves import DocumentState, Progress, Shelves, Upload
+from gateway.retrieval.documents.parsing import DocumentKind
+from gateway.retrieval.documents.shelves import DocumentState, DocumentUpload, Progress, Shelves
 from gateway.retrieval.vectors.embedding import Embedded, Embedders, WordLlama
 from gateway.retrieval.vectors.index import Index
 from tests.conftest import StartGateway
@@ -102,7 +102,9 @@ async def stocked(database: Database, embedders: Embedders, texts: list[str]) ->
     shelves = Shelves(database, embedders, lambda: None)
     await shelves.create("ann", "books")
     for text in texts:
-        await shelves.add("ann", "books", Upload(text.encode(), Kind.TEXT, None, {}))
+        await shelves.add(
+            "ann", "books", DocumentUpload(text.encode(), DocumentKind.TEXT, None, {})
+        )
     return shelves
 
 

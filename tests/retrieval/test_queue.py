@@ -12,8 +12,8 @@ import pytest
 from gateway.postgres.database import Database
 from gateway.retrieval.documents import sql, sql_queue
 from gateway.retrieval.documents.ingest import open_ingest
-from gateway.retrieval.documents.parsing import Kind
-from gateway.retrieval.documents.shelves import Shelves, Upload
+from gateway.retrieval.documents.parsing import DocumentKind
+from gateway.retrieval.documents.shelves import DocumentUpload, Shelves
 from gateway.retrieval.vectors.embedding import Embedders, WordLlama
 from gateway.retrieval.vectors.index import Index
 from tests.agency.test_plans import plan_of
@@ -39,7 +39,7 @@ class Queue:
     async def put(self, owner: str, content: bytes) -> None:
         if not (await self.shelves.page(owner, limit=1)).items:
             await self.shelves.create(owner, "books")
-        await self.shelves.add(owner, "books", Upload(content, Kind.TEXT, None, {}))
+        await self.shelves.add(owner, "books", DocumentUpload(content, DocumentKind.TEXT, None, {}))
 
     async def states(self, owner: str, state: str) -> list[object]:
         """The owner's documents that are in this state."""
@@ -52,9 +52,9 @@ class Queue:
             )
         )
 
-    def _upload(self, owner: str) -> Upload:
+    def _upload(self, owner: str) -> DocumentUpload:
         self._count[owner] += 1
-        return Upload(f"{owner} {self._count[owner]}".encode(), Kind.TEXT, None, {})
+        return DocumentUpload(f"{owner} {self._count[owner]}".encode(), DocumentKind.TEXT, None, {})
 
     async def take(self) -> str:
         """Whose is taken up next. The one that was taken up before is ready then."""

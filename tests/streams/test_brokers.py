@@ -8,7 +8,7 @@ import time
 import pytest
 
 from gateway.errors import Unavailable
-from gateway.streams.brokers.broker import Broker, Message
+from gateway.streams.brokers.broker import Broker, BrokerMessage
 from gateway.streams.brokers.redis import BREAK_S, TIMEOUT, open_redis
 from tests.streams.servers import RedisServer
 from tests.streams.waiting import until
@@ -43,8 +43,8 @@ async def test_what_is_published_after_the_acknowledgement_is_heard_in_order(
 ) -> None:
     ear = Ear()
     await subscribed(broker, "a", ear)
-    await broker.publish([Message("a", b"%d" % n) for n in range(500)])
-    await broker.publish([Message("a", b"last")])
+    await broker.publish([BrokerMessage("a", b"%d" % n) for n in range(500)])
+    await broker.publish([BrokerMessage("a", b"last")])
     await until(lambda: len(ear.heard) == 501)
     assert [payload for _, payload in ear.heard] == [*(b"%d" % n for n in range(500)), b"last"]
 
@@ -53,7 +53,9 @@ async def test_only_ones_own_channels_are_heard(broker: Broker) -> None:
     one, other = Ear(), Ear()
     await subscribed(broker, "a", one)
     await subscribed(broker, "b", other)
-    await broker.publish([Message("a", b"1"), Message("b", b"2"), Message("c", b"3")])
+    await broker.publish(
+        [BrokerMessage("a", b"1"), BrokerMessage("b", b"2"), BrokerMessage("c", b"3")]
+    )
     await until(lambda: one.heard and other.heard)
     assert (one.heard, other.heard) == ([("a", b"1")], [("b", b"2")])
 
@@ -62,7 +64,7 @@ async def test_several_listeners_of_a_channel_each_hear_it_once(broker: Broker) 
     ears = [Ear(), Ear()]
     for ear in (*ears, ears[0]):
         await subscribed(broker, "a", ear)
-    await broker.publish([Message("a", b"1")])
+    await broker.publish([BrokerMessage("a", b"1")])
     await until(lambda: all(ear.heard for ear in ears))
     await asyncio.sleep(0.05)
     assert [len(ear.heard) for ear in ears] == [1, 1]
@@ -74,7 +76,7 @@ async def test_who_leaves_hears_nothing_more_and_the_others_do(broker: Broker) -
     await subscribed(broker, "a", stays)
     await broker.unsubscribe("a", left)
     await broker.unsubscribe("a", left)
-    await broker.publish([Message("a", b"1")])
+    await broker.publish([BrokerMessage("a", b"1")])
     await until(lambda: stays.heard)
     assert not left.heard
     await broker.unsubscribe("a", stays)
@@ -85,7 +87,7 @@ async def test_a_channel_can_be_left_and_taken_up_again(broker: Broker) -> None:
     ear = Ear()
     for n in range(20):
         await subscribed(broker, "a", ear)
-        await broker.publish([Message("a", b"%d" % n)])
+        await broker.publish([BrokerMessage("a", b"%d" % n)])
         await until(lambda expected=n + 1: len(ear.heard) == expected)
         await broker.unsubscribe("a", ear)
     assert [payload for _, payload in ear.heard] == [b"%d" % n for n in range(20)]
@@ -95,14 +97,14 @@ async def test_payloads_are_bytes_of_any_kind(broker: Broker) -> None:
     ear = Ear()
     payload = bytes(range(256)) * 400
     await subscribed(broker, "a", ear)
-    await broker.publish([Message("a", payload), Message("a", b"")])
+    await broker.publish([BrokerMessage("a", payload), BrokerMessage("a", b"")])
     await until(lambda: len(ear.heard) == 2)
     assert ear.heard == [("a", payload), ("a", b"")]
 
 
 async def test_nothing_is_published_to_nobody(broker: Broker) -> None:
     await broker.publish([])
-    await broker.publish([Message("nobody", b"1")])
+    await broker.publish([BrokerMessage("nobody", b"1")])
     await broker.ping()
 
 
@@ -116,7 +118,7 @@ async def hears(server: RedisServer, ear: Ear, channel: str = "a") -> None:
         began = time.monotonic()
         while len(ear.heard) == seen:
             assert time.monotonic() - began < 20, "nothing is heard any more"
-            await other.publish([Message(channel, b"again")])
+            await other.publish([BrokerMessage(channel, b"again")])
             await asyncio.sleep(0.05)
 
 
@@ -126,7 +128,7 @@ async def test_a_redis_that_is_away_at_the_start_is_no_error(redis_server: Redis
     async with open_redis(redis_server.url) as broker:
         began = time.monotonic()
         assert not await broker.subscribe("a", ear)
-        await broker.publish([Message("a", b"1")])
+        await broker.publish([BrokerMessage("a", b"1")])
         assert time.monotonic() - began < 10 * TIMEOUT
         with pytest.raises(Unavailable):
             await broker.ping()
@@ -169,11 +171,11 @@ async def test_a_frozen_redis_holds_nobody_up_and_is_noticed(redis_server: Redis
         before = ear.losses
         redis_server.freeze()
         began = time.monotonic()
-        await broker.publish([Message("a", b"1")])
+        await broker.publish([BrokerMessage("a", b"1")])
         assert time.monotonic() - began < 10 * TIMEOUT
         began = time.monotonic()
         for _ in range(100):
-            await broker.publish([Message("a", b"1")])
+            await broker.publish([BrokerMessage("a", b"1")])
         assert time.monotonic() - began < 20 * TIMEOUT, "the breaker is not open"
         assert not await broker.subscribe("b", ear)
         await asyncio.sleep(1.5)
@@ -188,7 +190,7 @@ async def test_a_flush_takes_nothing_away(redis_server: RedisServer) -> None:
     async with open_redis(redis_server.url) as broker:
         await subscribed(broker, "a", ear)
         redis_server.flush()
-        await broker.publish([Message("a", b"1")])
+        await broker.publish([BrokerMessage("a", b"1")])
         await until(lambda: ear.heard)
 
 
@@ -197,12 +199,12 @@ async def test_the_breaker_closes_again(redis_server: RedisServer) -> None:
     async with open_redis(redis_server.url) as broker:
         await subscribed(broker, "a", ear)
         redis_server.kill()
-        await broker.publish([Message("a", b"lost")])
+        await broker.publish([BrokerMessage("a", b"lost")])
         redis_server.start()
         await asyncio.sleep(BREAK_S)
-        await broker.publish([Message("a", b"1")])
+        await broker.publish([BrokerMessage("a", b"1")])
         await until(lambda: ear.losses > 1, within=20)
-        await broker.publish([Message("a", b"2")])
+        await broker.publish([BrokerMessage("a", b"2")])
         await until(lambda: ("a", b"2") in ear.heard)
 
 
@@ -213,11 +215,11 @@ async def test_crowds_that_come_and_go_are_all_heard(redis_server: RedisServer) 
         await asyncio.gather(
             *(broker.subscribe(str(number % 50), ear) for number, ear in enumerate(ears))
         )
-        await other.publish([Message(str(n), b"1") for n in range(50)])
+        await other.publish([BrokerMessage(str(n), b"1") for n in range(50)])
         await until(lambda: all(ear.heard for ear in ears))
         await asyncio.gather(
             *(broker.unsubscribe(str(number % 50), ear) for number, ear in enumerate(ears))
         )
-        await other.publish([Message(str(n), b"2") for n in range(50)])
+        await other.publish([BrokerMessage(str(n), b"2") for n in range(50)])
         await asyncio.sleep(0.1)
         assert {len(ear.heard) for ear in ears} == {1}

@@ -22,7 +22,7 @@ from gateway.errors import NotFound, Unavailable
 from gateway.process.drain import Drain
 from gateway.streams.announcer import Announcer
 from gateway.streams.brokers.memory import MemoryBroker
-from gateway.streams.brokers.signals import Changed as Announced
+from gateway.streams.brokers.signals import VersionRaised as VersionRaised
 from gateway.streams.brokers.signals import channel_of, encode
 from gateway.streams.events import (
     Interaction,
@@ -33,7 +33,7 @@ from gateway.streams.events import (
     WholeConversation,
 )
 from gateway.streams.feed import Feed, Wish
-from gateway.streams.follower import QUEUE, Ending, Follower, Moment
+from gateway.streams.follower import QUEUE, Follower, Moment, StreamEnd
 from gateway.streams.source import Access, Changed, Changes, Reader, Source
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -217,7 +217,7 @@ class FeedMachine(RuleBasedStateMachine):
         self.runner.run(all_of_it())
 
     async def _publish(self, version: int) -> None:
-        await self.broker.publish([(channel_of(self.rows.id), encode(Announced(version)))])  # type: ignore[list-item]
+        await self.broker.publish([(channel_of(self.rows.id), encode(VersionRaised(version)))])  # type: ignore[list-item]
 
     # ---- what may happen -------------------------------------------------------------------------
 
@@ -367,7 +367,7 @@ async def test_a_reader_that_takes_nothing_is_cut_off_when_its_queue_is_full(
             standing.rows.write({0: str(n)})
             await standing.feed.poll()
             await settled(standing.feed)
-        assert slow.ending is Ending.SLOW
+        assert slow.ending is StreamEnd.SLOW
         assert await slow.next() is None
 
 

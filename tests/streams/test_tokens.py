@@ -8,7 +8,7 @@ import pytest
 
 from gateway.errors import Unauthenticated
 from gateway.postgres.database import Database
-from gateway.streams.tokens import LIFE_S, Tokens
+from gateway.streams.tokens import LIFE_S, StreamTokens
 
 
 class Clock:
@@ -20,7 +20,7 @@ class Clock:
 
 async def test_a_token_stands_for_its_key_until_it_expires(database: Database) -> None:
     clock = Clock()
-    tokens = Tokens(database, clock)
+    tokens = StreamTokens(database, clock)
     token = await tokens.issue("conv_1", "key")
     assert await tokens.check(token.text, "conv_1") == "key"
     clock.now += LIFE_S - 1
@@ -31,7 +31,7 @@ async def test_a_token_stands_for_its_key_until_it_expires(database: Database) -
 
 
 async def test_processes_that_begin_at_once_share_one_secret(database: Database) -> None:
-    many = [Tokens(database) for _ in range(12)]
+    many = [StreamTokens(database) for _ in range(12)]
     issued = await asyncio.gather(*(one.issue("conv_1", "key") for one in many))
     for token in issued:
         for one in many:
@@ -41,7 +41,7 @@ async def test_processes_that_begin_at_once_share_one_secret(database: Database)
 
 
 async def test_no_character_of_a_token_may_be_changed(database: Database) -> None:
-    tokens = Tokens(database)
+    tokens = StreamTokens(database)
     text = (await tokens.issue("conv_1", "key")).text
     for place in range(len(text)):
         for other in "A.\x00é":
@@ -61,7 +61,7 @@ def _same_bytes(one: str, other: str) -> bool:
 
 
 async def test_a_token_of_another_database_is_none(database: Database) -> None:
-    token = await Tokens(database).issue("conv_1", "key")
+    token = await StreamTokens(database).issue("conv_1", "key")
     await database.execute("DELETE FROM secret")
     with pytest.raises(Unauthenticated):
-        await Tokens(database).check(token.text, "conv_1")
+        await StreamTokens(database).check(token.text, "conv_1")

@@ -12,7 +12,7 @@ from uuid import UUID
 import msgspec
 
 from gateway.process.drain import end
-from gateway.streams.brokers.broker import Broker, Message
+from gateway.streams.brokers.broker import Broker, BrokerMessage
 
 TURNS = "agw:turns"
 """The channel on which every process listens."""
@@ -76,7 +76,9 @@ class Control:
             if self._freed:
                 signals.append(Freed())
                 self._freed = False
-            await self._broker.publish([Message(TURNS, _encoder.encode(one)) for one in signals])
+            await self._broker.publish(
+                [BrokerMessage(TURNS, _encoder.encode(one)) for one in signals]
+            )
 
 
 class _Listener:

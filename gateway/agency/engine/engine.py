@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 
 from gateway import ids
 from gateway.agency.engine.runner import Runner
-from gateway.agency.intake.draft import Asked, entries, inbound
+from gateway.agency.intake.draft import Submission, entries, inbound
 from gateway.agency.intake.queue import Letter, Posting, Queue
 from gateway.agency.intake.rejoin import Accepted, Reception, TakenBack
 from gateway.agency.intake.start import Answering, Started
@@ -85,7 +85,7 @@ class Engine:
             digest = lineage.within(request.digest, conversation_id)
             request = replace(request, digest=digest)
         await self._queue.attachments.check_said(request.dialogue.said, principal)
-        asked = Asked(request, agency, principal)
+        asked = Submission(request, agency, principal)
         # The queue is for a retry that overtakes its own first try.
         async with self._requests.setdefault(request.digest, asyncio.Lock()):
             if claim is None:
@@ -100,7 +100,7 @@ class Engine:
         return await self.runner.attach(found.turn_id)
 
     async def _enter(
-        self, asked: Asked, conversation_id: UUID | None
+        self, asked: Submission, conversation_id: UUID | None
     ) -> Accepted | _Entered | None:
         if asked.request.retry and (seen := await self._reception.seen(asked, retry=True)):
             return _Entered(seen)
@@ -110,7 +110,7 @@ class Engine:
         return None if again is None else _Entered(again)
 
     async def _claim(
-        self, asked: Asked, conversation_id: UUID | None, claim: Claim
+        self, asked: Submission, conversation_id: UUID | None, claim: Claim
     ) -> Accepted | _Entered | None:
         """A turn that failed has not used its claim up."""
         try:
@@ -127,7 +127,7 @@ class Engine:
             return None
 
     async def _accept(
-        self, asked: Asked, conversation_id: UUID | None
+        self, asked: Submission, conversation_id: UUID | None
     ) -> Accepted | _Entered | None:
         if conversation_id is None:
             return await self._reception.rejoin(asked)
@@ -172,7 +172,7 @@ class Engine:
 
     # ---- sessions --------------------------------------------------------------------------------
 
-    async def open(self, asked: Asked, drive: str, source: UUID | None = None) -> TurnId:
+    async def open(self, asked: Submission, drive: str, source: UUID | None = None) -> TurnId:
         """Begin a session: who answers in it is said by `drive`. Raises `Stale`."""
         if self.runner.draining:
             raise Unavailable("The gateway ends; ask again.", retry_after=1)
@@ -258,7 +258,7 @@ class Engine:
         self.runner.control.freed()  # what waited for them may begin
 
 
-def _letter(asked: Asked, conversation_id: UUID) -> Letter:
+def _letter(asked: Submission, conversation_id: UUID) -> Letter:
     """What the request sends of the history is ignored: the conversation knows it."""
     request = asked.request
     return Letter(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from gateway import ids
-from gateway.agency.intake.accept import NewInteraction, NewMessage, NewTurn
+from gateway.agency.intake.accept import ContextMessage, NewInteraction, NewTurn
 from gateway.agency.speech.parts import speaker
 from gateway.agency.speech.prompt import END_USER, Entry
 from gateway.agency.teams.team import AgencySpec
@@ -21,7 +21,7 @@ TITLE = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Submission:
     """A request, whom it is put to, and who puts it."""
 
     request: ChatRequest
@@ -41,7 +41,7 @@ class Place:
     system_message_id: UUID | None = None
 
 
-def draft(asked: Asked, place: Place) -> NewTurn:
+def draft(asked: Submission, place: Place) -> NewTurn:
     """The rows of a new turn."""
     request, agency, principal = asked.request, asked.agency, asked.principal
     entry = int(agency.manager_id)
@@ -70,21 +70,23 @@ def draft(asked: Asked, place: Place) -> NewTurn:
 
 
 def _said(
-    asked: Asked, pairs: Sequence[Public], *, imported: bool
-) -> Iterable[tuple[NewInteraction, NewMessage]]:
+    asked: Submission, pairs: Sequence[Public], *, imported: bool
+) -> Iterable[tuple[NewInteraction, ContextMessage]]:
     entry = int(asked.agency.manager_id)
     for pair in pairs:
         interaction = _interaction(pair, asked.request.responder, asked.principal)
         yield interaction, _message(pair, interaction.id, entry, imported=imported)
 
 
-def _system(system: str | None, place: Place, entry: int) -> tuple[UUID | None, list[NewMessage]]:
+def _system(
+    system: str | None, place: Place, entry: int
+) -> tuple[UUID | None, list[ContextMessage]]:
     """The client's system message: its id, and its row unless it is the one in force."""
     if system is None:
         return None, []
     if system == place.system and place.system_message_id is not None:
         return place.system_message_id, []
-    message = NewMessage(ids.new(), "system", None, entry, text=system)
+    message = ContextMessage(ids.new(), "system", None, entry, text=system)
     return message.id, [message]
 
 
@@ -128,7 +130,9 @@ def _reply(responder: str) -> NewInteraction:
     return NewInteraction(ids.new(), ("bot", responder), "", responder, done=False)
 
 
-def _message(pair: Public, interaction_id: UUID, entry: int, *, imported: bool) -> NewMessage:
+def _message(pair: Public, interaction_id: UUID, entry: int, *, imported: bool) -> ContextMessage:
     if pair.role == "assistant":
-        return NewMessage(ids.new(), "assistant", entry, None, interaction_id, imported=imported)
-    return NewMessage(ids.new(), "user", None, entry, interaction_id, imported=imported)
+        return ContextMessage(
+            ids.new(), "assistant", entry, None, interaction_id, imported=imported
+        )
+    return ContextMessage(ids.new(), "user", None, entry, interaction_id, imported=imported)

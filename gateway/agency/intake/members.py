@@ -9,20 +9,20 @@ from gateway.agency.intake.responder import check
 from gateway.agency.teams.catalog import Catalog
 from gateway.agency.turn.request import AGENCY, AGENT, agency_id, agent_id
 from gateway.auth import Principal
-from gateway.conversation.rooms.participants import Kind, Member
+from gateway.conversation.rooms.participants import Member, ParticipantKind
 
 
 def responder_of(member: Member) -> str | None:
     """What a participant is called as a responder. None if it does not answer: only here that is
     decided."""
     match member.kind:
-        case Kind.AGENCY:
+        case ParticipantKind.AGENCY:
             return f"{AGENCY}{member.identifier}"
-        case Kind.AGENT:
+        case ParticipantKind.AGENT:
             return f"{AGENT}{member.identifier}"
-        case Kind.MODEL:
+        case ParticipantKind.MODEL:
             return member.identifier
-        case Kind.USER:
+        case ParticipantKind.USER:
             return None
         case kind:
             assert_never(kind)
@@ -31,10 +31,10 @@ def responder_of(member: Member) -> str | None:
 def member_of(responder: str) -> Member:
     """The reverse."""
     if (number := agency_id(responder)) is not None:
-        return Member(Kind.AGENCY, str(number))
+        return Member(ParticipantKind.AGENCY, str(number))
     if (number := agent_id(responder)) is not None:
-        return Member(Kind.AGENT, str(number))
-    return Member(Kind.MODEL, responder)
+        return Member(ParticipantKind.AGENT, str(number))
+    return Member(ParticipantKind.MODEL, responder)
 
 
 async def admit(members: Sequence[Member], catalog: Catalog, principal: Principal) -> None:

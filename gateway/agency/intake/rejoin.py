@@ -8,7 +8,7 @@ from uuid import UUID
 
 from gateway import ids
 from gateway.agency.intake.accept import Begun, Intake, NewTurn
-from gateway.agency.intake.draft import Asked, Place, draft
+from gateway.agency.intake.draft import Place, Submission, draft
 from gateway.agency.ledger.context_cache import ContextCache
 from gateway.agency.speech.prompt import Entry
 from gateway.agency.turn import lineage
@@ -23,7 +23,7 @@ class Accepted:
     them; if `fresh`, who has none has said and heard nothing. If it is `attended`, somebody waits
     for its reply."""
 
-    asked: Asked
+    asked: Submission
     turn: NewTurn
     begun: Begun
     contexts: Mapping[int, list[Entry]] = field(default_factory=dict)
@@ -43,12 +43,12 @@ class Reception:
         self._intake = intake
         self._cache = cache
 
-    async def seen(self, asked: Asked, *, retry: bool) -> TurnId | None:
+    async def seen(self, asked: Submission, *, retry: bool) -> TurnId | None:
         """The turn that the same request began."""
         digest = asked.request.digest
         return await self._intake.seen(digest, asked.agency, asked.principal, retry=retry)
 
-    async def rejoin(self, asked: Asked) -> Accepted | None:
+    async def rejoin(self, asked: Submission) -> Accepted | None:
         """Go on where the client's history ends."""
         request, dialogue = asked.request, asked.request.dialogue
         chain = lineage.chain(request.scope, dialogue.history, dialogue.inputs)
@@ -75,12 +75,12 @@ class Reception:
                     return decision, count
         return Begin(), 0
 
-    async def _begin(self, asked: Asked, place: Place) -> Accepted | None:
+    async def _begin(self, asked: Submission, place: Place) -> Accepted | None:
         turn = draft(asked, place)
         begun = await self._intake.begin(turn)
         return None if begun is None else Accepted(asked, turn, begun, fresh=True)
 
-    async def open(self, asked: Asked, drive: str, source: UUID | None) -> Accepted | None:
+    async def open(self, asked: Submission, drive: str, source: UUID | None) -> Accepted | None:
         """Begin a session, with all that was said before. `source` is the conversation that it
         answers."""
         turn = draft(asked, Place(ids.new(), None, asked.request.dialogue.history))
@@ -90,7 +90,7 @@ class Reception:
         return Accepted(asked, turn, begun, fresh=True, attended=False)
 
     async def _continue(
-        self, asked: Asked, match: Match, chain: bytes | None, unknown: Sequence[Public] = ()
+        self, asked: Submission, match: Match, chain: bytes | None, unknown: Sequence[Public] = ()
     ) -> Accepted | None:
         turn = draft(
             asked,
@@ -107,7 +107,7 @@ class Reception:
         return Accepted(asked, turn, begun, contexts, fresh=known is not None and known.all)
 
     async def _fork(
-        self, asked: Asked, fork: Fork, chain: bytes, unknown: Sequence[Public]
+        self, asked: Submission, fork: Fork, chain: bytes, unknown: Sequence[Public]
     ) -> Accepted | None:
         try:
             async with self._intake.transaction():

@@ -11,12 +11,12 @@ from http import HTTPStatus
 from typing import Final
 from uuid import UUID
 
-from gateway.agency.models.passing.passage import Passage
+from gateway.agency.models.passing.passage import UpstreamResponse
 from gateway.agency.models.passing.passed import Passed, passed_report
 from gateway.agency.models.upstream import faults
 from gateway.agency.models.upstream.client import Upstream
 from gateway.agency.models.upstream.sse import EventReader
-from gateway.agency.plain.calls import Calls, Ending
+from gateway.agency.plain.calls import CallEnding, Calls
 from gateway.agency.plain.counting import Counting
 from gateway.agency.plain.request import PlainRequest
 from gateway.errors import GatewayError, Unavailable, UpstreamError
@@ -63,7 +63,7 @@ class PlainCall:
         self._uncounted = uncounted
         self._counting = Counting(request.choices)
         self._reader = EventReader()
-        self._passage: Passage | None = None
+        self._passage: UpstreamResponse | None = None
         self._reached = False
         self._adds = False
         self._status, self._error = CLIENT_GONE, ""  # unless something else becomes of it
@@ -110,7 +110,7 @@ class PlainCall:
         if self._reached:  # the estimate reads all that was sent
             messages = self.request.members.get("messages")
             tokens = await asyncio.to_thread(self._counting.tokens, messages)
-        await calls.end(self._id, Ending(self._status, self._error or None, tokens, at))
+        await calls.end(self._id, CallEnding(self._status, self._error or None, tokens, at))
 
     @asynccontextmanager
     async def _bounded(self) -> AsyncIterator[None]:
@@ -133,7 +133,7 @@ class PlainCall:
     def _fail(self, error: GatewayError) -> None:
         self._status, self._error = error.status, error.code or ""
 
-    async def _open(self) -> Passage:
+    async def _open(self) -> UpstreamResponse:
         model, request = self.request.model, self.request
         self._adds = request.streamed and not request.counts and model not in self._uncounted
         try:
@@ -146,7 +146,7 @@ class PlainCall:
             self._uncounted.add(model)
         return self._passage
 
-    async def _ask(self, *, counted: bool) -> Passage:
+    async def _ask(self, *, counted: bool) -> UpstreamResponse:
         """Unless it refuses, or can't be reached, the upstream's model may be at work."""
         self._reached = True
         try:
@@ -156,7 +156,7 @@ class PlainCall:
             self._reached = error.code == "upstream_timeout"
             raise
 
-    async def _next(self, passage: Passage) -> list[bytes]:
+    async def _next(self, passage: UpstreamResponse) -> list[bytes]:
         """What comes after the last finish reason is the usage, and can be done without."""
         if not self._counting.finished:
             return await passage.events()
@@ -181,13 +181,13 @@ class PlainCall:
             self._status = HTTPStatus.OK
         return b"".join(shown)
 
-    def _refuse_report(self, passage: Passage) -> None:
+    def _refuse_report(self, passage: UpstreamResponse) -> None:
         """An error under status 200."""
         if self._counting.error is not None:
             self._reached = self._counting.spoken
             raise passed_report(self._counting.error, passage.secret)
 
-    async def _close(self, passage: Passage) -> None:
+    async def _close(self, passage: UpstreamResponse) -> None:
         """A model that is still at work stops. One that has ended may yet tell the usage, and the
         connection can be used again."""
         counting = self._counting

@@ -13,7 +13,7 @@ from typing import Final
 from uuid import UUID
 
 from gateway import ids
-from gateway.agency.plain.counting import Tokens
+from gateway.agency.plain.counting import CountedTokens
 from gateway.agency.plain.request import PlainRequest
 from gateway.agency.plain.sql_calls import BEGIN, END
 from gateway.errors import Unavailable
@@ -26,13 +26,13 @@ PAUSES: Final = (0.5, 2.0, 5.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class CallEnding:
     """How a call ended. `status` is the HTTP status that its client got or, once an answer had
     begun, would have got; `tokens` is None if no model was reached."""
 
     status: int
     error: str | None
-    tokens: Tokens | None
+    tokens: CountedTokens | None
     at: datetime
 
 
@@ -54,7 +54,7 @@ class Calls:
         )
         return None if row is None else call_id
 
-    async def end(self, call_id: UUID, ending: Ending) -> None:
+    async def end(self, call_id: UUID, ending: CallEnding) -> None:
         """Complete the row. If that fails, or takes too long, a log line holds what it lacks."""
         written = False
         try:
@@ -65,7 +65,7 @@ class Calls:
                 told = {"call": str(call_id), "ending": ending}
                 log.error("a plain call's row could not be completed", extra=told)
 
-    async def _persist(self, call_id: UUID, ending: Ending) -> None:
+    async def _persist(self, call_id: UUID, ending: CallEnding) -> None:
         for pause in PAUSES:
             try:
                 return await self._end(call_id, ending)
@@ -74,7 +74,7 @@ class Calls:
             await asyncio.sleep(pause)
         return await self._end(call_id, ending)
 
-    async def _end(self, call_id: UUID, ending: Ending) -> None:
+    async def _end(self, call_id: UUID, ending: CallEnding) -> None:
         used = ending.tokens
         counts = (
             (None, None, None, False)

@@ -20,7 +20,7 @@ SPOKEN: Final = ("content", "refusal", "reasoning_content", "reasoning")
 
 
 @dataclass(frozen=True, slots=True)
-class Tokens:
+class CountedTokens:
     """`cached` are those of `input` that the upstream had read before. Unless `counted`, they are
     estimates of ours."""
 
@@ -34,7 +34,7 @@ class Counting:
     """Fed with the JSON of each event, or of the whole answer, which has `choices` parts."""
 
     def __init__(self, choices: int = 1) -> None:
-        self.counted: Tokens | None = None
+        self.counted: CountedTokens | None = None
         self.error: object = None
         """The upstream's `error` object, where an answer was due."""
         self.done = False
@@ -81,12 +81,12 @@ class Counting:
             function = _member(call, "function")
             self._characters += sum(_length(_member(function, n)) for n in ("name", "arguments"))
 
-    def tokens(self, messages: bytes | None) -> Tokens:
+    def tokens(self, messages: bytes | None) -> CountedTokens:
         """As the upstream counted them, or else 4 characters a token. `messages` is the JSON that
         the client sent."""
         if self.counted is not None:
             return self.counted
-        return Tokens(tokens(_asked(messages)), 0, tokens(self._characters), counted=False)
+        return CountedTokens(tokens(_asked(messages)), 0, tokens(self._characters), counted=False)
 
 
 def _decoded(payload: bytes) -> object:
@@ -113,14 +113,14 @@ def _length(content: object) -> int:
     return 0
 
 
-def _counted(usage: object) -> Tokens | None:
+def _counted(usage: object) -> CountedTokens | None:
     sent, made = (_count(_member(usage, f"{kind}_tokens")) for kind in ("prompt", "completion"))
     if sent is None or made is None:
         return None
     details = _member(_member(usage, "prompt_tokens_details"), "cached_tokens")
     named = (details, _member(usage, "prompt_cache_hit_tokens"), _member(usage, "cached_tokens"))
     cached = next((count for one in named if (count := _count(one)) is not None), 0)
-    return Tokens(sent, min(cached, sent), made, counted=True)
+    return CountedTokens(sent, min(cached, sent), made, counted=True)
 
 
 def _count(value: object) -> int | None:

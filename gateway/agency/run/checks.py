@@ -21,7 +21,7 @@ import msgspec
 from cachetools import LRUCache
 
 from gateway.agency.model import Json
-from gateway.agency.run.examiner import SIZE, Finding, Question
+from gateway.agency.run.examiner import SIZE, Examination, Finding
 from gateway.agency.turn import answer_format
 
 CLOCK_S = 10.0
@@ -71,7 +71,7 @@ class FormatChecks:
             return None
         known = hashlib.sha256(schema).digest()
         if known not in self._known:
-            self._known[known] = await self._ask(Question(schema), TOO_LONG)
+            self._known[known] = await self._ask(Examination(schema), TOO_LONG)
         return self._known[known]
 
     async def misfit(self, text: str, response_format: Mapping[str, Json]) -> str | None:
@@ -79,9 +79,9 @@ class FormatChecks:
         schema = _schema(response_format)
         if schema is None:
             return answer_format.misfit(text, None)
-        return await self._ask(Question(schema, text), answer_format.INTRICATE)
+        return await self._ask(Examination(schema, text), answer_format.INTRICATE)
 
-    async def _ask(self, question: Question, too_long: str) -> str | None:
+    async def _ask(self, question: Examination, too_long: str) -> str | None:
         async with self._turn:
             for _ in range(2):  # whoever ended it first may have meant another question
                 try:

@@ -24,7 +24,7 @@ SIZE = 4
 """Bytes of the length before each message."""
 
 
-class Question(msgspec.Struct):
+class Examination(msgspec.Struct):
     """Whether `text` fits the schema; without a text, whether the schema can be used."""
 
     schema: bytes
@@ -49,14 +49,14 @@ def main() -> None:
             pipe.flush()
 
 
-def _read(pipe: BufferedIOBase) -> Question | None:
+def _read(pipe: BufferedIOBase) -> Examination | None:
     """None once the gateway is gone."""
     size = int.from_bytes(pipe.read(SIZE), "big")
     body = pipe.read(size)
-    return msgspec.json.decode(body, type=Question) if size and len(body) == size else None
+    return msgspec.json.decode(body, type=Examination) if size and len(body) == size else None
 
 
-def _examine(question: Question) -> str | None:
+def _examine(question: Examination) -> str | None:
     if question.text is None:
         return unusable(question.schema)
     return misfit(question.text, question.schema)

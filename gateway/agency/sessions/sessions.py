@@ -14,17 +14,17 @@ import msgspec
 
 from gateway.agency.engine.engine import Engine, Stale
 from gateway.agency.engine.waiting import POLL_S
-from gateway.agency.intake.draft import Asked
+from gateway.agency.intake.draft import Submission
 from gateway.agency.ledger.ledger import CONTEXT_ROWS, SESSION_WAIT
 from gateway.agency.ledger.rows import MANUAL, StoredTurn, encoded, entries_of, message_columns
 from gateway.agency.sessions import sql as sql
 from gateway.agency.sessions.state import (
     Given,
     Nothing,
-    Refused,
     Session,
     SessionProgress,
     SessionState,
+    StepRefused,
     judge,
     stand,
 )
@@ -130,7 +130,9 @@ class Sessions:
             if agency is None:
                 raise LookupError("an agent is not in its agency")
             try:
-                return await self._engine.open(Asked(request, agency, principal), drive, source)
+                return await self._engine.open(
+                    Submission(request, agency, principal), drive, source
+                )
             except Stale:
                 continue
         raise Unavailable("The agency is being changed; ask again.")
@@ -220,7 +222,7 @@ class Sessions:
             raise WrongStep(refused.reason, await self._one(place, session_id))
         return await self._settled(place, session_id, wait)
 
-    async def _answer(self, place: _Place, turn_id: TurnId, given: Given) -> Refused | None:
+    async def _answer(self, place: _Place, turn_id: TurnId, given: Given) -> StepRefused | None:
         async with self._database.transaction():
             locked = await self._database.fetchrow(sql.LOCK, turn_id, place.names)
             turn = None if locked is None else await self._ledger.turn(turn_id)
@@ -229,7 +231,7 @@ class Sessions:
             work = _work(place, turn)
             progress = await self._stand(turn, work)
             match judge(progress, given):
-                case Refused() as refused:
+                case StepRefused() as refused:
                     return refused
                 case Nothing():
                     return None

@@ -83,13 +83,13 @@ class Nothing:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class StepRefused:
     """The session is not where whoever answers believes it to be."""
 
     reason: str
 
 
-Judgement: TypeAlias = Delivery | Nothing | Refused
+Judgement: TypeAlias = Delivery | Nothing | StepRefused
 
 
 def stand(work: Work, events: Iterable[Event], *, waiting: bool) -> SessionProgress:
@@ -116,7 +116,7 @@ def judge(progress: SessionProgress, given: Given) -> Judgement:
     if given.asks:
         return Nothing()
     if question is None:
-        return Refused(f"Nothing is asked: step {progress.step} has no question.")
+        return StepRefused(f"Nothing is asked: step {progress.step} has no question.")
     text = given.answers(question)
     if text is None:
         raise InvalidRequest(
@@ -132,7 +132,7 @@ def _late(progress: SessionProgress, given: Given) -> Judgement:
         question, text = progress.answered[given.step - 1]
         if given.answers(question) == text:
             return Nothing()
-    return Refused(f"The session is at step {progress.step}, not {given.step}.")
+    return StepRefused(f"The session is at step {progress.step}, not {given.step}.")
 
 
 def _wants(question: Question) -> str:

@@ -39,7 +39,7 @@ class _Draft:
         return Envelope(self.to, self.context)
 
 
-class Answer:
+class AnswerReader:
     """Is told the members of one object after the other, in the order in which they are read."""
 
     __slots__ = ("_claimed", "_draft", "_out", "_released", "answered", "malformed", "said")

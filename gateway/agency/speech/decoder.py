@@ -17,9 +17,9 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from gateway.agency.speech import lexemes, marks
-from gateway.agency.speech.answer import Answer, Slot
+from gateway.agency.speech.answer import AnswerReader, Slot
 from gateway.agency.speech.envelope import NUMBER, Malformed, Said, storable
-from gateway.agency.speech.marks import Kind, Mark
+from gateway.agency.speech.marks import Mark, MarkKind
 from gateway.agency.speech.thoughts import MAX_LOOKS, spoken
 
 MAX_DEPTH = 64  # deeper is junk; Python's own parser gives up at about 1,000
@@ -65,7 +65,7 @@ class Decoder:
 
     def _begin(self) -> None:
         """Nothing was said so far."""
-        self._answer = Answer()
+        self._answer = AnswerReader()
         self._closer: re.Pattern[str] | None = None  # of the thoughts that are being read
         self._state: _State = Decoder._start
         self._next: _State = Decoder._after  # the state behind a string
@@ -140,7 +140,7 @@ class Decoder:
     def _ends_thoughts(self) -> bool:
         """A closing mark is the last that came, and behind a quote: it was not believed so far."""
         mark = marks.read(self.held, 0, self._before, ended=True) if self.held else None
-        return mark is not None and mark.kind is Kind.CLOSE and self._state is Decoder._prose
+        return mark is not None and mark.kind is MarkKind.CLOSE and self._state is Decoder._prose
 
     def _is_cut_off(self) -> bool:
         if self._state is Decoder._thought:
@@ -176,9 +176,9 @@ class Decoder:
         return pos
 
     def _heed(self, mark: Mark) -> int:
-        if mark.kind is Kind.OPEN:
+        if mark.kind is MarkKind.OPEN:
             self._closer, self._state = mark.closer, Decoder._thought
-        elif mark.kind is Kind.CLOSE:
+        elif mark.kind is MarkKind.CLOSE:
             self.recanted |= bool(self._answer.released)
             self.sure = False
             self._begin()

@@ -42,7 +42,7 @@ _PAIRS = {
 _TOKENS = ("start", "channel", "message", "end", "return", "call", "constrain")
 
 
-class Kind(Enum):
+class MarkKind(Enum):
     OPEN = auto()
     """Thoughts follow."""
     CLOSE = auto()
@@ -55,12 +55,12 @@ class Kind(Enum):
 class Mark:
     """`end` is the place behind it; `closer` finds where the thoughts end that it opens."""
 
-    kind: Kind
+    kind: MarkKind
     end: int
     closer: re.Pattern[str] | None = None
 
 
-WAIT: Final = Mark(Kind.EMPTY, -1)
+WAIT: Final = Mark(MarkKind.EMPTY, -1)
 """What is there may become a mark with the characters that come next."""
 
 _MARK = re.compile(
@@ -117,21 +117,21 @@ def read(
 
 def _meaning(found: re.Match[str], end: int) -> Mark:
     if tag := found["tag"]:
-        return Mark(Kind.OPEN, end, _CLOSERS[tag.lower().rpartition(":")[2]])
+        return Mark(MarkKind.OPEN, end, _CLOSERS[tag.lower().rpartition(":")[2]])
     if pair := found["pair"]:
-        return Mark(Kind.OPEN, end, _CLOSERS[pair])
+        return Mark(MarkKind.OPEN, end, _CLOSERS[pair])
     if found["closed"]:
-        return Mark(Kind.CLOSE, end)
+        return Mark(MarkKind.CLOSE, end)
     if (channel := found["channel"]) is None:
-        return Mark(Kind.EMPTY, end)
+        return Mark(MarkKind.EMPTY, end)
     if channel.strip().startswith("final"):
-        return Mark(Kind.CLOSE, end)
-    return Mark(Kind.OPEN, end, _HARMONY_END)
+        return Mark(MarkKind.CLOSE, end)
+    return Mark(MarkKind.OPEN, end, _HARMONY_END)
 
 
 def _bare(text: str, at: int, *, ended: bool) -> Mark | None:
     if bare := _BARE_HARMONY.match(text, at):
-        return Mark(Kind.OPEN, bare.end(), _BARE_HARMONY_END)
+        return Mark(MarkKind.OPEN, bare.end(), _BARE_HARMONY_END)
     return None if ended or not "analysis".startswith(text[at : at + 9]) else WAIT
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 
 from gateway.agency.speech import marks
-from gateway.agency.speech.marks import Kind
+from gateway.agency.speech.marks import MarkKind
 
 _CANDIDATE = re.compile(rf"[{re.escape(marks.FIRST)}]")
 _IN_JSON = re.compile(rf'[{re.escape(marks.FIRST)}"\\]')
@@ -168,9 +168,9 @@ class Thoughts:
         return at
 
     def _take(self, mark: marks.Mark) -> int:
-        if mark.kind is Kind.OPEN:
+        if mark.kind is MarkKind.OPEN:
             self._closer = mark.closer
-        elif mark.kind is Kind.CLOSE:
+        elif mark.kind is MarkKind.CLOSE:
             self._forget()
         return mark.end
 

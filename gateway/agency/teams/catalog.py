@@ -231,7 +231,9 @@ class Catalog:
         await register.save(self._database, spec.id, wanted, changes)
         return Applied(await self._saved(spec.id), "updated", changes.told)
 
-    async def _insert(self, wanted: AgencyDocument, owner: str, changes: roster.Changes) -> Applied:
+    async def _insert(
+        self, wanted: AgencyDocument, owner: str, changes: roster.RosterChanges
+    ) -> Applied:
         row = await self._database.fetchrow(sql.INSERT_AGENCY, wanted.name, owner)
         agency_id = _id(row)
         await register.save(self._database, agency_id, wanted, changes)

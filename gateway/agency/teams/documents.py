@@ -85,7 +85,7 @@ class LimitsDocument(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_
     repeats: Annotated[int, Meta(ge=1, le=1_000)] | UnsetType = UNSET
 
 
-class Settings(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+class AgencySettings(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     limits: LimitsDocument | UnsetType = UNSET
 
 
@@ -109,7 +109,7 @@ class AgencyDocument(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_
     manager: AgentName
     shared: bool = False
     agents: Annotated[list[AgentDocument], Meta(min_length=1, max_length=MAX_AGENTS)]
-    settings: Settings = msgspec.field(default_factory=Settings)
+    settings: AgencySettings = msgspec.field(default_factory=AgencySettings)
 
 
 class AgencyPatch(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -118,7 +118,7 @@ class AgencyPatch(Struct, forbid_unknown_fields=True, kw_only=True):
     name: AgencyName | UnsetType = UNSET
     manager: AgentName | UnsetType = UNSET
     shared: bool | UnsetType = UNSET
-    settings: Settings | UnsetType | None = UNSET
+    settings: AgencySettings | UnsetType | None = UNSET
 
 
 class AgentPatch(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -147,7 +147,7 @@ def document(spec: AgencySpec, *, ids: bool) -> AgencyDocument:
         manager=spec.manager.name,
         shared=spec.shared,
         agents=[agent_document(agent, ids=ids) for agent in spec.agents],
-        settings=msgspec.convert(spec.settings, Settings),
+        settings=msgspec.convert(spec.settings, AgencySettings),
     )
 
 

@@ -9,7 +9,7 @@ import msgspec
 from gateway.agency.model import Json
 from gateway.agency.teams import sql_catalog as sql
 from gateway.agency.teams.documents import AgencyDocument, AgentDocument, plain
-from gateway.agency.teams.roster import Changes
+from gateway.agency.teams.roster import RosterChanges
 from gateway.agency.teams.team import AgencySpec, AgencySummary, AgentSpec, Limits
 from gateway.ids import AgencyId, AgentId
 from gateway.postgres.database import Database, Row
@@ -26,7 +26,7 @@ async def load(database: Database, agency_id: int) -> AgencySpec | None:
 
 
 async def save(
-    database: Database, agency_id: int, wanted: AgencyDocument, changes: Changes
+    database: Database, agency_id: int, wanted: AgencyDocument, changes: RosterChanges
 ) -> None:
     """Inside of a transaction that holds the agency's row, if it was there before."""
     if changes.removed:

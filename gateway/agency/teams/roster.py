@@ -11,10 +11,10 @@ from gateway.agency.model import Json
 from gateway.agency.teams.documents import (
     AgencyDocument,
     AgencyPatch,
+    AgencySettings,
     AgentDocument,
     AgentPatch,
     Params,
-    Settings,
     plain,
 )
 from gateway.agency.teams.rules import check_agent
@@ -23,7 +23,7 @@ from gateway.errors import Conflict, InvalidRequest, NotFound
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class RosterChanges:
     """What must be written to make an agency what its document says.
 
     `removed`, `changed` and `added` are agents; `renamed` are those of `changed` whose name is new.
@@ -41,7 +41,7 @@ class Changes:
         return self.agency or bool(self.removed or self.changed or self.added)
 
 
-def changes(spec: AgencySpec, wanted: AgencyDocument) -> Changes:
+def changes(spec: AgencySpec, wanted: AgencyDocument) -> RosterChanges:
     """Agents of `wanted` with an id are those of `spec`; the others are new."""
     kept = {agent.id: agent for agent in wanted.agents if agent.id is not UNSET}
     removed = tuple(agent for agent in spec.agents if agent.id not in kept)
@@ -52,7 +52,7 @@ def changes(spec: AgencySpec, wanted: AgencyDocument) -> Changes:
         if (new := kept.get(old.id)) and (names := _differing(_members(old), _wanted(new)))
     ]
     of_agency = _differing(_agency_members(spec), _agency_wanted(wanted))
-    return Changes(
+    return RosterChanges(
         agency=bool(of_agency),
         removed=removed,
         changed=tuple(new for _, new, _ in differing),
@@ -67,13 +67,13 @@ def changes(spec: AgencySpec, wanted: AgencyDocument) -> Changes:
     )
 
 
-def creation(wanted: AgencyDocument) -> Changes:
+def creation(wanted: AgencyDocument) -> RosterChanges:
     named = [agent.id for agent in wanted.agents if agent.id is not UNSET]
     if wanted.id is not UNSET or named:
         raise InvalidRequest(
             "A new agency and its agents are given their ids by the gateway.", param="id"
         )
-    return Changes(True, (), (), added=tuple(wanted.agents), renamed=(), told=())
+    return RosterChanges(True, (), (), added=tuple(wanted.agents), renamed=(), told=())
 
 
 def matched(spec: AgencySpec, wanted: AgencyDocument) -> AgencyDocument:
@@ -105,7 +105,7 @@ def _ids_of(spec: AgencySpec, wanted: AgencyDocument) -> set[int]:
 
 
 def patched(wanted: AgencyDocument, patch: AgencyPatch) -> AgencyDocument:
-    settings = Settings() if patch.settings is None else patch.settings
+    settings = AgencySettings() if patch.settings is None else patch.settings
     return replace(
         wanted,
         name=wanted.name if patch.name is UNSET else patch.name,

@@ -32,7 +32,7 @@ _NUMBERED = re.compile(r"(agency|agent)/.*")
 _participant = msgspec.json.Decoder(Participant)
 
 
-class Kind(StrEnum):
+class ParticipantKind(StrEnum):
     USER = "user"
     AGENT = "agent"
     AGENCY = "agency"
@@ -56,12 +56,12 @@ LASTING = frozenset((Status.IDLE, Status.OFFLINE))
 class Member:
     """Someone who is to be in a conversation. A user is invited, a bot joins at once."""
 
-    kind: Kind
+    kind: ParticipantKind
     identifier: str
     rights: tuple[Right, ...] = ()
 
     @property
-    def name(self) -> tuple[Kind, str]:
+    def name(self) -> tuple[ParticipantKind, str]:
         return self.kind, self.identifier
 
 
@@ -70,7 +70,7 @@ def checked(members: Sequence[Member]) -> Sequence[Member]:
     for member in members:
         if not _is_identifier(member):
             raise _refused(f"{member.identifier[:64]!r} is no identifier of {_a(member.kind)}.")
-        if member.rights and member.kind is not Kind.USER:
+        if member.rights and member.kind is not ParticipantKind.USER:
             raise _refused(f"Only users hold rights, not {_a(member.kind)}.")
     if len({member.name for member in members}) < len(members):
         raise _refused("A participant is named twice.")
@@ -79,16 +79,16 @@ def checked(members: Sequence[Member]) -> Sequence[Member]:
 
 def _is_identifier(member: Member) -> bool:
     match member.kind:
-        case Kind.USER:
+        case ParticipantKind.USER:
             return USER.fullmatch(member.identifier) is not None
-        case Kind.AGENT | Kind.AGENCY:
+        case ParticipantKind.AGENT | ParticipantKind.AGENCY:
             return _NUMBER.fullmatch(member.identifier) is not None
-        case Kind.MODEL:
+        case ParticipantKind.MODEL:
             return is_line(member.identifier) and not _NUMBERED.match(member.identifier)
 
 
-def _a(kind: Kind) -> str:
-    return f"an {kind}" if kind in (Kind.AGENT, Kind.AGENCY) else f"a {kind}"
+def _a(kind: ParticipantKind) -> str:
+    return f"an {kind}" if kind in (ParticipantKind.AGENT, ParticipantKind.AGENCY) else f"a {kind}"
 
 
 def _refused(why: str) -> InvalidRequest:
@@ -110,7 +110,7 @@ class Participants:
         rows now."""
         await self._enrol(conversation_id)
         rows = await self._database.fetch(sql.BOTS, conversation_id)
-        return [Member(Kind(row["kind"]), row["identifier"]) for row in rows]
+        return [Member(ParticipantKind(row["kind"]), row["identifier"]) for row in rows]
 
     async def set_status(
         self, conversation_id: UUID, principal: Principal, status: Status

@@ -15,7 +15,7 @@ from gateway.conversation.absence import absent
 from gateway.conversation.changes import ConversationChanges
 from gateway.conversation.raising import announce
 from gateway.conversation.rooms import sql_rooms as sql
-from gateway.conversation.rooms.participants import Kind, Member
+from gateway.conversation.rooms.participants import Member, ParticipantKind
 from gateway.names import line
 from gateway.postgres.database import Database
 from gateway.postgres.pages import LAST, Page, id_in, page
@@ -42,7 +42,7 @@ class Rooms:
         checked. Raises InvalidRequest if the title is no line."""
         if title is not None:
             line(title, "title")
-        first = Member(Kind.USER, owner)
+        first = Member(ParticipantKind.USER, owner)
         members = [first, *(one for one in others if one.name != first.name)]
         rights = [(one.identifier, right) for one in members for right in one.rights]
         made = ids.new()
@@ -54,7 +54,7 @@ class Rooms:
             drive,
             [one.kind for one in members],
             [one.identifier for one in members],
-            [one is first or one.kind is not Kind.USER for one in members],
+            [one is first or one.kind is not ParticipantKind.USER for one in members],
             [user for user, _ in rights],
             [right for _, right in rights],
         )

@@ -22,19 +22,19 @@ _ENDS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class TextChunk:
     """`text` is what stands at `position`, counted in characters from the text's start."""
 
     position: int
     text: str
 
 
-def chunk(text: str, size: int = SIZE, overlap: int = OVERLAP) -> list[Chunk]:
+def chunk(text: str, size: int = SIZE, overlap: int = OVERLAP) -> list[TextChunk]:
     """Every character stands in at least one chunk, and in two at most. A text of white space
     alone has none. `overlap` is at most a quarter of `size`."""
     if not text.strip():
         return []
-    return [Chunk(start, text[start:end]) for start, end in _spans(text, size, overlap)]
+    return [TextChunk(start, text[start:end]) for start, end in _spans(text, size, overlap)]
 
 
 def _spans(text: str, size: int, overlap: int) -> Iterator[tuple[int, int]]:

@@ -21,8 +21,8 @@ from gateway.postgres.database import Database, Row
 from gateway.process.periods import regularly
 from gateway.process.telemetry import causes
 from gateway.retrieval.documents import parsing, sql, sql_queue
-from gateway.retrieval.documents.chunking import Chunk, chunk
-from gateway.retrieval.documents.parsing import Kind
+from gateway.retrieval.documents.chunking import TextChunk, chunk
+from gateway.retrieval.documents.parsing import DocumentKind
 from gateway.retrieval.vectors.embedding import Embedders
 from gateway.retrieval.vectors.index import MOST, Index
 from gateway.retrieval.vectors.where import Scalar
@@ -53,7 +53,7 @@ class Job:
     id: UUID
     fence: int
     attempt: int
-    kind: Kind
+    kind: DocumentKind
     content: bytes
     metadata: dict[str, Scalar]
     collection_id: UUID
@@ -220,7 +220,7 @@ class Ingest:
         await self._places.acquire()
         self._standing_by.discard(job)
 
-    async def _put(self, job: Job, total: int, first: int, chunks: Sequence[Chunk]) -> None:
+    async def _put(self, job: Job, total: int, first: int, chunks: Sequence[TextChunk]) -> None:
         """Chroma first: a vector without its passage is passed over, the reverse is not found."""
         embedder = self._embedders.bound(job.embedder)
         vectors = (await embedder.embed([one.text for one in chunks])).vectors
@@ -328,7 +328,7 @@ def _job(row: Row) -> Job:
         row["id"],
         row["fence"],
         row["attempt"],
-        Kind(row["kind"]),
+        DocumentKind(row["kind"]),
         row["content"],
         msgspec.json.decode(row["metadata"], type=dict[str, Scalar]),
         row["collection_id"],

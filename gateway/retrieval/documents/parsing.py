@@ -33,7 +33,7 @@ SMALL = 24 * 1024
 KiB take half a second at worst, in which nothing else runs, and a megabyte ten minutes."""
 
 
-class Kind(StrEnum):
+class DocumentKind(StrEnum):
     """What a document is made of, as its media type."""
 
     TEXT = "text/plain"
@@ -43,13 +43,13 @@ class Kind(StrEnum):
 
 
 _ENDINGS = {
-    ".txt": Kind.TEXT,
-    ".text": Kind.TEXT,
-    ".md": Kind.MARKDOWN,
-    ".markdown": Kind.MARKDOWN,
-    ".htm": Kind.HTML,
-    ".html": Kind.HTML,
-    ".pdf": Kind.PDF,
+    ".txt": DocumentKind.TEXT,
+    ".text": DocumentKind.TEXT,
+    ".md": DocumentKind.MARKDOWN,
+    ".markdown": DocumentKind.MARKDOWN,
+    ".htm": DocumentKind.HTML,
+    ".html": DocumentKind.HTML,
+    ".pdf": DocumentKind.PDF,
 }
 _PARAGRAPHS = frozenset(
     {
@@ -86,14 +86,14 @@ _LINES = frozenset({"br", "dd", "dt", "li", "td", "th", "tr"})
 _SILENT = ["script", "style", "noscript", "template", "svg", "iframe", "object"]
 
 
-def kind_of(filename: str, media_type: str | None = None) -> Kind:
+def kind_of(filename: str, media_type: str | None = None) -> DocumentKind:
     """By the ending of the name, else by the media type. Raises InvalidRequest."""
     dot = filename.rfind(".")
     if dot >= 0 and (found := _ENDINGS.get(filename[dot:].lower())):
         return found
     told = (media_type or "").partition(";")[0].strip().lower()
-    if told in set(Kind):
-        return Kind(told)
+    if told in set(DocumentKind):
+        return DocumentKind(told)
     raise InvalidRequest(
         f"{filename[:100] or 'This file'!r} is none of: text, Markdown, HTML, PDF.",
         param="file",
@@ -101,7 +101,7 @@ def kind_of(filename: str, media_type: str | None = None) -> Kind:
     )
 
 
-async def read(kind: Kind, content: bytes) -> str:
+async def read(kind: DocumentKind, content: bytes) -> str:
     """The document's text, without NUL characters, which can't be stored."""
     try:
         async with asyncio.timeout(PATIENCE):
@@ -113,13 +113,13 @@ async def read(kind: Kind, content: bytes) -> str:
     return text.replace("\0", "")
 
 
-async def _read(kind: Kind, content: bytes) -> str:
+async def _read(kind: DocumentKind, content: bytes) -> str:
     match kind:
-        case Kind.TEXT | Kind.MARKDOWN:
+        case DocumentKind.TEXT | DocumentKind.MARKDOWN:
             return _decoded(content)
-        case Kind.HTML if len(content) <= SMALL:
+        case DocumentKind.HTML if len(content) <= SMALL:
             return await asyncio.to_thread(of_html, _decoded(content))
-        case Kind.HTML | Kind.PDF:
+        case DocumentKind.HTML | DocumentKind.PDF:
             return await _read_elsewhere(kind, content)
         case never:
             assert_never(never)
@@ -175,7 +175,7 @@ def _laid_out(marked: str) -> str:
 # ---- in a process of its own --------------------------------------------------------------------
 
 
-async def _read_elsewhere(kind: Kind, content: bytes) -> str:
+async def _read_elsewhere(kind: DocumentKind, content: bytes) -> str:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "gateway.retrieval.documents.parsing", kind),
         stdin=asyncio.subprocess.PIPE,
@@ -191,7 +191,7 @@ async def _read_elsewhere(kind: Kind, content: bytes) -> str:
     if process.returncode == _REFUSED:
         raise InvalidRequest(text.decode())
     if process.returncode != 0:
-        what = "PDF" if kind is Kind.PDF else "page"
+        what = "PDF" if kind is DocumentKind.PDF else "page"
         raise InvalidRequest(f"This {what} can't be read: it is broken, or too large.")
     return text.decode()
 
@@ -217,14 +217,14 @@ def of_pdf(content: bytes, longest: int = LONGEST) -> str:
     return "\n\n".join(pages)
 
 
-def _main(kind: Kind) -> int:
+def _main(kind: DocumentKind) -> int:
     import resource
 
     with suppress(ValueError, OSError):  # macOS knows no such limit
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     content = sys.stdin.buffer.read()
     try:
-        told, code = of_pdf(content) if kind is Kind.PDF else of_html(_decoded(content)), 0
+        told, code = of_pdf(content) if kind is DocumentKind.PDF else of_html(_decoded(content)), 0
     except InvalidRequest as error:
         told, code = error.message, _REFUSED
     sys.stdout.buffer.write(told.encode("utf-8", "replace"))
@@ -232,4 +232,4 @@ def _main(kind: Kind) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(_main(Kind(sys.argv[1])))
+    sys.exit(_main(DocumentKind(sys.argv[1])))

@@ -20,7 +20,7 @@ from gateway.names import line
 from gateway.postgres.database import Database, Row
 from gateway.postgres.pages import Page, id_in, page
 from gateway.retrieval.documents import sql
-from gateway.retrieval.documents.parsing import Kind
+from gateway.retrieval.documents.parsing import DocumentKind
 from gateway.retrieval.vectors.embedding import Embedders
 from gateway.retrieval.vectors.where import Scalar
 
@@ -51,11 +51,11 @@ class Collection:
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
+class DocumentUpload:
     """A document as it is given. `source` says where it is from: a file's name, an address."""
 
     content: bytes
-    kind: Kind
+    kind: DocumentKind
     source: str | None
     metadata: Mapping[str, Scalar]
 
@@ -67,7 +67,7 @@ class Document:
     id: UUID
     source: str | None
     metadata: Mapping[str, Scalar]
-    kind: Kind
+    kind: DocumentKind
     state: DocumentState
     error: str | None
     passages: int
@@ -127,7 +127,7 @@ class Shelves:
             raise _no_collection(name)
         self._wake()
 
-    async def add(self, owner: str, name: str, upload: Upload) -> tuple[Document, bool]:
+    async def add(self, owner: str, name: str, upload: DocumentUpload) -> tuple[Document, bool]:
         """The document, and whether there is something to do for it: the same content is stored
         once, whatever it is called. Raises Conflict if the collection's embedder is not here."""
         collection = await self.read(owner, name)
@@ -149,7 +149,7 @@ class Shelves:
         return document_of(row), False
 
     async def _put(
-        self, owner: str, collection_id: UUID, upload: Upload, digest: bytes
+        self, owner: str, collection_id: UUID, upload: DocumentUpload, digest: bytes
     ) -> Row | None:
         """One of an owner's at a time: two at once would be given the same place in the queue. Nor
         can one owner have all connections."""
@@ -246,7 +246,7 @@ class Shelves:
         return embedder
 
 
-def _digest(upload: Upload) -> bytes:
+def _digest(upload: DocumentUpload) -> bytes:
     return hashlib.sha256(upload.kind.encode() + b"\0" + upload.content).digest()
 
 
@@ -277,7 +277,7 @@ def document_of(row: Row) -> Document:
         row["id"],
         row["source"],
         msgspec.json.decode(row["metadata"], type=dict[str, Scalar]),
-        Kind(row["kind"]),
+        DocumentKind(row["kind"]),
         DocumentState(row["state"]),
         row["error"],
         row["passages"],

@@ -20,7 +20,7 @@ from gateway.process.periods import regularly
 from gateway.retrieval.documents import sql
 from gateway.retrieval.documents.shelves import Document, DocumentState, document_of
 from gateway.streams.feed import Position, no_channel
-from gateway.streams.follower import Ending
+from gateway.streams.follower import StreamEnd
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class Lookout:
     def __init__(self, onlooker: Onlooker, sight: Sight) -> None:
         self.onlooker = onlooker
         self.sight = sight
-        self.ending = Ending.OVER if sight.ended else None
+        self.ending = StreamEnd.OVER if sight.ended else None
         self._untold = True
         self._waiting: asyncio.Future[None] | None = None
 
@@ -70,14 +70,14 @@ class Lookout:
         self._untold = self._untold or sight.document != self.sight.document
         self.sight = sight
         if sight.ended:
-            self.end(Ending.OVER)
+            self.end(StreamEnd.OVER)
         self._wake()
 
-    def end(self, ending: Ending) -> None:
+    def end(self, ending: StreamEnd) -> None:
         if self.ending is not None:
             return
         self.ending = ending
-        if ending in (Ending.SLOW, Ending.RIGHTS):
+        if ending in (StreamEnd.SLOW, StreamEnd.RIGHTS):
             self._untold = False
         self._wake()
 
@@ -125,7 +125,7 @@ class Watch:
             self._asked.set()
         self.lookouts.add(lookout)
         if self._drain.begun:
-            lookout.end(Ending.DRAIN)
+            lookout.end(StreamEnd.DRAIN)
 
     async def find(self, onlooker: Onlooker) -> Sight:
         """Raises NotFound, also for what this key's user may not see."""
@@ -173,12 +173,12 @@ class Watch:
         """Say goodbye to all as soon as the process is told to end."""
         await self._drain.wait()
         for one in self.lookouts:
-            one.end(Ending.DRAIN)
+            one.end(StreamEnd.DRAIN)
 
 
 def _tell(lookout: Lookout, found: Sight | None) -> None:
     if found is None:
-        lookout.end(Ending.RIGHTS)
+        lookout.end(StreamEnd.RIGHTS)
     elif found.document is None:
         lookout.show(Sight(None, lookout.sight.version + 1))
     else:

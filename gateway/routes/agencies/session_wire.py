@@ -17,7 +17,7 @@ from gateway.agency.turn.library import PASSAGES
 from gateway.errors import InvalidRequest
 from gateway.routes.agencies.turn_wire import Failure
 from gateway.routes.shapes.dialogue import Messages
-from gateway.routes.shapes.refusals import Problem
+from gateway.routes.shapes.refusals import ErrorObject
 
 MOST_PASSAGES = 100
 
@@ -95,7 +95,7 @@ class SessionList(msgspec.Struct):
 class WrongStepBody(msgspec.Struct):
     """`session` is how it stands."""
 
-    error: Problem
+    error: ErrorObject
     session: SessionBody
 
 

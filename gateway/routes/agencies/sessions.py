@@ -33,7 +33,7 @@ from gateway.routes.http.errors import JSON
 from gateway.routes.http.guards import needs
 from gateway.routes.shapes.dialogue import dialogue, holds_nul
 from gateway.routes.shapes.pages import Cursor, Limit
-from gateway.routes.shapes.refusals import BAD, MISSING, Problem
+from gateway.routes.shapes.refusals import BAD, MISSING, ErrorObject
 from gateway.streams.announcer import Announcer
 
 TheSessions = NamedDependency[Sessions]
@@ -159,7 +159,7 @@ def _dialogue(data: NewSession) -> Dialogue:
 
 
 def _wrong(wrong: WrongStep) -> Response[bytes]:
-    problem = Problem(message=wrong.reason, type=Conflict.type, param="step", code="wrong_step")
+    problem = ErrorObject(message=wrong.reason, type=Conflict.type, param="step", code="wrong_step")
     body = WrongStepBody(problem, session_body(wrong.session))
     return Response(
         msgspec.json.encode(body),

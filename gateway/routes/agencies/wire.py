@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Struct
 
-from gateway.agency.teams.documents import Params, Settings
+from gateway.agency.teams.documents import AgencySettings, Params
 from gateway.agency.teams.team import AgencySpec, AgencySummary, AgentSpec, label
 
 
@@ -35,7 +35,7 @@ class AgencyAnswer(Struct, kw_only=True):
     manager_id: int
     shared: bool
     agents: list[AgentAnswer]
-    settings: Settings
+    settings: AgencySettings
     revision: int
     created_at: datetime
     updated_at: datetime
@@ -81,7 +81,7 @@ def agency_answer(spec: AgencySpec) -> AgencyAnswer:
         manager_id=spec.manager_id,
         shared=spec.shared,
         agents=[agent_answer(agent) for agent in spec.agents],
-        settings=msgspec.convert(spec.settings, Settings),
+        settings=msgspec.convert(spec.settings, AgencySettings),
         revision=spec.revision,
         created_at=spec.created_at,
         updated_at=spec.updated_at,

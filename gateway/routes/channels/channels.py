@@ -31,7 +31,7 @@ from gateway.settings import Settings
 from gateway.streams.feed import Feed, Position, Unusable, Wish, no_channel
 from gateway.streams.source import Reader
 from gateway.streams.sse import Audience, Pace, changes, respond
-from gateway.streams.tokens import Tokens
+from gateway.streams.tokens import StreamTokens
 
 MOST_DIGITS = 18
 """Of a version: a bigint holds them all."""
@@ -85,7 +85,7 @@ async def follow_channel(
     channel: FromPath[str],
     feed: NamedDependency[Feed],
     watch: NamedDependency[Watch],
-    tokens: NamedDependency[Tokens],
+    tokens: NamedDependency[StreamTokens],
     settings: NamedDependency[Settings],
     token: StreamToken = None,
     last_event_id: LastEventId = None,
@@ -120,7 +120,7 @@ async def create_token(
     data: JSONBody[TokenRequest],
     feed: NamedDependency[Feed],
     watch: NamedDependency[Watch],
-    tokens: NamedDependency[Tokens],
+    tokens: NamedDependency[StreamTokens],
     principal: NamedDependency[Principal],
 ) -> TokenAnswer:
     """It is good for this channel, this caller and five minutes; a stream that is open stays so."""
@@ -153,7 +153,7 @@ def _require(principal: Principal, channel: str) -> None:
         raise Forbidden("This key has none of the scopes that may read conversations.")
 
 
-async def _key_id(request: Asking, channel: str, token: str | None, tokens: Tokens) -> str:
+async def _key_id(request: Asking, channel: str, token: str | None, tokens: StreamTokens) -> str:
     if token is not None and token_of(request.scope["headers"]) is None:
         return await tokens.check(token, channel)
     _require(request.user, channel)

@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gateway import ids
 from gateway.agency.turn.request import RoomMessage
-from gateway.conversation.rooms.participants import Kind, Member, Status, checked
+from gateway.conversation.rooms.participants import Member, ParticipantKind, Status, checked
 from gateway.conversation.rooms.rights import Right
 from gateway.errors import InvalidRequest
 from gateway.streams.events import Conversation, Interaction
@@ -36,7 +36,7 @@ Identifier = Annotated[
 class NewParticipant(Struct, forbid_unknown_fields=True):
     """Only users hold `rights`."""
 
-    kind: Kind
+    kind: ParticipantKind
     identifier: Identifier
     rights: Annotated[list[Right], Meta(max_length=len(Right))] = []
 

@@ -16,8 +16,8 @@ from gateway import ids
 from gateway.auth import Principal, Scope
 from gateway.errors import InvalidRequest
 from gateway.retrieval.documents import shelves as stock
-from gateway.retrieval.documents.parsing import Kind, kind_of
-from gateway.retrieval.documents.shelves import Shelves, Upload
+from gateway.retrieval.documents.parsing import DocumentKind, kind_of
+from gateway.retrieval.documents.shelves import DocumentUpload, Shelves
 from gateway.retrieval.library import Library
 from gateway.retrieval.vectors import where as filters
 from gateway.routes.http.errors import field_of
@@ -169,13 +169,13 @@ async def query_collection(
     return PassageList(data=[passage_answer(one) for one in found])
 
 
-async def _upload(request: Calling) -> Upload:
+async def _upload(request: Calling) -> DocumentUpload:
     if request.content_type[0] == "multipart/form-data":
         return await _of_form(request)
     return _of_json(await request.body())
 
 
-def _of_json(body: bytes) -> Upload:
+def _of_json(body: bytes) -> DocumentUpload:
     try:
         given = new_document.decode(body)
     except msgspec.ValidationError as error:
@@ -188,10 +188,10 @@ def _of_json(body: bytes) -> Upload:
     if not given.text.strip():
         raise InvalidRequest("There is no text in it.", param="text")
     told_of = filters.metadata(given.metadata)
-    return Upload(given.text.encode(), Kind.TEXT, given.source, told_of)
+    return DocumentUpload(given.text.encode(), DocumentKind.TEXT, given.source, told_of)
 
 
-async def _of_form(request: Calling) -> Upload:
+async def _of_form(request: Calling) -> DocumentUpload:
     form = await request.form()
     file, source, metadata = (form.get(name) for name in ("file", "source", "metadata"))
     if len(form.getall("file", [])) > 1:
@@ -205,7 +205,7 @@ async def _of_form(request: Calling) -> Upload:
     except msgspec.DecodeError:
         raise InvalidRequest("metadata is a JSON object.", param="metadata") from None
     kind = kind_of(file.filename, file.content_type)
-    return Upload(await file.read(), kind, source or file.filename or None, told_of)
+    return DocumentUpload(await file.read(), kind, source or file.filename or None, told_of)
 
 
 ROUTES: list[ControllerRouterHandler] = [

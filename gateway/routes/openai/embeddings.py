@@ -51,7 +51,7 @@ class Embedding(msgspec.Struct):
     embedding: list[float] | str
 
 
-class Usage(msgspec.Struct):
+class EmbeddingUsage(msgspec.Struct):
     prompt_tokens: int
     total_tokens: int
 
@@ -60,7 +60,7 @@ class EmbeddingList(msgspec.Struct):
     object: str
     data: list[Embedding]
     model: str
-    usage: Usage
+    usage: EmbeddingUsage
 
 
 @post(
@@ -86,7 +86,7 @@ async def create_embeddings(
         "list",
         [Embedding("embedding", place, one) for place, one in enumerate(shown)],
         data.model,
-        Usage(made.tokens, made.tokens),
+        EmbeddingUsage(made.tokens, made.tokens),
     )
 
 

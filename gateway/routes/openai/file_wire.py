@@ -57,14 +57,14 @@ class DeletedFile(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
+class FileUpload:
     """What a client sent. `ignored` names what was given and has no effect."""
 
     file: NewFile
     ignored: str | None
 
 
-async def read_upload(request: Request[Principal, str, State]) -> Upload:
+async def read_upload(request: Request[Principal, str, State]) -> FileUpload:
     """Litestar would read the form for the handler, but tell less of what is wrong with it."""
     if request.content_type[0] != MULTIPART:
         raise InvalidRequest(f"Send the file as {MULTIPART.value}.", param="file")
@@ -78,7 +78,7 @@ async def read_upload(request: Request[Principal, str, State]) -> Upload:
     if not isinstance(purpose, str):
         raise InvalidRequest("'purpose' must be text.", param="purpose")
     new = NewFile(file.filename, purpose, await file.read(MOST + 1))
-    return Upload(new, IGNORED if any(name.startswith(IGNORED) for name in form) else None)
+    return FileUpload(new, IGNORED if any(name.startswith(IGNORED) for name in form) else None)
 
 
 def _only(name: str, given: list[UploadFile | str]) -> UploadFile | str:

@@ -75,11 +75,11 @@ class Description(OpenAPIConfig):
 
     def to_openapi_schema(self) -> OpenAPI:
         usual = super().to_openapi_schema()
-        return Document(**{one.name: getattr(usual, one.name) for one in fields(usual)})
+        return OpenAPIDocument(**{one.name: getattr(usual, one.name) for one in fields(usual)})
 
 
 @dataclass
-class Document(OpenAPI):
+class OpenAPIDocument(OpenAPI):
     def __post_init__(self) -> None:
         self._told: dict[str, object] | None = None
 

@@ -6,7 +6,7 @@ from litestar.openapi import ResponseSpec
 from msgspec import Struct
 
 
-class Problem(Struct, kw_only=True):
+class ErrorObject(Struct, kw_only=True):
     message: str
     type: str
     param: str | None
@@ -14,7 +14,7 @@ class Problem(Struct, kw_only=True):
 
 
 class Refusal(Struct, kw_only=True):
-    error: Problem
+    error: ErrorObject
 
 
 def refusal(description: str) -> ResponseSpec:

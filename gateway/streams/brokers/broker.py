@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 
-class Message(NamedTuple):
+class BrokerMessage(NamedTuple):
     channel: str
     payload: bytes
 
@@ -29,7 +29,7 @@ class Broker(Protocol):
         """False if nobody listens to this channel, in any process; who begins to from now on must
         look for itself at what was before."""
 
-    async def publish(self, messages: Sequence[Message]) -> None:
+    async def publish(self, messages: Sequence[BrokerMessage]) -> None:
         """Send them in order, if that is possible within a moment; else they are lost."""
 
     async def subscribe(self, channel: str, listener: Listener) -> bool:

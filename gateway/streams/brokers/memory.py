@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gateway.streams.brokers.broker import Listener, Message
+from gateway.streams.brokers.broker import BrokerMessage, Listener
 
 
 class MemoryBroker:
@@ -14,7 +14,7 @@ class MemoryBroker:
     def reaches(self, channel: str) -> bool:
         return channel in self.listeners
 
-    async def publish(self, messages: Sequence[Message]) -> None:
+    async def publish(self, messages: Sequence[BrokerMessage]) -> None:
         for channel, payload in messages:
             for listener in tuple(self.listeners.get(channel, ())):
                 listener.hear(channel, payload)

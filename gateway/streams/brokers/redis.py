@@ -25,7 +25,7 @@ from redis.exceptions import RedisError
 
 from gateway.errors import Unavailable
 from gateway.process.drain import end
-from gateway.streams.brokers.broker import Listener, Message
+from gateway.streams.brokers.broker import BrokerMessage, Listener
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ class RedisBroker:
     def reaches(self, channel: str) -> bool:
         return True  # maybe in another process
 
-    async def publish(self, messages: Sequence[Message]) -> None:
+    async def publish(self, messages: Sequence[BrokerMessage]) -> None:
         if time.monotonic() < self._broken_until:
             return
         try:
@@ -117,7 +117,7 @@ class RedisBroker:
             self._broken_until = time.monotonic() + BREAK_S
             log.warning("redis did not take a message", extra={"error": type(error).__name__})
 
-    async def _send(self, messages: Sequence[Message]) -> None:
+    async def _send(self, messages: Sequence[BrokerMessage]) -> None:
         pipeline = self._redis.pipeline(transaction=False)
         for channel, payload in messages:
             pipeline.publish(channel, payload)

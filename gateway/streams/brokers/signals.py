@@ -12,7 +12,7 @@ ASKS = "agw:asks"
 """The channel on which every process hears what is followed anywhere."""
 
 
-class Changed(msgspec.Struct, frozen=True, array_like=True, tag="c"):
+class VersionRaised(msgspec.Struct, frozen=True, array_like=True, tag="c"):
     """A conversation has reached this version."""
 
     version: int
@@ -27,7 +27,7 @@ class Spoke(msgspec.Struct, frozen=True, array_like=True, tag="s"):
     text: str
 
 
-class Asked(msgspec.Struct, frozen=True, array_like=True, tag="a"):
+class Followed(msgspec.Struct, frozen=True, array_like=True, tag="a"):
     """These conversations have readers. In those that are `afresh`, replies are told from their
     beginning again."""
 
@@ -35,7 +35,7 @@ class Asked(msgspec.Struct, frozen=True, array_like=True, tag="a"):
     afresh: list[UUID]
 
 
-Signal: TypeAlias = Changed | Spoke | Asked
+Signal: TypeAlias = VersionRaised | Spoke | Followed
 
 _decoder = msgspec.msgpack.Decoder(Signal)
 _encoder = msgspec.msgpack.Encoder()

@@ -26,7 +26,7 @@ class Listed(msgspec.Struct, frozen=True):
     created: int = 0
 
 
-class Passage:
+class UpstreamResponse:
     """`idle` is how many seconds the upstream may be silent within its answer."""
 
     def __init__(

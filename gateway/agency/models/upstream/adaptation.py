@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from gateway.agency.model import ChatMessage, Json, ModelCall
-from gateway.agency.models.upstream.refusal import Refusal
+from gateway.agency.models.upstream.refusal import UpstreamRefusal
 
 TWINS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 """Two names of one thing. Upstreams know one or the other."""
@@ -109,7 +109,7 @@ def _before(system: Json, content: Json) -> Json:
 
 
 def adapted(
-    current: Adaptation, call: ModelCall, refusal: Refusal, *, stream: bool
+    current: Adaptation, call: ModelCall, refusal: UpstreamRefusal, *, stream: bool
 ) -> Adaptation | None:
     """How to ask again after this refusal. None if nothing in the request can give way."""
     if refusal.final:
@@ -137,13 +137,15 @@ def sent(current: Adaptation, call: ModelCall, *, stream: bool) -> Collection[st
     return names
 
 
-def outdated(known: Adaptation, call: ModelCall, refusal: Refusal) -> bool:
+def outdated(known: Adaptation, call: ModelCall, refusal: UpstreamRefusal) -> bool:
     """Whether a name is refused that an upstream wanted before: it has changed since."""
     renamed = {TWINS[name] for name in known.renamed if name in call.params}
     return bool(refusal.names(renamed))
 
 
-def _without(current: Adaptation, name: str, call: ModelCall, refusal: Refusal) -> Adaptation:
+def _without(
+    current: Adaptation, name: str, call: ModelCall, refusal: UpstreamRefusal
+) -> Adaptation:
     if name == "response_format":
         return _asked_more_simply(current, call)
     twin = TWINS.get(name)

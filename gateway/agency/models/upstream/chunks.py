@@ -19,14 +19,14 @@ class Said(msgspec.Struct, gc=False):
     refusal: str | None = None
 
 
-class Choice(msgspec.Struct, gc=False):
+class ChunkChoice(msgspec.Struct, gc=False):
     index: int | None = None
     delta: Said | None = None
     message: Said | None = None
     finish_reason: str | None = None
 
 
-class Tokens(msgspec.Struct, gc=False):
+class ReportedTokens(msgspec.Struct, gc=False):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
 
@@ -39,15 +39,15 @@ class Tokens(msgspec.Struct, gc=False):
 NO_ERROR: Final = msgspec.Raw(b"null")
 
 
-class Chunk(msgspec.Struct):
+class CompletionChunk(msgspec.Struct):
     """A chunk and a whole answer differ in `delta` and `message` alone."""
 
-    choices: list[Choice] | None = None
-    usage: Tokens | None = None
+    choices: list[ChunkChoice] | None = None
+    usage: ReportedTokens | None = None
     error: msgspec.Raw = NO_ERROR
 
 
-decode: Final = msgspec.json.Decoder(Chunk).decode
+decode: Final = msgspec.json.Decoder(CompletionChunk).decode
 """Raises MsgspecError, ValueError or RecursionError."""
 
 
@@ -66,7 +66,7 @@ def _integer(digits: str) -> int | float:
         return math.inf
 
 
-def tolerate(payload: bytes) -> tuple[Chunk, list[str]]:
+def tolerate(payload: bytes) -> tuple[CompletionChunk, list[str]]:
     """The chunk, and the paths of what is odd in it. Raises ValueError or RecursionError if this is
     no JSON object, or its text can't be found.
 
@@ -78,7 +78,7 @@ def tolerate(payload: bytes) -> tuple[Chunk, list[str]]:
         raise ValueError("not an object")  # noqa: TRY004  the payload is wrong, not the caller
     odd: list[str] = []
     error = body.get("error")
-    chunk = Chunk(
+    chunk = CompletionChunk(
         list(_choices(body.get("choices"), odd)),
         _tokens(body.get("usage"), odd),
         NO_ERROR if error is None else msgspec.Raw(json.dumps(error)),
@@ -86,7 +86,7 @@ def tolerate(payload: bytes) -> tuple[Chunk, list[str]]:
     return chunk, odd
 
 
-def _choices(choices: object, odd: list[str]) -> Iterator[Choice]:
+def _choices(choices: object, odd: list[str]) -> Iterator[ChunkChoice]:
     if not isinstance(choices, list):
         if choices is not None:
             odd.append("choices")
@@ -95,7 +95,7 @@ def _choices(choices: object, odd: list[str]) -> Iterator[Choice]:
         if not isinstance(choice, dict):
             odd.append("choices[]")
             continue
-        yield Choice(
+        yield ChunkChoice(
             _number(choice.get("index"), "choices[].index", odd),
             _said(choice.get("delta"), "choices[].delta", odd),
             _said(choice.get("message"), "choices[].message", odd),
@@ -156,12 +156,12 @@ def _reason(reason: object, odd: list[str]) -> str | None:
     return None if reason is False else "stop"
 
 
-def _tokens(usage: object, odd: list[str]) -> Tokens | None:
+def _tokens(usage: object, odd: list[str]) -> ReportedTokens | None:
     if not isinstance(usage, dict):
         if usage is not None:
             odd.append("usage")
         return None
-    return Tokens(
+    return ReportedTokens(
         _number(usage.get("prompt_tokens"), "usage.prompt_tokens", odd),
         _number(usage.get("completion_tokens"), "usage.completion_tokens", odd),
     )

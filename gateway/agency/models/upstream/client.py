@@ -15,7 +15,7 @@ from typing import Final, Self
 import aiohttp
 
 from gateway.agency.model import Completion, ModelCall, OnPieces, Text
-from gateway.agency.models.passing.passage import Listed, Passage, read_list
+from gateway.agency.models.passing.passage import Listed, UpstreamResponse, read_list
 from gateway.agency.models.retries import persist
 from gateway.agency.models.upstream import exchange, faults, wire
 from gateway.agency.models.upstream.adaptation import (
@@ -26,7 +26,7 @@ from gateway.agency.models.upstream.adaptation import (
     outdated,
     sent,
 )
-from gateway.agency.models.upstream.exchange import Listener
+from gateway.agency.models.upstream.exchange import PieceListener
 from gateway.agency.models.upstream.habits import Habits, Memory
 from gateway.agency.models.upstream.wire import UpstreamAnswer
 from gateway.agency.speech.thoughts import Thoughts
@@ -98,7 +98,7 @@ class Upstream:
 
     async def complete(self, call: ModelCall, on_pieces: OnPieces | None = None) -> Completion:
         """See `Model`. Tried again at most twice, and never once text was handed to `on_pieces`."""
-        listener = None if on_pieces is None else Listener(on_pieces)
+        listener = None if on_pieces is None else PieceListener(on_pieces)
         deadline = asyncio.get_running_loop().time() + call.timeout
         try:
             async with asyncio.timeout_at(deadline):
@@ -137,7 +137,7 @@ class Upstream:
         except (aiohttp.ClientError, OSError):
             raise faults.unreachable() from None
 
-    async def pass_on(self, body: bytes, *, streams: bool) -> Passage:
+    async def pass_on(self, body: bytes, *, streams: bool) -> UpstreamResponse:
         """Send a body that a client wrote; the caller closes what is given.
 
         Only a connection that fails is tried again: what the upstream answers, be it a refusal, is
@@ -145,12 +145,12 @@ class Upstream:
         """
         post = partial(self._post, body, streams=streams)
         response = await persist(post, faults.repeatable, retries=RETRIES, backoff=self._backoff)
-        passage = Passage(response, self._idle, self._api_key)
+        passage = UpstreamResponse(response, self._idle, self._api_key)
         await passage.check("text/event-stream" if streams else "application/json")
         return passage
 
     async def _persist(
-        self, call: ModelCall, listener: Listener | None, deadline: float
+        self, call: ModelCall, listener: PieceListener | None, deadline: float
     ) -> Completion:
         return await persist(
             partial(self._negotiate, call, listener),
@@ -160,7 +160,7 @@ class Upstream:
             deadline=deadline,
         )
 
-    async def _negotiate(self, call: ModelCall, listener: Listener | None) -> Completion:
+    async def _negotiate(self, call: ModelCall, listener: PieceListener | None) -> Completion:
         """Ask in the best way that this upstream accepts for this model."""
         habits = self.habits[call.model]
         adaptation = habits.adaptation
@@ -202,7 +202,7 @@ class Upstream:
         raise rejected
 
     async def _ask(
-        self, call: ModelCall, adaptation: Adaptation, listener: Listener | None
+        self, call: ModelCall, adaptation: Adaptation, listener: PieceListener | None
     ) -> UpstreamAnswer:
         body = wire.request(call, adaptation, stream=listener is not None)
         async with await self._post(body, streams=listener is not None) as response:
@@ -227,7 +227,7 @@ class Upstream:
 
 
 def _spoken(
-    completion: Completion, thoughts: Thoughts, listener: Listener | None, habits: Habits
+    completion: Completion, thoughts: Thoughts, listener: PieceListener | None, habits: Habits
 ) -> Completion:
     """The completion without its thoughts, the last of which is told to the listener."""
     if listener is None:

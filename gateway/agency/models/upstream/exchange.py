@@ -24,7 +24,7 @@ ERROR_BODY: Final = 64 << 10
 """Bytes of an error's body that are read for its code."""
 
 
-class Listener:
+class PieceListener:
     """Hands text on, and knows whether any was: then the call can't be made a second time."""
 
     def __init__(self, on_pieces: OnPieces) -> None:
@@ -68,7 +68,7 @@ async def _read(response: aiohttp.ClientResponse, idle: float) -> tuple[Upstream
 
 
 async def listen(
-    response: aiohttp.ClientResponse, listener: Listener, idle: float
+    response: aiohttp.ClientResponse, listener: PieceListener, idle: float
 ) -> UpstreamAnswer:
     """A stream, up to its end or to where the listener has had enough. Some upstreams answer with
     JSON nevertheless, if only for an error. Raises UpstreamError."""
@@ -92,7 +92,7 @@ async def listen(
 
 
 async def _follow(
-    content: aiohttp.StreamReader, answer: UpstreamAnswer, listener: Listener, idle: float
+    content: aiohttp.StreamReader, answer: UpstreamAnswer, listener: PieceListener, idle: float
 ) -> None:
     events = EventReader()
     clock = asyncio.get_running_loop().time

@@ -26,7 +26,7 @@ from email.utils import parsedate_to_datetime
 import msgspec
 
 from gateway.agency.models.upstream import refusal
-from gateway.agency.models.upstream.refusal import Refusal
+from gateway.agency.models.upstream.refusal import UpstreamRefusal
 from gateway.errors import UpstreamError
 
 RETRIED = {"upstream_rate_limited", "upstream_unavailable", "upstream_truncated"}
@@ -67,7 +67,7 @@ MOST_TOLD = 300
 class Rejected(UpstreamError):
     """400 or 422: there is something in the request that this upstream does not take."""
 
-    def __init__(self, sentence: str, refusal: Refusal) -> None:
+    def __init__(self, sentence: str, refusal: UpstreamRefusal) -> None:
         super().__init__(sentence, code="upstream_rejected")
         self.refusal = refusal
 
@@ -119,7 +119,7 @@ def _of_client(reason: str) -> UpstreamError:
     return UpstreamError(sentence, status=400, code=reason, param="messages")
 
 
-def unsupported(param: str, refused: Refusal, api_key: str | None) -> UpstreamError:
+def unsupported(param: str, refused: UpstreamRefusal, api_key: str | None) -> UpstreamError:
     """The client sent this parameter, and the upstream does not take it."""
     sentence = " ".join(refused.message.split())[:MOST_TOLD]
     if not sentence or (api_key and api_key in refused.message):

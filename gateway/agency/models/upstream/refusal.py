@@ -67,7 +67,7 @@ _WRITTEN: tuple[Callable[[str], str], ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class UpstreamRefusal:
     """`params` are those that the upstream names where a program looks for them."""
 
     message: str = ""
@@ -119,16 +119,16 @@ class Refusal:
         return frozenset()
 
 
-def read(body: bytes, *, passed_on: bool = True) -> Refusal:
+def read(body: bytes, *, passed_on: bool = True) -> UpstreamRefusal:
     """Whatever stands in a body. One that says nothing gives an empty refusal. `passed_on` says
     whether it may hold another provider's."""
     try:
         value: object = json.loads(body)
     except (ValueError, RecursionError):
-        return Refusal(body.decode("utf-8", "replace")[:MOST])
+        return UpstreamRefusal(body.decode("utf-8", "replace")[:MOST])
     error = _error(value)
     if not isinstance(error, dict):
-        return Refusal(error[:MOST] if isinstance(error, str) else "")
+        return UpstreamRefusal(error[:MOST] if isinstance(error, str) else "")
     if passed_on and (own := read(_passed_on(error), passed_on=False)).message:
         return own
     message, details = _message(error)
@@ -138,7 +138,7 @@ def read(body: bytes, *, passed_on: bool = True) -> Refusal:
     words = [error.get("code"), error.get("type")]
     known = [word for word in words if isinstance(word, str)]
     code = next((word for word in known if word in FINAL), known[0] if known else None)
-    return Refusal(message[:MOST], code, tuple(root for p in params if (root := _root(p))))
+    return UpstreamRefusal(message[:MOST], code, tuple(root for p in params if (root := _root(p))))
 
 
 def _error(value: object) -> object:

@@ -10,7 +10,7 @@ from gateway.agency.model import Completion, FinishReason, Json, ModelCall, Text
 from gateway.agency.models.tokens import estimate
 from gateway.agency.models.upstream import chunks, faults
 from gateway.agency.models.upstream.adaptation import Adaptation, Asking
-from gateway.agency.models.upstream.chunks import Choice, Chunk, Tokens
+from gateway.agency.models.upstream.chunks import ChunkChoice, CompletionChunk, ReportedTokens
 from gateway.agency.speech import envelope
 from gateway.errors import UpstreamError
 
@@ -94,7 +94,7 @@ class UpstreamAnswer:
         self._size = 0
         self._loose = False
         self._half = ""
-        self._usage: Tokens | None = None
+        self._usage: ReportedTokens | None = None
 
     def take(self, payloads: Sequence[bytes]) -> list[str]:
         """The new pieces of text. After a failure nothing more is read."""
@@ -114,18 +114,18 @@ class UpstreamAnswer:
                 break
         return self._pieces[start:]
 
-    def _read(self, payload: bytes) -> Chunk:
+    def _read(self, payload: bytes) -> CompletionChunk:
         try:
             return chunks.decode(payload)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             if not payload.strip():  # a heartbeat
-                return chunks.Chunk()
+                return chunks.CompletionChunk()
             chunk, odd = chunks.tolerate(payload)
         self._loose = True
         self.odd.update(dict.fromkeys(odd or ["text"]))
         return chunk
 
-    def _add(self, chunk: Chunk) -> None:
+    def _add(self, chunk: CompletionChunk) -> None:
         if chunk.choices:
             for choice in chunk.choices:
                 if not choice.index:
@@ -135,7 +135,7 @@ class UpstreamAnswer:
         if chunk.error is not chunks.NO_ERROR and bytes(chunk.error) not in NO_ERRORS:
             self.failure = faults.reported(chunk.error)
 
-    def _choose(self, choice: Choice) -> None:
+    def _choose(self, choice: ChunkChoice) -> None:
         if choice.finish_reason:
             self.finish_reason = choice.finish_reason
             if choice.finish_reason.lower() in _BROKEN:

@@ -19,10 +19,10 @@ from gateway.agency.teams.catalog import AgencySpec
 from gateway.auth import Principal
 from gateway.errors import InvalidRequest, NotFound
 from gateway.routes.openai.chat.stored_wire import (
-    Completion,
     CompletionList,
     CompletionMessageList,
     Deleted,
+    StoredChatCompletion,
     Update,
     completion_answer,
     completion_list,
@@ -73,7 +73,7 @@ async def read_completion(
     agency: Agency,
     store: TheStore,
     settings: TheSettings,
-) -> Completion:
+) -> StoredChatCompletion:
     whose = _whose(request.user, agency)
     found = await store.one(whose, ids.read(ids.COMPLETION, completion_id))
     return completion_answer(found, settings)
@@ -117,7 +117,7 @@ async def update_completion(
     agency: Agency,
     store: TheStore,
     settings: TheSettings,
-) -> Completion:
+) -> StoredChatCompletion:
     turn_id = ids.read(ids.COMPLETION, completion_id)
     changed = await store.update(_whose(request.user, agency), turn_id, data.metadata or {})
     return completion_answer(changed, settings)

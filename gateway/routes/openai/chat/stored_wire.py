@@ -22,7 +22,7 @@ from gateway.routes.openai.chat.answer import (
 from gateway.settings import Settings
 
 
-class Completion(ChatCompletion, kw_only=True):
+class StoredChatCompletion(ChatCompletion, kw_only=True):
     """What was answered, and the parameters that it was asked with."""
 
     temperature: float | None
@@ -35,7 +35,7 @@ class Completion(ChatCompletion, kw_only=True):
 
 class CompletionList(msgspec.Struct):
     object: str
-    data: list[Completion]
+    data: list[StoredChatCompletion]
     first_id: str | None
     last_id: str | None
     has_more: bool
@@ -89,7 +89,7 @@ class Deleted(msgspec.Struct):
     deleted: bool
 
 
-def completion_answer(stored: StoredCompletion, settings: Settings) -> Completion:
+def completion_answer(stored: StoredCompletion, settings: Settings) -> StoredChatCompletion:
     created = int(stored.created_at.timestamp())
     answer = completion(
         Reply(TurnId(stored.id), stored.conversation_id, created),
@@ -99,7 +99,7 @@ def completion_answer(stored: StoredCompletion, settings: Settings) -> Completio
         metadata=stored.metadata,
     )
     asked = msgspec.convert(stored.ask.params, _Sampling)
-    return Completion(
+    return StoredChatCompletion(
         **msgspec.structs.asdict(answer),
         **msgspec.structs.asdict(asked),
         response_format=stored.ask.response_format,
