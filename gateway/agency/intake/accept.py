@@ -45,7 +45,7 @@ class NewInteraction(msgspec.Struct, frozen=True):
     provider: str | None = None
 
 
-class ContextMessage(msgspec.Struct, frozen=True):
+class EntryMessage(msgspec.Struct, frozen=True):
     """A message of the entry agent's context that comes from the API or belongs to its answers."""
 
     id: UUID
@@ -70,7 +70,7 @@ class NewTurn(msgspec.Struct, frozen=True):
     principal: str
     title: str
     interactions: Sequence[NewInteraction]
-    messages: Sequence[ContextMessage]
+    messages: Sequence[EntryMessage]
     system_message_id: UUID | None
     history_hash: bytes | None
     request_hash: bytes

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from gateway import ids
-from gateway.agency.intake.accept import ContextMessage, NewInteraction, NewTurn
+from gateway.agency.intake.accept import EntryMessage, NewInteraction, NewTurn
 from gateway.agency.speech.parts import speaker
 from gateway.agency.speech.prompt import END_USER, Entry
 from gateway.agency.teams.team import AgencySpec
@@ -71,22 +71,20 @@ def draft(asked: Submission, place: Place) -> NewTurn:
 
 def _said(
     asked: Submission, pairs: Sequence[Public], *, imported: bool
-) -> Iterable[tuple[NewInteraction, ContextMessage]]:
+) -> Iterable[tuple[NewInteraction, EntryMessage]]:
     entry = int(asked.agency.manager_id)
     for pair in pairs:
         interaction = _interaction(pair, asked.request.responder, asked.principal)
         yield interaction, _message(pair, interaction.id, entry, imported=imported)
 
 
-def _system(
-    system: str | None, place: Place, entry: int
-) -> tuple[UUID | None, list[ContextMessage]]:
+def _system(system: str | None, place: Place, entry: int) -> tuple[UUID | None, list[EntryMessage]]:
     """The client's system message: its id, and its row unless it is the one in force."""
     if system is None:
         return None, []
     if system == place.system and place.system_message_id is not None:
         return place.system_message_id, []
-    message = ContextMessage(ids.new(), "system", None, entry, text=system)
+    message = EntryMessage(ids.new(), "system", None, entry, text=system)
     return message.id, [message]
 
 
@@ -130,9 +128,7 @@ def _reply(responder: str) -> NewInteraction:
     return NewInteraction(ids.new(), ("bot", responder), "", responder, done=False)
 
 
-def _message(pair: Public, interaction_id: UUID, entry: int, *, imported: bool) -> ContextMessage:
+def _message(pair: Public, interaction_id: UUID, entry: int, *, imported: bool) -> EntryMessage:
     if pair.role == "assistant":
-        return ContextMessage(
-            ids.new(), "assistant", entry, None, interaction_id, imported=imported
-        )
-    return ContextMessage(ids.new(), "user", None, entry, interaction_id, imported=imported)
+        return EntryMessage(ids.new(), "assistant", entry, None, interaction_id, imported=imported)
+    return EntryMessage(ids.new(), "user", None, entry, interaction_id, imported=imported)

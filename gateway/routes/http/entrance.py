@@ -51,7 +51,7 @@ class Entrance:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.WEBSOCKET:
             return await self._app(scope, receive, send)
-        passage = _Passage(Body(receive), send)
+        passage = _Exchange(Body(receive), send)
         passage.read(scope["headers"])
         token = telemetry.request_id.set(passage.request_id.decode())
         method = scope["method"]
@@ -77,7 +77,7 @@ class Entrance:
             await passage.body.discard()
         return None
 
-    async def _enter(self, scope: HTTPScope, passage: _Passage) -> None:
+    async def _enter(self, scope: HTTPScope, passage: _Exchange) -> None:
         if self._cors is not None:
             if scope["method"] == "OPTIONS":
                 answer = self._cors.preflight(scope["headers"])
@@ -92,7 +92,7 @@ class Entrance:
 _TOO_MANY = HeadersTooLarge(f"The headers are larger than {MAX_HEADERS // 1024} KiB.")
 
 
-class _Passage:
+class _Exchange:
     """One request on its way out: the answer gets the request's id, and its status is noted.
 
     `added` is what every answer to it carries, `weight` the bytes of its headers. `sending` is True
@@ -187,7 +187,7 @@ async def _send(answer: Send, problem: Problem, path: str) -> None:
     await answer({"type": "http.response.body", "body": body, "more_body": False})
 
 
-def _log(scope: Scope, method: str, passage: _Passage) -> None:
+def _log(scope: Scope, method: str, passage: _Exchange) -> None:
     level = logging.DEBUG if is_public(scope["path"]) else logging.INFO
     if log.isEnabledFor(level):
         # The template, not the path: an address may hold what its caller did not mean to show.
