@@ -115,8 +115,8 @@ async def _opened_by_worker(
 
 
 def _settle_memory() -> None:
-    """What is there now stays: the collector need not walk through it again and again. A request
-    makes some hundred objects and leaves no cycles, so the young are looked at more seldom."""
+    """Takes what is there now out of the garbage collector's sight, and has it look at young
+    objects less often: a request makes some hundred of them, and no cycles."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)

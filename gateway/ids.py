@@ -68,7 +68,8 @@ NAMES = {
 
 
 def read_all(prefix: str, texts: Iterable[str]) -> list[UUID]:
-    """Each once, in the order given. Raises NotFound, which names all that are malformed."""
+    """Reads ids, each once, in the order given. Raises NotFound, which names all that are
+    malformed."""
     found: dict[UUID, None] = {}
     malformed = []
     for text in texts:

@@ -28,7 +28,7 @@ FILLERS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
 
 
 def is_line(text: str) -> bool:
-    """True for no text at all, and for one line in which something can be seen."""
+    """Returns True for an empty text, and for one line with something visible in it."""
     if any(unicodedata.category(one) in UNSEEN or one in TURNING for one in text):
         return False
     return not text or _shows(text)
@@ -50,7 +50,7 @@ def line(text: str, param: str) -> str:
 
 
 def visible(text: str) -> str:
-    """What can be seen of it, for names that are not worth a refusal. Empty if nothing can."""
+    """Returns the visible part of a name that is not worth a refusal, or ""."""
     seen = "".join(
         one
         for one in text

@@ -151,7 +151,7 @@ def _upstream(model: Model) -> Upstream | None:
 def list_checks(
     settings: Settings, ping_database: Ping, ping_model: Ping, ping_index: Ping
 ) -> list[Check]:
-    """What must answer before this process can: a ping each."""
+    """Returns the resources that must answer before this process can serve, with a ping each."""
     checks = [
         Check(
             "postgres",

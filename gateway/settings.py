@@ -49,7 +49,7 @@ class Settings:
 
     @property
     def rehearses(self) -> bool:
-        """Whether the built-in rehearsal model answers, because no upstream is set."""
+        """True if the built-in rehearsal model answers, because no upstream is set."""
         return self.openai_api_key is None and self.openai_base_url is None
 
 

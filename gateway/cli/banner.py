@@ -91,7 +91,7 @@ def _model(settings: Settings) -> list[str]:
 
 
 def _key(settings: Settings, key: RootKey) -> tuple[str, str, str]:
-    """Where the key is, the example's import line, and the key as an expression."""
+    """Returns where the key is, the example's import line, and the key as an expression."""
     plain = "from openai import OpenAI"
     if key.file is not None and key.token is not None:
         if key.fresh:
@@ -105,7 +105,7 @@ def _key(settings: Settings, key: RootKey) -> tuple[str, str, str]:
 
 
 def _is_proxied() -> bool:
-    """True if a client that is started like this process asks a proxy for the way to it."""
+    """Returns True if a client that is started like this process asks a proxy for the way to it."""
     return any(os.environ.get(name) for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"))
 
 

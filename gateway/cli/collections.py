@@ -108,7 +108,7 @@ def _files(path: Path) -> Iterable[Path]:
 
 
 def _readable(inside: Path, path: Path) -> bool:
-    """Whether a folder's file is loaded. Where the folder itself lies does not count."""
+    """Returns True if a folder's file is loaded. The folder's own place does not count."""
     try:
         kind_of(path.name)
     except InvalidRequest:

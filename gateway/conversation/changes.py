@@ -61,7 +61,8 @@ class ConversationChanges:
         return None if row is None else _whole.decode(row["body"])
 
     async def one(self, conversation_id: UUID, interaction_id: UUID) -> WholeConversation | None:
-        """With this interaction and no other; None if there is no such interaction."""
+        """Returns the conversation with this interaction and no other, or None if there is no such
+        interaction."""
         row = await self._database.fetchrow(sql.WHOLE, conversation_id, None, interaction_id)
         found = None if row is None else _whole.decode(row["body"])
         return found if found is not None and found.messages else None

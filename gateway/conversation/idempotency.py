@@ -64,14 +64,14 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a claim that was made before has led to."""
+    """The turn and the response that an earlier claim has led to."""
 
     turn_id: UUID | None
     response: bytes | None
 
 
 def body_hash(body: object) -> bytes:
-    """Of a request as it was understood: neither the order of keys nor white space matters."""
+    """Hashes a request as it was understood: neither the order of keys nor white space matters."""
     return hashlib.sha256(msgspec.json.encode(body, order="sorted")).digest()
 
 

@@ -98,8 +98,8 @@ class Conversations:
     async def page(
         self, owner: str, limit: int | None = None, after: UUID | None = None
     ) -> Page[Whole]:
-        """All, or at most so many, of which none was made before `after`, in the order of their
-        making."""
+        """Returns an owner's conversations in the order of their making: all, or at most `limit` of
+        which none was made before `after`."""
         more = None if limit is None else limit + 1
         rows = await self._database.fetch(sql.PAGE, after or FIRST, owner, more)
         found = [Conversation(*row) for row in rows[:limit]]
@@ -119,7 +119,7 @@ class Conversations:
         return said
 
     async def interactions(self, wanted: Sequence[UUID]) -> Sequence[Interaction]:
-        """In the order asked, those that were deleted meanwhile too."""
+        """Returns interactions in the order asked, also those that were deleted meanwhile."""
         rows = await self._database.fetch(sql.THESE, wanted)
         found = {row["id"]: Interaction(*row) for row in rows}
         return [found[one] for one in wanted]

@@ -60,8 +60,8 @@ PORTS = {"http": 80, "https": 443}
 
 
 def is_open(address: str, allowed: Sequence[Network] = ()) -> bool:
-    """Whether an address is public, or in a network that is allowed. What is not in the usual
-    spelling of an address (`0177.1`) is neither."""
+    """Returns True if an address is public, or in a network that is allowed. An address in an
+    unusual spelling (`0177.1`) is neither."""
     try:
         given = ip_address(address)
     except ValueError:
@@ -93,7 +93,7 @@ def origin(url: str) -> str:
 
 
 def is_server(text: str, *schemes: str) -> bool:
-    """Whether it is the address of a server with one of these schemes."""
+    """Returns True for the address of a server with one of these schemes."""
     try:
         url = urlsplit(text)
         return url.scheme in schemes and bool(url.hostname) and url.port != 0
@@ -102,12 +102,12 @@ def is_server(text: str, *schemes: str) -> bool:
 
 
 def is_base(text: str) -> bool:
-    """Whether it is an address of an HTTP API that more path can be put behind."""
+    """Returns True for the address of an HTTP API to which a path can be added."""
     return is_server(text, "http", "https") and not set(text) & set("@?#")
 
 
 def is_key(text: str) -> bool:
-    """Whether it can be sent as a bearer's key."""
+    """Returns True if the text can be sent as a bearer's key."""
     return text.isascii() and text.isprintable() and " " not in text
 
 

@@ -36,7 +36,7 @@ class Guard:
     def connector(
         self, *, limit: int = 1000, resolver: AbstractResolver | None = None
     ) -> aiohttp.TCPConnector:
-        """For one client session. Each request connects anew."""
+        """Returns a connector for one client session. Each request connects anew."""
         return aiohttp.TCPConnector(
             limit=limit,
             resolver=_Resolver(self, resolver or ThreadedResolver()),
@@ -71,7 +71,7 @@ class _Resolver(AbstractResolver):
 
 
 def was_refused(error: aiohttp.ClientError) -> bool:
-    """Whether a request failed at a guard."""
+    """Returns True if a request failed at a guard."""
     if isinstance(error, aiohttp.ClientConnectorError):
         return isinstance(error.os_error, EgressRefused)
     return isinstance(error, aiohttp.InvalidURL)  # an address in an odd spelling

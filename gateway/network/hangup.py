@@ -45,7 +45,7 @@ class HangUp:
 
 
 def reset(peers: Collection[Peer]) -> int:
-    """How many connections of this process were reset."""
+    """Reset connections of this process. Returns how many were reset."""
     found = 0
     for connection in _sockets():
         with connection:

@@ -9,8 +9,8 @@ from gateway.errors import InvalidRequest
 
 
 def proxy_for(url: str) -> str | None:
-    """What HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names for this address, unless NO_PROXY spares it.
-    Raises InvalidRequest for a proxy that does not speak HTTP."""
+    """Returns the proxy that HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names for this address, unless
+    NO_PROXY spares it. Raises InvalidRequest for a proxy that does not speak HTTP."""
     parts = urlsplit(url)
     proxies = urllib.request.getproxies_environment()
     proxy = proxies.get(parts.scheme) or proxies.get("all")

@@ -47,7 +47,8 @@ class Account:
 
 
 def server_account() -> Account | None:
-    """None unless we are root: Postgres then runs as who we are."""
+    """Returns the account that Postgres runs as, or None unless we are root: then it runs as we
+    do."""
     if os.geteuid() != 0:
         return None
     if sys.platform != "linux":
@@ -86,7 +87,7 @@ def _runs(program: Path, account: Account) -> bool:
 
 
 def _copy(install: Path, copy: Path) -> None:
-    """With the libraries that a wheel keeps beside its package: the binaries look there."""
+    """Copies the binaries with the libraries beside their package, where they look for them."""
     package = install.parent
     libraries = package.with_name(f"{package.name}.libs")
     copy.parent.mkdir(parents=True, exist_ok=True)

@@ -65,7 +65,7 @@ class Transaction(PostgresTransaction):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> Literal[False]:
-        """In Piccolo's stead, which gives the connection back only if nothing fails on the way."""
+        """Replaces Piccolo's, which gives the connection back only if nothing fails on the way."""
         self.engine.current_transaction.reset(self.context)
         with self.engine.unavailable():
             try:
@@ -111,7 +111,7 @@ class Database(PostgresEngine):
         self._renewed_at = -RENEWED_S
 
     async def check_version(self) -> None:
-        """Nothing: `open_database` connects, and says so if it can't."""
+        """Does nothing: `open_database` connects, and says so if it can't."""
 
     def transaction(self, allow_nested: bool = False) -> Transaction:
         return Transaction(engine=self, allow_nested=allow_nested)
@@ -216,7 +216,7 @@ class Database(PostgresEngine):
             self._probed_until = 0.0
 
     def failure(self, error: BaseException) -> Unavailable:
-        """What a driver's error of `FAILED` is to those outside."""
+        """Returns an error of `FAILED` as those outside are told of it."""
         if isinstance(error, TROUBLED):
             self._probed_until = time.monotonic() + PROBED_S
         if _is_read_only(error):
@@ -294,7 +294,7 @@ def _lives(connection: Connection) -> bool:
 
 
 async def _keep_session(connection: asyncpg.Connection) -> None:
-    """In place of asyncpg's reset, a round trip after every use: we change no session state."""
+    """Replaces asyncpg's reset, a round trip after every use: we change no session state."""
 
 
 async def _begin_session(connection: asyncpg.Connection) -> None:

@@ -40,7 +40,7 @@ TROUBLED_S = 5
 
 
 def unavailable(error: BaseException) -> Unavailable:
-    """What an error of `FAILED` is to those outside."""
+    """Returns an error of `FAILED` as those outside are told of it."""
     if isinstance(error, _SHARED):
         return Unavailable(SHARED)
     if isinstance(error, _AWAY):

@@ -159,7 +159,8 @@ class Postmaster:
         return True
 
     def _postmaster_lives(self) -> bool:
-        """Whether the recorded process is a Postgres, not another one that has its old pid."""
+        """Returns True if the recorded process is a Postgres, not another one that has its old
+        pid."""
         try:
             pid = int((self._directory / "postmaster.pid").read_text().splitlines()[0])
         except (OSError, ValueError, IndexError):
@@ -185,7 +186,7 @@ class Postmaster:
         raise Unavailable(f"The embedded Postgres does not get ready. See {self._log}.")
 
     def _run(self, command: str, *arguments: str, directory: Path | None = None) -> None:
-        """In the directory, and as the account if there is one."""
+        """Runs a command in the directory, as the account if there is one."""
         place = directory or self._directory
         known_as = place if self._account is None else HERE
         line = (str(self.install / "bin" / command), "-D", str(known_as), *arguments)
@@ -216,7 +217,7 @@ def _command_of(pid: int) -> str:
 
 
 def _place_of(pid: int) -> Path | None:
-    """Where a process is. A Postgres is in its data directory."""
+    """Returns the directory of a process. A Postgres is in its data directory."""
     try:
         return Path(f"/proc/{pid}/cwd").readlink()
     except OSError:

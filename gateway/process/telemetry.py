@@ -41,7 +41,8 @@ class JsonLines(logging.Formatter):
 
 
 def causes(error: BaseException) -> list[str]:
-    """What went wrong and where, the last first, but without words: they may hold a prompt."""
+    """Returns what went wrong and where, the last first, without messages: they may hold a
+    prompt."""
     told: list[str] = []
     current: BaseException | None = error
     while current is not None and len(told) < 5:

@@ -88,7 +88,7 @@ class Library:
         limit: int,
         where: Where | None = None,
     ) -> Found:
-        """In the owner's collections of these names. Raises Unavailable while Chroma is away,
+        """Search the owner's collections of these names. Raises Unavailable while Chroma is away,
         Conflict if a collection's embedder is not here."""
         if not query.strip() or len(query) > MOST_QUERY:
             raise InvalidRequest(f"query has 1 to {MOST_QUERY} characters.", param="query")

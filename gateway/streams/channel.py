@@ -33,8 +33,8 @@ class Channel:
         return 0 < self.head < self.target
 
     def join(self, follower: Follower, moments: Sequence[Moment], changes: Changes) -> None:
-        """From now on it is told what the others are. It has been brought to `changes.version`,
-        which is not less than the head."""
+        """Add a reader, who is told from now on what the others are. It has been brought to
+        `changes.version`, which is not less than the head."""
         follower.begin(moments, changes.version)
         self.target = max(self.target, changes.version)
         if not self.head:
@@ -86,7 +86,7 @@ def by_version(changes: Changes) -> Mapping[int, Sequence[Changed]]:
 
 
 def replay(changes: Changes, since: int, lens: Lens) -> list[Moment]:
-    """What one reader missed after `since`, version by version."""
+    """Returns what one reader missed after `since`, version by version."""
     versions = by_version(changes)
     return [
         Moment(

@@ -208,7 +208,8 @@ def interaction_of(event: Event) -> str | None:
 
 
 def as_replay(event: Change) -> Change:
-    """Who catches up may have seen a row before: it is told as it stands, not as new."""
+    """Returns the change for a reader that catches up: it may have seen the row before, so the row
+    is told as it stands, not as new."""
     if isinstance(event, InteractionCreated):
         return InteractionUpdated(event.interaction)
     return event

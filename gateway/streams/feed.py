@@ -149,7 +149,7 @@ class Feed:
         return True
 
     async def _first(self, wish: Wish, lens: Lens) -> tuple[list[Moment], Changes]:
-        """What it is told first."""
+        """Returns the moments that a new reader is told first."""
         conversation_id, position = wish.reader.conversation_id, wish.position
         if isinstance(position, int) and not wish.full:
             changes = await self._changes(conversation_id, position)
@@ -178,7 +178,7 @@ class Feed:
         return changes
 
     async def wholes(self, follower: Follower) -> AsyncIterator[Moment]:
-        """What a reader with `view=full` is sent after its first snapshot."""
+        """Yields what a reader with `view=full` is sent after its first snapshot."""
         told = follower.version
         channel = self.channels[channel_of(follower.reader.conversation_id)]
         while not await follower.ended(WHOLE_S) and await follower.changed(told):
@@ -290,7 +290,7 @@ class Feed:
                 await self._show_anew(follower, access)
 
     async def _show_anew(self, follower: Follower, access: Access) -> None:
-        """Whoever sees more, or less, than before is sent the conversation as they see it now."""
+        """Sends the conversation anew to readers who may now see more, or less, than before."""
         wish = Wish(follower.reader, only=follower.lens.only)
         with suppress(NotFound):
             whole = await self._whole(follower.reader.conversation_id, wish)

@@ -77,7 +77,7 @@ class Lens:
     only: UUID | None = None
 
     def shown(self, changed: Changed) -> Change | None:
-        """What the reader is told of it."""
+        """Returns the change as the reader is told of it, or None."""
         if self.only is None:
             return self.access.seen(changed)
         if isinstance(changed.event, ConversationDeleted):
@@ -113,7 +113,8 @@ class Follower:
     # ---- the feed's side -------------------------------------------------------------------------
 
     def begin(self, moments: Sequence[Moment], version: int) -> None:
-        """What it is told first, whose length its own position bounds and not the queue."""
+        """Queue what the reader is told first. Its own position bounds that, not the queue's
+        length."""
         self._backlog = moments
         self.version = version
         self._spoken = True
@@ -186,12 +187,12 @@ class Follower:
         return bool(self._backlog or self._queue)
 
     def first(self) -> Sequence[Moment]:
-        """What it is told before anything else."""
+        """Returns what the reader is told before anything else."""
         first, self._backlog = self._backlog, ()
         return first
 
     async def next(self) -> Sequence[Moment] | Deltas | None:
-        """What there is to send, as soon as there is something. None at the end."""
+        """Wait for something to send. Returns None at the end."""
         while True:
             if self._backlog:
                 return self.first()
@@ -211,7 +212,7 @@ class Follower:
         return self.version > version
 
     async def ended(self, within: float) -> bool:
-        """Whether it ended within so many seconds."""
+        """Returns True if the reader ended within so many seconds."""
         try:
             async with asyncio.timeout(within):
                 while self.ending is None:

@@ -42,7 +42,7 @@ class Access:
     hears: frozenset[str] = field(default_factory=frozenset)
 
     def seen(self, changed: Changed) -> Change | None:
-        """As much of it as the reader may see."""
+        """Returns as much of the change as the reader may see, or None."""
         heard = changed.talk_of is None or self.hears_all or changed.talk_of in self.hears
         return changed.event if heard else changed.instead
 

@@ -29,7 +29,7 @@ class Speech:
         self._encoded = b""
 
     def take(self, spoke: Spoke) -> bool:
-        """Whether nothing is missing before it. What is known already changes nothing."""
+        """Returns True if nothing is missing before it. What is known already changes nothing."""
         if spoke.attempt < self.attempt:
             return True
         if spoke.attempt > self.attempt:
@@ -62,27 +62,27 @@ class Speeches:
         self._ended: OrderedDict[UUID, None] = OrderedDict()
 
     def take(self, spoke: Spoke) -> bool:
-        """Whether nothing is missing before it."""
+        """Returns True if nothing is missing before it."""
         if spoke.interaction_id in self._ended:
             return True
         speech = self.open.setdefault(spoke.interaction_id, Speech(spoke.interaction_id))
         return speech.take(spoke)
 
     def expect(self, still_open: Collection[UUID]) -> None:
-        """These replies are not complete, say the rows; there may be others."""
+        """These replies are not complete by the rows; there may be others."""
         for interaction_id in still_open:
             self._ended.pop(interaction_id, None)
             self.open.setdefault(interaction_id, Speech(interaction_id)).known = True
 
     def agree(self, still_open: Collection[UUID]) -> None:
-        """These replies and no others are not complete, say the rows."""
+        """These replies, and no others, are not complete by the rows."""
         self.expect(still_open)
         for interaction_id, speech in list(self.open.items()):
             if speech.known and interaction_id not in still_open:
                 self._end(interaction_id)
 
     def _end(self, interaction_id: UUID) -> None:
-        """Its whole text is in the rows now."""
+        """The whole text is in the rows now."""
         self.open.pop(interaction_id, None)
         self._ended[interaction_id] = None
         while len(self._ended) > REMEMBERED:

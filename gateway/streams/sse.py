@@ -113,7 +113,7 @@ class _Line:
         self._arm()
 
     async def say(self, chunk: bytes) -> bool:
-        """False if there was nothing to say."""
+        """Returns False if there was nothing to say."""
         if chunk and self._reader.ending is not StreamEnd.GONE:
             async with asyncio.timeout(self._pace.send):
                 await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
@@ -155,8 +155,8 @@ class _Line:
 
 
 async def changes(feed: Feed, follower: Follower) -> AsyncGenerator[bytes, None]:
-    """What the follower of a conversation is told. Nothing is kept while it waits: what was said
-    last may be a large snapshot."""
+    """Yields what the follower of a conversation is told. It keeps nothing while it waits: the last
+    snapshot may be large."""
     if follower.full:
         yield b"".join(map(frame, follower.first()))
         async for moment in feed.wholes(follower):
@@ -199,7 +199,7 @@ def _lines(moment: Moment) -> Iterator[bytes]:
 
 
 def _chunks(told: Sequence[Moment] | Deltas | None) -> list[bytes] | None:
-    """What there is to send, the first piece last. None at the end."""
+    """Returns what there is to send, the first piece last, or None at the end."""
     match told:
         case None:
             return None

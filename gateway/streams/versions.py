@@ -40,7 +40,7 @@ class Versions:
 
     @asynccontextmanager
     async def of(self, conversation_id: UUID) -> AsyncIterator[Change]:
-        """What changes from now on. Read the rows once before the first wait."""
+        """Yields the changes from now on. Read the rows once before the first wait."""
         change, channel = Change(), channel_of(conversation_id)
         await self._broker.subscribe(channel, change)
         try:

@@ -174,7 +174,7 @@ class ActiveTurns:
             log.warning(told, extra={"causes": causes(error)})
 
     def stop(self, turn_ids: Sequence[UUID]) -> None:
-        """Turns that somebody has ended in the rows: close their model calls."""
+        """Close the model calls of turns that somebody has ended in the rows."""
         for turn_id in turn_ids:
             if held := self.held.pop(turn_id, None):
                 held.task.cancel()

@@ -19,7 +19,7 @@ TURNS = "agw:turns"
 
 
 class Stopped(msgspec.Struct, frozen=True, array_like=True, tag="x"):
-    """These turns have ended in the rows: the process that runs one stops."""
+    """Says that these turns have ended in the rows. The process that runs one of them stops it."""
 
     turns: list[UUID]
 

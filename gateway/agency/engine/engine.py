@@ -39,7 +39,8 @@ from gateway.ids import TurnId
 
 
 class Stale(Exception):
-    """What a request rested on (key, agency, place in the conversation) has changed: look again."""
+    """What a request rested on (key, agency, place in the conversation) has changed: the caller
+    looks again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class _Entered:
 
 
 class Engine:
-    """What begins and ends the turns of one process; its `runner` runs them."""
+    """Begins and ends the turns of one process. Its `runner` runs them."""
 
     def __init__(
         self, runner: Runner, reception: Reception, queue: Queue, idempotency: Idempotency
@@ -189,7 +190,7 @@ class Engine:
         self.go_on_with(await self.ledger.drive(conversation_id, drive))
 
     def go_on_with(self, turn_ids: Sequence[TurnId]) -> None:
-        """Turns that wait for nobody any more, once that is committed."""
+        """Take up turns that wait for nobody any more, once that is committed."""
         if turn_ids:
             self._queue.after_commit(lambda: self.runner.running.see_to(self._resume(turn_ids)))
 
@@ -238,7 +239,7 @@ class Engine:
 
     @property
     def draining(self) -> bool:
-        """True once this process ends: it begins nothing more."""
+        """True once this process ends and begins nothing more."""
         return self.runner.draining
 
     # ---- from outside ----------------------------------------------------------------------------
@@ -252,14 +253,15 @@ class Engine:
         return True
 
     async def stop(self, turn_ids: Sequence[UUID]) -> None:
-        """Turns that have been ended in the rows: whoever runs them closes their model calls."""
+        """Have whoever runs these turns close their model calls. They have ended in the rows."""
         self.runner.running.stop(turn_ids)
         self.runner.control.stopped(turn_ids)
         self.runner.control.freed()  # what waited for them may begin
 
 
 def _letter(asked: Submission, conversation_id: UUID) -> Letter:
-    """What the request sends of the history is ignored: the conversation knows it."""
+    """Takes what the request says. The history that it sends is ignored: the conversation knows
+    it."""
     request = asked.request
     return Letter(
         conversation_id=conversation_id,

@@ -129,7 +129,7 @@ class Runner:
             raise
 
     async def _read_and_run(self, taken: Taken) -> Reply | None:
-        """From what its rows say."""
+        """Runs a turn from what its rows say."""
         # Read now: till then another process could write.
         stored = await self.ledger.turn(taken.turn_id)
         if stored is None or stored.fence != taken.fence:

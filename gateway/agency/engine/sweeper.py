@@ -39,7 +39,7 @@ class Sweeper:
             await self._survive(runner.start(conversation_id), conversation_id)
 
     async def _survive(self, work: Coroutine[None, None, object], what: UUID) -> None:
-        """One that can't be taken up must not keep the others back."""
+        """A turn that can't be taken up does not keep the others back."""
         try:
             await work
         except GatewayError:

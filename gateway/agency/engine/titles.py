@@ -30,7 +30,8 @@ class Titles:
         self._default_model = services.default_model
 
     async def give(self, conversation_id: UUID) -> None:
-        """Whatever fails leaves the conversation without one; the next reply tries again."""
+        """Give a conversation its title. If that fails it has none, and the next reply tries
+        again."""
         try:
             if found := await self._ledger.untitled(conversation_id):
                 text, responder = found

@@ -36,7 +36,7 @@ class WaitingReplies:
         return found[0] if found else None
 
     def wait(self, reply: Reply) -> Reply:
-        """From now on the reply is told when its turn has ended."""
+        """Have the reply told when its turn has ended."""
         task = asyncio.create_task(self._watch(reply), name=f"await {reply.turn_id}")
         self._awaited[reply.turn_id] = reply, task
         return reply
@@ -49,7 +49,7 @@ class WaitingReplies:
         return reply
 
     def forget(self, reply: Reply) -> bool:
-        """Nobody waits any more. False if it was not waited for."""
+        """Stop waiting for a reply. Returns False if nobody waited for it."""
         return self.find(reply.turn_id) is reply and self.hand_over(reply.turn_id) is reply
 
     async def _watch(self, reply: Reply) -> None:

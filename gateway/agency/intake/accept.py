@@ -58,7 +58,7 @@ class EntryMessage(msgspec.Struct, frozen=True):
 
 
 class NewTurn(msgspec.Struct, frozen=True):
-    """Everything that accepting a turn writes."""
+    """All rows that accepting a turn writes."""
 
     turn_id: TurnId
     conversation_id: UUID
@@ -110,7 +110,7 @@ class Intake:
         self._announcer = announcer
 
     async def matches(self, hashes: Sequence[bytes]) -> list[Match]:
-        """At most `BUSY` for each hash."""
+        """Returns at most `BUSY` matches for each hash."""
         return [_match(row) for row in await self._database.fetch(sql.MATCHES, list(hashes), BUSY)]
 
     async def seen(
@@ -153,7 +153,8 @@ class Intake:
         return self._begun(turn, asked_at, rows[0], context)
 
     async def _write(self, turn: NewTurn, statement: str, *parameters: object) -> list[Row]:
-        """Where the answer is lost, and it stands all the same, nobody would run the turn."""
+        """Run an accepting statement. If its answer is lost but its rows stand, the turn is
+        dropped, so that somebody takes it up."""
         drop = partial(self._ledger.drop, Taken(turn.turn_id, FIRST))
         self._database.in_doubt(drop)
         try:
@@ -180,7 +181,7 @@ class Intake:
         )
 
     def transaction(self) -> AbstractAsyncContextManager[None]:
-        """For a fork, which takes more than one statement."""
+        """A transaction for a fork, which takes more than one statement."""
         return self._database.joined()
 
     def _begun(self, turn: NewTurn, asked_at: float, row: Row, context: list[Entry]) -> Begun:

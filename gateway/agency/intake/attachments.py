@@ -23,12 +23,13 @@ class Attachments:
         self._files = Files(database)
 
     async def check(self, file_ids: Sequence[UUID], principal: Principal) -> None:
-        """Of one message."""
+        """Check the files of one message."""
         lengths = await self._files.check(file_ids, principal.user)
         _demand(sum(lengths.values()), "file_ids")
 
     async def check_said(self, said: Iterable[Public], principal: Principal) -> None:
-        """Of messages that name files in their parts. One statement, and none without files."""
+        """Check the files that messages name in their parts, in one statement, or none without
+        files."""
         named = [ids for one in said if one.parts is not None and (ids := one.file_ids)]
         if named:
             every = [one for ids in named for one in ids]

@@ -89,7 +89,7 @@ def _system(system: str | None, place: Place, entry: int) -> tuple[UUID | None, 
 
 
 def inbound(turn: NewTurn) -> list[Delivery]:
-    """What the end user says to the entry agent in this turn."""
+    """Returns what the end user says to the entry agent in this turn."""
     texts = {i.id: i.content for i in turn.interactions}
     return [
         Delivery(END_USER, turn.entry, texts[message.interaction_id])

@@ -13,8 +13,8 @@ from gateway.conversation.rooms.participants import Member, ParticipantKind
 
 
 def responder_of(member: Member) -> str | None:
-    """What a participant is called as a responder. None if it does not answer: only here that is
-    decided."""
+    """Returns a participant's name as a responder, or None if it does not answer. This is decided
+    here alone."""
     match member.kind:
         case ParticipantKind.AGENCY:
             return f"{AGENCY}{member.identifier}"

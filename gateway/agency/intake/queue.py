@@ -96,7 +96,7 @@ class _Queued:
 
 
 class Queue:
-    """For one process, whose name is `node`."""
+    """The queue of named conversations, for one process, whose name is `node`."""
 
     def __init__(
         self,
@@ -209,7 +209,8 @@ class Queue:
             return (await self._put(letter, found, turns)).input_id
 
     async def _answering(self, member: Member, principal: Principal) -> str | None:
-        """Who answers for a participant. An agency that may be used no more stays silent."""
+        """Returns who answers for a participant. An agency that may no longer be used stays
+        silent."""
         if (responder := responder_of(member)) is not None:
             try:
                 await check(responder, self._catalog, principal)
@@ -270,7 +271,7 @@ class Queue:
         return queued
 
     async def posted(self, turn_id: UUID, response: bytes | None) -> Posting:
-        """What was accepted before."""
+        """Returns the posting of a message that was accepted before."""
         row = await self._database.fetchrow(sql.POSTED, turn_id)
         if row is None:
             raise LookupError("a claim for a turn that is not there")
@@ -279,7 +280,7 @@ class Queue:
 
 
 def _interaction(letter: Letter, said: Public) -> NewInteraction:
-    """At the doors where one replies, a message is kept with whom it was put to."""
+    """Where one responder replies, a message is kept with the name of the one that it is put to."""
     if letter.silently:
         return NewInteraction(ids.new(), _user(letter), said.content, None, said.parts)
     ((responder, ask),) = letter.asked.items()

@@ -63,7 +63,7 @@ class Reception:
                 return await self._fork(asked, decision, chain.whole, unknown)
 
     async def _decide(self, chain: Chain, system: str | None) -> tuple[Decision, int]:
-        """What to do with a history, and how many of its messages are known."""
+        """Returns what to do with a history, and how many of its messages are known."""
         for prefixes in (chain.prefixes[:PROBED_FIRST], chain.prefixes[PROBED_FIRST:]):
             if not prefixes:
                 break

@@ -10,8 +10,8 @@ from gateway.errors import NotFound
 
 
 async def team_of(responder: str, catalog: Catalog) -> AgencySpec | None:
-    """For turns that were accepted already. Its manager is the one who is spoken to. None for what
-    was deleted."""
+    """Returns the team of a turn that was accepted already, or None if it was deleted. Its manager
+    is the one who is spoken to."""
     if (number := agency_id(responder)) is not None:
         return await catalog.working(number)
     if (number := agent_id(responder)) is not None:

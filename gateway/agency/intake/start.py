@@ -60,7 +60,7 @@ class Started:
 
 
 class _Unheard(msgspec.Struct, frozen=True):
-    """What the entry agent has not heard: see `sql_queue`."""
+    """An interaction that the entry agent has not heard: see `sql_queue`."""
 
     id: UUID
     owner_type: str
@@ -86,7 +86,7 @@ _unheard = msgspec.json.Decoder(list[_Unheard])
 
 
 class Starter:
-    """For one process, whose name is `node`. `lease` is in seconds."""
+    """Starts queued turns, for one process, whose name is `node`. `lease` is in seconds."""
 
     def __init__(
         self,

@@ -85,7 +85,7 @@ class Ledger:
         )
 
     async def chain(self, conversation_id: UUID, seq: int) -> list[Entry]:
-        """All that was said before a plain model's reply, oldest first."""
+        """Returns all that was said before a plain model's reply, oldest first."""
         return entries_of(
             await self._database.fetch(sql_read.CHAIN, conversation_id, seq, CONTEXT_ROWS)
         )
@@ -144,14 +144,14 @@ class Ledger:
         return Ended(row["version"], row["followed"], row["untitled"])
 
     async def show(self, lease: Lease, status: Status) -> None:
-        """What the responder, a participant, is seen to do. Its reply is seen once it writes."""
+        """Show what the responder, a participant, does. Its reply is shown once it writes."""
         place = lease.conversation_id, lease.turn_id, lease.fence
         row = await self._written(lease, sql_write.SHOW, *place, status)
         if not row["shown"]:
             raise Fenced
 
     async def suspend(self, lease: Lease, seconds: float) -> None:
-        """Nobody listens any more: keep the turn for a client that comes back."""
+        """Keep a turn that nobody listens to for a client that comes back."""
         row = await self._database.fetchrow(sql_write.SUSPEND, lease.turn_id, lease.fence, seconds)
         if row is not None:
             announce(self._database, self._announcer, row["id"], row["version"])
@@ -206,7 +206,7 @@ class Ledger:
         return stored(row) if row else None
 
     async def is_void(self, turn_id: UUID) -> bool:
-        """Whether a turn ended without an answer, or is gone."""
+        """Returns True if a turn ended without an answer, or is gone."""
         row = await self._database.fetchrow(sql_read.VOID, turn_id)
         return row is None or bool(row["void"])
 
@@ -221,7 +221,7 @@ class Ledger:
         return None if row["fence"] is None else Taken(turn_id, row["fence"])
 
     async def past(self, turn_id: TurnId) -> Past:
-        """What happened in a turn so far."""
+        """Returns what happened in a turn so far."""
         steps = await self._database.fetch(sql_read.STEPS, turn_id)
         delivered = await self._database.fetch(sql_read.DELIVERIES, turn_id)
         return past_of(steps, delivered)

@@ -41,7 +41,7 @@ def into(reply: Reply, stored: StoredTurn) -> bool:
 
 
 def failure(stored: StoredTurn) -> GatewayError | None:
-    """Why a turn has no answer, or None if it has one or may get one."""
+    """Returns why a turn has no answer, or None if it has one or may get one."""
     kept = stored.error or {}
     match stored.state:
         case TurnState.CANCELLED:

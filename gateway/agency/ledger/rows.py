@@ -119,7 +119,7 @@ class StoredTurn:
 
     @property
     def abandoned(self) -> bool:
-        """Whether nobody runs it who should."""
+        """True if the turn should run and nobody runs it."""
         return self.state == TurnState.SUSPENDED or (
             self.state == TurnState.RUNNING and self.expired
         )
@@ -130,7 +130,7 @@ class StoredTurn:
 
     @property
     def lease(self) -> Lease:
-        """For whoever has just taken it."""
+        """The lease of whoever has just taken the turn."""
         place = self.id, self.conversation_id, self.fence, self.version, self.reply_id
         return Lease(*place, self.shown)
 
@@ -195,7 +195,7 @@ _files = msgspec.json.Decoder(tuple[FileText, ...])
 
 
 def entries_of(rows: Sequence[Row]) -> list[Entry]:
-    """From newest first to oldest first."""
+    """Turns rows, newest first, into entries, oldest first."""
     return [_entry(row) for row in reversed(rows)]
 
 

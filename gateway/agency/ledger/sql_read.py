@@ -70,9 +70,9 @@ CONTEXT = context("$2", "$3")
 
 
 def chain(ordinal: str, rows: str) -> str:
-    """What a plain model is told before it gives the reply of this ordinal, newest first; $1 is the
-    conversation. All that was said and is neither deleted, excluded nor failed; what it said itself
-    is the assistant's."""
+    """Returns what a plain model is told before it gives the reply of this ordinal, newest first;
+    $1 is the conversation. All that was said and is neither deleted, excluded nor failed; what it
+    said itself is the assistant's."""
     return f"""
     SELECT CASE WHEN own THEN 'assistant' ELSE 'user' END AS role, NULL AS from_id,
            NULL AS to_id, i.content AS text, i.parts,

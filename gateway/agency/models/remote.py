@@ -141,7 +141,8 @@ class Remotes:
         return session.message or ""
 
     async def _begin(self, call: RemoteCall, deadline: float) -> _Session:
-        """It is not waited for here, so that soon there is a name to cancel it by."""
+        """Begin a session without waiting for its answer, so that there soon is a name to cancel it
+        by."""
         body: Json = {"messages": call.messages, "drive": "auto"}
         headers = {"Content-Type": "application/json", HOPS: str(call.hops + 1)}
         url = f"{call.address}/sessions?wait=0"
@@ -191,7 +192,8 @@ class Remotes:
         return {} if key is None else {"Authorization": f"Bearer {key}"}
 
     async def _persist(self, request: _Request, deadline: float) -> _Session:
-        """To read again is always safe, to begin again only if nothing was begun."""
+        """Try again. Reading again is always safe; beginning again is safe only if nothing was
+        begun."""
         reads = request.method == "GET"
         return await persist(
             partial(self._exchange, request),

@@ -42,7 +42,7 @@ class Unbegun(UpstreamError):
 
 
 def of_status(status: int, word: str | None, retry_after: int | None) -> UpstreamError:
-    """For an answer that is not a success. `retry_after` is in seconds."""
+    """Returns the error for an answer that is not a success. `retry_after` is in seconds."""
     told = f"HTTP {status}, {word}" if word in SPEAKABLE else f"HTTP {status}"
     if 300 <= status < 400:
         return UpstreamError(

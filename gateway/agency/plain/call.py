@@ -114,7 +114,7 @@ class PlainCall:
 
     @asynccontextmanager
     async def _bounded(self) -> AsyncIterator[None]:
-        """Within the deadline, and with the row's status told by what is raised."""
+        """Keeps the deadline, and takes the row's status from what is raised."""
         try:
             async with asyncio.timeout_at(self._deadline) as self._waiting:
                 if self._stopped:
@@ -157,7 +157,8 @@ class PlainCall:
             raise
 
     async def _next(self, passage: UpstreamResponse) -> list[bytes]:
-        """What comes after the last finish reason is the usage, and can be done without."""
+        """Returns the next events. After the last finish reason only the usage comes, which may be
+        missing."""
         if not self._counting.finished:
             return await passage.events()
         try:
@@ -206,7 +207,8 @@ def _ending() -> Unavailable:
 
 
 def _may_mean_usage(refused: Passed) -> bool:
-    """Whether the upstream may have refused `stream_options`, which the client did not send."""
+    """Returns True if the upstream may have refused `stream_options`, which the client did not
+    send."""
     told = f"{refused.param or ''} {refused.message}"
     return refused.status in (400, 422) and (
         refused.param is None or "stream_options" in told or "include_usage" in told

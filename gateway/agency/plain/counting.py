@@ -44,12 +44,12 @@ class Counting:
 
     @property
     def finished(self) -> bool:
-        """Whether each choice has its finish reason: what comes after it is no answer."""
+        """True if each choice has its finish reason: what comes after it is no answer."""
         return len(self._finished) >= self._choices
 
     @property
     def spoken(self) -> bool:
-        """Whether the model has begun to write."""
+        """True if the model has begun to write."""
         return self._characters > 0
 
     def take(self, payload: bytes) -> bool:
@@ -82,8 +82,8 @@ class Counting:
             self._characters += sum(_length(_member(function, n)) for n in ("name", "arguments"))
 
     def tokens(self, messages: bytes | None) -> CountedTokens:
-        """As the upstream counted them, or else 4 characters a token. `messages` is the JSON that
-        the client sent."""
+        """Returns the upstream's count, or else an estimate of 4 characters a token. `messages` is
+        the JSON that the client sent."""
         if self.counted is not None:
             return self.counted
         return CountedTokens(tokens(_asked(messages)), 0, tokens(self._characters), counted=False)

@@ -70,7 +70,8 @@ class PlainModels:
         return call
 
     def end(self, call: PlainCall) -> None:
-        """Its answer was sent, or its client has gone. Nobody waits for the row."""
+        """Settle a call whose answer was sent, or whose client has gone. Nobody waits for the
+        row."""
         self._open.discard(call)
         task = asyncio.create_task(call.settle(self._calls), name="settle a plain call")
         self._settling.add(task)

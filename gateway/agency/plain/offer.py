@@ -41,7 +41,7 @@ class Offer:
         self._failure: UpstreamError | None = None
 
     async def models(self) -> list[Listed]:
-        """All of them. Raises UpstreamError if the upstream's list could never be read."""
+        """Returns all models. Raises UpstreamError if the upstream's list could never be read."""
         if self._all and self._clock() >= self._until:
             async with self._reading:
                 if self._clock() >= self._until:

@@ -83,7 +83,8 @@ def read_plain(raw: bytes) -> PlainRequest:
 
 
 def _kept_back(members: Mapping[str, msgspec.Raw], name: str) -> bool:
-    """Whether the upstream must not see it: it would keep words that the gateway keeps nowhere."""
+    """Returns True if the upstream must not see the member: it would store words that the gateway
+    does not."""
     return name in ("metadata", "store") and bool(_value(members, name))
 
 

@@ -93,7 +93,7 @@ class Proceedings:
         return _turn(row)
 
     async def inside(self, turn: TurnRecord) -> Inside | None:
-        """What the agents did in a turn. None if its reader may not see that."""
+        """Returns what the agents did in a turn. None if its reader may not see that."""
         if not turn.inside:
             return None
         steps = await self._database.fetch(sql.STEPS, turn.id)

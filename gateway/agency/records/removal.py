@@ -31,7 +31,8 @@ from gateway.streams.announcer import Announcer
 
 
 class Removal:
-    """Whoever calls it stops the turns that it returns: other processes may run them."""
+    """Deletes and excludes. The caller stops the turns that a method returns: other processes may
+    run them."""
 
     def __init__(self, database: Database, announcer: Announcer) -> None:
         self._database = database

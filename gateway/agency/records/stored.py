@@ -91,7 +91,8 @@ class Store:
         after: int | None = None,
         newest_first: bool = False,
     ) -> Page[StoredMessage]:
-        """What led to the answer: the system message, the history and the input, in order."""
+        """Returns what led to the answer: the system message, the history and the input, in
+        order."""
         if after is None:
             after = BIGINT - 1 if newest_first else -1
         rows = await self._database.fetch(

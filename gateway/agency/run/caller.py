@@ -49,7 +49,7 @@ T = TypeVar("T")
 
 
 class AgentCaller:
-    """Nothing is written here."""
+    """Calls models and remote agents. It writes no rows."""
 
     def __init__(self, plan: Plan, contexts: Contexts, services: Services, reply: Reply) -> None:
         self._plan = plan
@@ -62,7 +62,7 @@ class AgentCaller:
         self._default_model = services.default_model
 
     async def call(self, agent_id: int, seconds: float) -> Spoken:
-        """What an agent says, or that its call failed. It may take so many seconds."""
+        """Returns what an agent says, or how its call failed. It may take so many seconds."""
         agent = self._agency.agent(agent_id)
         if agent is None:
             error = UpstreamError("It is no longer part of the team.", code="agent_deleted")
@@ -119,8 +119,8 @@ class AgentCaller:
         return Spoken(call.agent, step, output, said, completion.finish_reason)
 
     def _heard(self, call: Call, decoder: Decoder, completion: Completion) -> Said:
-        """What was said. An answer to the end user that is all there, or as much of it as there
-        will be, counts also if what surrounds it is broken."""
+        """Returns what was said. An answer to the end user counts if all of it is there, or as much
+        as there will be, also where the output around it is broken."""
         said = decoder.close()
         cut = call.enough or completion.finish_reason != "stop"
         if cut and not decoder.sure:
@@ -165,7 +165,7 @@ class AgentCaller:
         return compose(system, context, _budget(agent))
 
     def _custom(self) -> str | None:
-        """What the one who answers is told beside its own instructions."""
+        """Returns what the agent that answers is told beside its own instructions."""
         told = (self._plan.system, *self._plan.ask.skills)
         return "\n\n".join(text for text in told if text) or None
 
@@ -176,8 +176,8 @@ class AgentCaller:
     # ---- one that lives elsewhere ----------------------------------------------------------------
 
     async def _ask(self, agent: AgentSpec, address: str, seconds: float) -> Spoken:
-        """It speaks to whoever has asked it until now, in plain words. What its answer costs is
-        counted where it is made."""
+        """Asks a remote agent, which speaks in plain words to whoever has asked it so far. Its
+        tokens are counted where it lives."""
         context = await self._contexts.of(agent.id)
         call = Call(agent.id, remote_agent.MODEL, self._contexts.version, remote_agent.PROVIDER)
         askers = self._work.askers(agent.id)

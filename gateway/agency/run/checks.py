@@ -46,7 +46,7 @@ class _Lost(Exception):
 
 
 class FormatChecks:
-    """One question at a time."""
+    """Checks one answer at a time."""
 
     def __init__(self) -> None:
         self._examiner: _Examiner | None = None
@@ -65,7 +65,7 @@ class FormatChecks:
         await self._end()
 
     async def unusable(self, response_format: Mapping[str, Json] | None) -> str | None:
-        """Why a client's schema can't be used; None if it can, or if there is none."""
+        """Returns why a client's schema can't be used; None if it can, or if there is none."""
         schema = _schema(response_format)
         if schema is None:
             return None
@@ -75,7 +75,7 @@ class FormatChecks:
         return self._known[known]
 
     async def misfit(self, text: str, response_format: Mapping[str, Json]) -> str | None:
-        """Why an answer is not in the format that the client wants; None if it is."""
+        """Returns why an answer is not in the format that the client wants; None if it is."""
         schema = _schema(response_format)
         if schema is None:
             return answer_format.misfit(text, None)

@@ -41,7 +41,8 @@ class Contexts:
         return self._known[agent]
 
     def take_in(self, event: Event, step_id: UUID | None) -> None:
-        """What was written, for those whose contexts are here; others read it when they need it."""
+        """Add what was written to the contexts that are here. Others are read when they are
+        needed."""
         self._move_on(event.version)
         for delivery in event.deliveries:
             heard = self._heard(delivery, step_id)
@@ -57,8 +58,8 @@ class Contexts:
             self._add(entry.from_id, entry)
 
     def remembered(self, rows: int) -> Remembered | None:
-        """What is here, for the next turn: the newest `rows` of each context. None if somebody else
-        may have changed it."""
+        """Returns the newest `rows` of each context for the next turn, or None if somebody else may
+        have changed them."""
         # A file may be deleted, which makes no version.
         with_files = any(entry.files for entries in self._known.values() for entry in entries)
         if not self._alone or with_files:

@@ -25,7 +25,7 @@ SIZE = 4
 
 
 class Examination(msgspec.Struct):
-    """Whether `text` fits the schema; without a text, whether the schema can be used."""
+    """Asks if `text` fits the schema, or without a text if the schema can be used."""
 
     schema: bytes
     text: str | None = None
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def _read(pipe: BufferedIOBase) -> Examination | None:
-    """None once the gateway is gone."""
+    """Returns None once the gateway is gone."""
     size = int.from_bytes(pipe.read(SIZE), "big")
     body = pipe.read(size)
     return msgspec.json.decode(body, type=Examination) if size and len(body) == size else None

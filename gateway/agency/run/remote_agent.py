@@ -15,7 +15,7 @@ PROVIDER: Final = "agency"
 
 
 def system(instructions: str, custom: str | None, wanted: Mapping[str, Json] | None) -> str:
-    """For one that answers the end user: with the client's own system message and its
+    """Returns the system message of one that answers the end user, with the client's own and its
     `response_format`."""
     told = (instructions.strip(), custom, None if wanted is None else wanted_format(wanted))
     return "\n\n".join(text for text in told if text)
@@ -32,12 +32,12 @@ def heard_last(context: Sequence[Entry], turn_id: UUID, read: int) -> list[Entry
 
 
 def messages(system: str, entries: Iterable[Entry], budget: int) -> list[ChatMessage]:
-    """As a chat: what it was told as the user's words, what it said as its own."""
+    """Returns a chat: what the agent was told as the user's words, what it said as its own."""
     return plain(system, list(_each_once(entries)), budget)
 
 
 def _each_once(entries: Iterable[Entry]) -> Iterable[Entry]:
-    """One answer to several stands once for each of them."""
+    """An answer to several agents stands in the context once for each; it is sent once."""
     told: UUID | None = None
     for entry in entries:
         if entry.role != "assistant" or entry.step_id is None or entry.step_id != told:

@@ -75,8 +75,8 @@ class TeamTurn:
         """By who asked."""
 
     async def run(self) -> None:
-        """To its end, or until somebody outside must answer. Raises `Fenced` if the turn was taken
-        away, Unavailable if the database was."""
+        """Run the turn to its end, or until somebody outside must answer. Raises `Fenced` if the
+        turn was taken away, Unavailable if the database was."""
         try:
             while not (self._reply.ended or self._parked):
                 await self._round()
@@ -213,7 +213,8 @@ class TeamTurn:
             await self._fail(spoken, error)
 
     def _may_still_answer(self, spoken: Spoken) -> bool:
-        """Whether the entry agent is to be told, or has yet to read, that it must answer now."""
+        """Returns True if the entry agent is to be told, or has yet to read, that it must answer
+        now."""
         if self._reply.spoken or self._work.closed_for(spoken.agent, spoken.step.read):
             return False
         return self._work.closing is not None or self._exhausted(0) is not None

@@ -80,7 +80,7 @@ class _Place:
 
     @property
     def names(self) -> list[str]:
-        """What it is called as a responder."""
+        """Returns an agent's names as a responder."""
         own = f"{AGENT}{self.agent_id}"
         return [own, f"{AGENCY}{self.agency.id}"] if self.manages else [own]
 
@@ -138,7 +138,7 @@ class Sessions:
         raise Unavailable("The agency is being changed; ask again.")
 
     async def dialogue(self, conversation_id: UUID, principal: Principal) -> Dialogue:
-        """What was said in a conversation of the caller's. Raises NotFound."""
+        """Returns what was said in a conversation of the caller's. Raises NotFound."""
         rows = await self._database.fetch(
             sql.SOURCE, conversation_id, BIGINT - 1, CONTEXT_ROWS, principal.user
         )
@@ -155,7 +155,8 @@ class Sessions:
     async def read(
         self, agent_id: int, session_id: UUID, principal: Principal, *, wait: float
     ) -> Session:
-        """How it stands. For so many seconds it is not told that the agent is thinking."""
+        """Returns a session as it stands, but not as thinking before so many seconds have
+        passed."""
         place = await self._place(agent_id, principal)
         return await self._settled(place, session_id, wait)
 
@@ -261,7 +262,7 @@ class Sessions:
             self._engine.go_on_with([turn.id])
 
     async def cancel(self, agent_id: int, session_id: UUID, principal: Principal) -> Session:
-        """One that has ended stays as it is."""
+        """Cancel a session. One that has ended stays as it is."""
         place = await self._place(agent_id, principal)
         await self._one(place, session_id)
         await self._engine.cancel(TurnId(session_id))

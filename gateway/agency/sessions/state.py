@@ -46,7 +46,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What somebody answers to a step: passages or a context, or neither to ask how it stands."""
+    """An answer to a step: passages or a context, or neither to ask how the session stands."""
 
     step: int
     passages: Sequence[Passage] | None = None
@@ -57,7 +57,8 @@ class Given:
         return self.passages is None and self.context is None
 
     def answers(self, question: Question) -> str | None:
-        """As the agent that asked will hear it. None if this is no answer to that question."""
+        """Returns the answer as the agent that asked will hear it, or None if it is no answer to
+        that question."""
         if question.asked != LIBRARY:
             return None if self.passages is not None else self.context
         if self.passages is None or self.context is not None:
@@ -93,7 +94,7 @@ Judgement: TypeAlias = Delivery | Nothing | StepRefused
 
 
 def stand(work: Work, events: Iterable[Event], *, waiting: bool) -> SessionProgress:
-    """Where a turn stands after these events. `work` is a fresh one, and takes them in."""
+    """Returns where a turn stands after these events. `work` is a fresh one, and takes them in."""
     answered: list[tuple[Question, str]] = []
     for event in events:
         if event.agent is None:
@@ -109,7 +110,7 @@ def _answered(work: Work, event: Event) -> Iterable[tuple[Question, str]]:
 
 
 def judge(progress: SessionProgress, given: Given) -> Judgement:
-    """What an answer does. Raises InvalidRequest if it is no answer to what is asked."""
+    """Returns what an answer does. Raises InvalidRequest if it is no answer to what is asked."""
     if given.step != progress.step:
         return _late(progress, given)
     question = progress.question

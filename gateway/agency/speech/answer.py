@@ -40,7 +40,7 @@ class _Draft:
 
 
 class AnswerReader:
-    """Is told the members of one object after the other, in the order in which they are read."""
+    """Reads the members of one object after the other, in their order."""
 
     __slots__ = ("_claimed", "_draft", "_out", "_released", "answered", "malformed", "said")
 
@@ -76,7 +76,7 @@ class AnswerReader:
         self._draft = _Draft()
 
     def name(self, name: str) -> Slot:
-        """What the member of this name is. The first of several of one name counts."""
+        """Returns the slot of the member of this name. The first of several of one name counts."""
         draft = self._draft
         if name == "envelopes" and not draft.named:
             return Slot.ENVELOPES
@@ -122,7 +122,7 @@ class AnswerReader:
         self.begin()
 
     def fault(self, what: str) -> None:
-        """One broken envelope spoils the answer; the first is named."""
+        """Note a broken envelope, which spoils the answer. The first one is named."""
         self.malformed = Malformed(f"Envelope {len(self.said) + 1} {what}.")
 
     def release(self) -> str:

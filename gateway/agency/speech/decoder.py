@@ -64,7 +64,7 @@ class Decoder:
         self._begin()
 
     def _begin(self) -> None:
-        """Nothing was said so far."""
+        """Start again: nothing was said so far."""
         self._answer = AnswerReader()
         self._closer: re.Pattern[str] | None = None  # of the thoughts that are being read
         self._state: _State = Decoder._start
@@ -117,13 +117,14 @@ class Decoder:
         return self._answer.release() if self.sure and not self.recanted else ""
 
     def _look_for_marks(self) -> None:
-        """What is broken may be a thought, whose end has yet to come."""
+        """A broken part may be a thought, whose end has yet to come."""
         self._capture = None
         if self._state not in (Decoder._thought, Decoder._rest):
             self._state = Decoder._prose
 
     def close(self) -> Said:
-        """Everything that was said, or why it can't be told.
+        """Returns all that was said, or why it can't be read. Whoever has the answer may stop
+        reading, so a missing end doesn't matter.
 
         Who has the answer may stop reading, so what is missing behind it doesn't matter.
         """

@@ -62,13 +62,15 @@ def encode_inbound(
 
 
 def encode_passage(number: int, source: str | None, text: str) -> str:
-    """One line, out of which neither can break: no document can pass for two."""
+    """Returns one line of JSON, out of which no source or text can break: no document can pass for
+    two."""
     told = None if source is None else storable(source)
     return compact({"number": number, "source": told, "text": storable(text)})
 
 
 def encode_outbound(envelopes: Sequence[Envelope]) -> str:
-    """One object, or an array if there are several: what the model is shown that it said."""
+    """Returns one object, or an array of several: an agent's own words as the model is shown
+    them."""
     said: list[Json] = [{"to": envelope.to, "context": envelope.context} for envelope in envelopes]
     return compact(said[0] if len(said) == 1 else said)
 
@@ -83,7 +85,7 @@ def encode_calling(said: Sequence[tuple[Envelope, Sequence[Json]]]) -> str:
 
 
 def tells(said: Sequence[tuple[int, str]], output: str) -> bool:
-    """Whether these envelopes, as (to, context), are all that is in a model's output."""
+    """Returns True if these envelopes, as (to, context), are all that is in a model's output."""
     if len(output) > sum(MAX_FRAME + LONGEST_ESCAPE * len(context) for _, context in said):
         return False  # and an output may be long
     try:

@@ -43,13 +43,13 @@ def by(speaker: Speaker) -> Part:
 
 
 def result(role: str, name: str | None, *, answers: bool) -> Part:
-    """What a tool returned; `role` is that of the client's message. `answers` is true if the call
-    stands in the same history."""
+    """Returns what a tool returned; `role` is that of the client's message. `answers` is true if
+    the call stands in the same history."""
     return {**by(Speaker(TOOL, name)), "role": role, "answers": answers}
 
 
 def speaker(parts: Parts) -> Speaker | None:
-    """Who speaks, if the parts say so."""
+    """Returns who speaks, if the parts say so."""
     part = _by(parts)
     return None if part is None else msgspec.convert(part, Speaker)
 
@@ -61,7 +61,7 @@ def role(parts: Parts) -> str | None:
 
 
 def answers(parts: Parts) -> bool:
-    """True for the result of a call that stands in the same history."""
+    """Returns True for the result of a call that stands in the same history."""
     return bool((_by(parts) or {}).get("answers"))
 
 

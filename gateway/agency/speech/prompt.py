@@ -218,7 +218,7 @@ def _role(entry: Entry) -> str:
 
 
 def _voice(entry: Entry) -> Speaker:
-    """Who speaks to a model that knows no numbers."""
+    """Returns who speaks to a model that knows no numbers."""
     if entry.by is not None:
         return entry.by
     if entry.from_id is None:
@@ -227,7 +227,7 @@ def _voice(entry: Entry) -> Speaker:
 
 
 def forms(entries: Iterable[Entry]) -> list[str]:
-    """What explains the forms that occur in a context: nothing for a chat of words."""
+    """Returns what explains the forms that occur in a context: nothing for a chat of words."""
     voices = tools = files = False
     for entry in entries:
         files = files or bool(entry.files)
@@ -265,7 +265,8 @@ def _plain(entry: Entry, *, voiced: bool) -> str:
 
 
 def _heard(entries: Sequence[Entry]) -> Json:
-    """One envelope, an array of several, or a text part for each where there are other parts."""
+    """Returns one envelope, an array of several, or a text part for each where there are other
+    parts."""
     envelopes = [_envelope(entry) for entry in entries]
     if not any(entry.passed_on for entry in entries):
         return envelopes[0] if len(envelopes) == 1 else f"[{','.join(envelopes)}]"

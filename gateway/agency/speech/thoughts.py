@@ -68,12 +68,12 @@ class Thoughts:
 
     @property
     def _plain(self) -> bool:
-        """Whether a delta without marks is let through as it is."""
+        """True if a delta without marks is let through as it is."""
         waits = self._leads or self.held or self._json or self._closer is not None
         return not waits and self._holding is False and not self.recanted
 
     def feed(self, delta: str) -> str:
-        """What may go out now."""
+        """Returns what may go out now."""
         if self._plain and not _CANDIDATE.search(delta):  # as almost always
             self._before = delta[-1:] or self._before
             self._kept.append(delta)
@@ -175,7 +175,7 @@ class Thoughts:
         return mark.end
 
     def _forget(self) -> None:
-        """All that came so far was thought."""
+        """Drop what came so far: it was a thought."""
         self.unmarked |= bool(self._kept)
         self.recanted |= self._let_through
         self._kept.clear()

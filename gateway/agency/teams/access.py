@@ -8,7 +8,7 @@ from gateway.errors import NotFound
 
 
 def missing(agency_id: int) -> NotFound:
-    """What is not there and what may not be seen sound the same."""
+    """Returns the same error for an agency that is not there and for one that may not be seen."""
     return NotFound(f"There is no agency {agency_id}.", code="agency_not_found")
 
 

@@ -78,7 +78,7 @@ class Catalog:
         self._known.pop(agency_id, None)
 
     async def working(self, agency_id: int) -> AgencySpec | None:
-        """For turns that were accepted already, whoever asked for them."""
+        """Returns the agency of turns that were accepted already, whoever asked for them."""
         return await register.load(self._database, agency_id)
 
     async def entered_by(self, agent_id: int) -> AgencySpec | None:
@@ -103,7 +103,7 @@ class Catalog:
         return None if row is None else int(row["agency_id"])
 
     async def definition(self, agency_id: int, principal: Principal) -> AgencySpec:
-        """For the owner and admins alone; to others the agency does not exist."""
+        """Returns an agency to its owner or an admin. For others it does not exist."""
         return owned(agency_id, await register.load(self._database, agency_id), principal)
 
     async def page(
@@ -134,7 +134,7 @@ class Catalog:
         return found
 
     async def is_blank(self) -> bool:
-        """Whether there has never been an agency."""
+        """Returns True if there has never been an agency."""
         row = await self._database.fetchrow(sql.BLANK)
         return row is not None and bool(row["blank"])
 
@@ -178,7 +178,7 @@ class Catalog:
         return next(agent for agent in spec.agents if agent.id == agent_id)
 
     async def delete_agent(self, agency_id: int, agent_id: int, principal: Principal) -> None:
-        """What the agent said is kept. Raises Conflict if it is the manager."""
+        """Delete an agent. Its words are kept. Raises Conflict if it is the manager."""
         await self._edit(agency_id, principal, lambda _, old: roster.without_agent(old, agent_id))
 
     async def delete(self, agency_id: int, principal: Principal) -> None:

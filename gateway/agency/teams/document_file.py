@@ -47,7 +47,7 @@ def _reads_as(text: str, members: Json) -> bool:
 
 
 def _without_empty(value: dict[str, Json]) -> dict[str, Json]:
-    """What says nothing, like `params: {}`, is not written."""
+    """Leaves out empty members, such as `params: {}`."""
     kept = {name: member for name, member in value.items() if member != {}}
     agents = kept.get("agents")
     if isinstance(agents, list):

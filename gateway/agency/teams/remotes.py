@@ -51,8 +51,8 @@ def _is_host(name: str | None, literal: str | None) -> bool:
 
 
 def refuse_changes(wanted: AgencyDocument, spec: AgencySpec | None, *, alone: bool = False) -> None:
-    """For who is no admin: raises Forbidden unless every agent lives where it has lived. `wanted`
-    names those that are in `spec` by id. `alone`: the caller has sent one agent."""
+    """Raises Forbidden, for a caller who is no admin, unless every agent lives where it has lived.
+    `wanted` names those that are in `spec` by id. `alone`: the caller has sent one agent."""
     for index, agent in enumerate(wanted.agents):
         if agent.remote != _known(agent, spec):
             raise Forbidden(

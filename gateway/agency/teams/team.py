@@ -16,7 +16,7 @@ PLAIN_MODEL: Final = AgentId(-5)
 
 
 def label(agent_id: int, name: str) -> str:
-    """How agents and people see an agent: `#143 (programmer)`."""
+    """Returns how agents and people see an agent: `#143 (programmer)`."""
     return f"#{agent_id} ({name})"
 
 

@@ -32,7 +32,8 @@ INTRICATE = "Your context, or the wanted JSON schema, is too intricate to be che
 
 
 def outsize(schema: Mapping[str, Json]) -> str | None:
-    """Why a client's schema is too large to be looked at; None if it is not. Takes linear time."""
+    """Returns why a client's schema is too large to be looked at; None if it is not. Takes linear
+    time."""
     left: list[tuple[dict[str, Json] | list[Json], int]] = [(dict(schema), 1)]
     members = 0
     while left:
@@ -54,7 +55,7 @@ def outsize(schema: Mapping[str, Json]) -> str | None:
 
 
 def unusable(schema: bytes) -> str | None:
-    """Why a client's schema can't be used; None if it can."""
+    """Returns why a client's schema can't be used; None if it can."""
     try:
         _validator(schema)
     except ValueError as error:  # not valid itself, or it refers to what is not in it
@@ -64,8 +65,8 @@ def unusable(schema: bytes) -> str | None:
 
 
 def misfit(text: str, schema: bytes | None) -> str | None:
-    """Why an answer is not in the format that the client wants; None if it is. Without a schema
-    it wants a JSON object."""
+    """Returns why an answer is not in the format that the client wants; None if it is. Without a
+    schema it wants a JSON object."""
     try:
         value: Json = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -91,8 +92,8 @@ def _violation(value: Json, schema: bytes) -> str | None:
 
 @lru_cache(maxsize=64)
 def _validator(schema: bytes) -> jsonschema_rs.Validator:
-    """Of the draft that the schema names. Any other name is passed over, and nothing is fetched.
-    Whether a `format` is met is not checked: by the standard it only tells."""
+    """Returns the validator of the draft that the schema names. Any other name is passed over, and
+    nothing is fetched. A `format` is not checked: by the standard it only tells."""
     members: dict[str, Json] = msgspec.json.decode(schema, type=dict)
     if not any(draft in str(members.get("$schema")) for draft in DRAFTS):
         members.pop("$schema", None)
@@ -110,7 +111,8 @@ def _path(steps: list[str | int]) -> str:
 
 
 def _short(message: str) -> str:
-    """What is wrong stands at the end, behind a value that may be as long as the answer."""
+    """Shortens a message, in which the fault stands last, behind a value that may be as long as the
+    answer."""
     if len(message) <= MAX_TOLD // 2:
         return message
     return f"{message[: MAX_TOLD // 4]} … {message[-MAX_TOLD // 4 :]}"

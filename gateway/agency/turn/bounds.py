@@ -24,11 +24,11 @@ class Release:
 
     @property
     def bounded(self) -> bool:
-        """Whether there is anything to look out for."""
+        """True if there is anything to look out for."""
         return bool(self._stop) or self._room is not None
 
     def feed(self, text: str) -> str:
-        """What may go out now."""
+        """Returns what may go out now."""
         if not self.bounded:
             return text
         if self.finish_reason is not None:
@@ -42,13 +42,13 @@ class Release:
         return self._fitting(text[: len(text) - keep])
 
     def close(self) -> str:
-        """What was held back and turns out to be no stop sequence."""
+        """Returns what was held back and turns out to be no stop sequence."""
         held, self._held = self._held, ""
         return self._fitting(held) if self.finish_reason is None else ""
 
     def _end(self, text: str) -> int | None:
-        """Where the stop sequence begins that is complete first: what comes later, in whatever
-        pieces, must not change that."""
+        """Returns where the stop sequence begins that is complete first. Pieces that come later do
+        not change it."""
         found = [(at + len(stop), at) for stop in self._stop if (at := text.find(stop)) >= 0]
         return min(found)[1] if found else None
 

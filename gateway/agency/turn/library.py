@@ -40,8 +40,8 @@ class Library(Protocol):
     async def search(
         self, owner: str, collections: Sequence[str], query: str, limit: int
     ) -> Findings:
-        """In the owner's collections of these names. Raises Unavailable, or another GatewayError if
-        this can't be searched for."""
+        """Search the owner's collections of these names. Raises Unavailable, or another
+        GatewayError if this can't be searched for."""
         ...
 
 

@@ -119,7 +119,7 @@ Decision: TypeAlias = Begin | Continue | Fork
 
 
 def decide(matches: Sequence[Match], system: str | None) -> Decision:
-    """What to do with the matches of one prefix, the longest that has any.
+    """Returns what to do with the matches of one prefix, the longest that has any.
 
     Several matches of one family are forks of each other: the one that nothing follows goes on.
     Matches of several families are equal openings of people who don't know each other: none of them

@@ -87,7 +87,7 @@ class Reply:
 
     @property
     def spoken(self) -> bool:
-        """Whether something was published."""
+        """True if something was published."""
         return bool(self._pieces)
 
     @property
@@ -97,7 +97,7 @@ class Reply:
 
     @property
     def begun(self) -> bool:
-        """Whether there is something to tell: text, or an end."""
+        """True if there is something to tell: text, or an end."""
         return bool(self._pieces) or self.ended
 
     @property
@@ -140,4 +140,4 @@ class Reply:
 
 
 def _nothing() -> None:
-    """Where nobody waits for the first words."""
+    """The default of `begins`: nobody waits for the first words."""

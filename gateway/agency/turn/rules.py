@@ -39,7 +39,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What one asked another, or the library, and waits for."""
+    """A question of one agent to another, or to the library, that is not answered yet."""
 
     asker: int
     asked: int
@@ -91,7 +91,7 @@ Verdict: TypeAlias = Deliver | Answer | GiveUp
 
 @dataclass(slots=True)
 class Work:
-    """Where a turn stands: who has read what, who waits for whom, what has been used up."""
+    """The state of a turn: who has read what, who waits for whom, and what has been used up."""
 
     entry: int
     names: Mapping[int, str]
@@ -174,8 +174,8 @@ class Work:
         return next((q for q in self._questions if (q.asker, q.asked) == (asker, asked)), None)
 
     def queries(self) -> list[Question]:
-        """What the library is asked now: the oldest question of each, as each is answered in the
-        order of asking."""
+        """Returns what the library is asked now: the oldest question of each, as each is answered
+        in the order of asking."""
         if not self.readers or self.manual or self.closing is not None:
             return []
         oldest: dict[int, Question] = {}
@@ -185,13 +185,13 @@ class Work:
         return list(oldest.values())
 
     def awaited(self) -> Question | None:
-        """What somebody outside must answer before the turn can go on."""
+        """Returns what somebody outside must answer before the turn can go on."""
         if not self.manual or self.closing is not None or self.ready():
             return None
         return next((q for q in self._questions if q.asked != self.entry), None)
 
     def doing(self) -> Status:
-        """What the entry agent is seen to do, unless it speaks."""
+        """Returns what the entry agent is seen to do, unless it speaks."""
         asked = {question.asked for question in self._questions if question.asker == self.entry}
         if not asked or self.closing is not None:
             return Status.THINKING
@@ -212,7 +212,7 @@ class Work:
         return self._newest.get(agent, 0) > self._read.get(agent, 0)
 
     def allowed(self, agent: int) -> tuple[int, ...]:
-        """Whom an agent may address now."""
+        """Returns whom an agent may address now."""
         if self.closing is not None and agent == self.entry:
             return (END_USER,)
         others = tuple(other for other in self.names if other != agent)
@@ -220,7 +220,8 @@ class Work:
         return (*others, LIBRARY) if agent in self.readers else others
 
     def judge(self, agent: int, said: Said, raw: str, *, read: int) -> Verdict:
-        """What an agent's answer means. Changes nothing: the verdict is written, then applied."""
+        """Returns what an agent's answer means. It changes nothing: the verdict is written, then
+        applied."""
         last = self.closed_for(agent, read)
         match said:
             case Malformed():
@@ -229,13 +230,13 @@ class Work:
                 return self._spoken(agent, said, last=last)
 
     def unfit(self, agent: int, reason: str, *, read: int) -> Verdict:
-        """What becomes of an answer that is not in the format that the client wants."""
+        """Returns what becomes of an answer that is not in the format that the client wants."""
         if self._may_return(agent, last=self.closed_for(agent, read)):
             return Deliver((_returned(agent, reason),))
         return GiveUp("The manager's answer is not in the format that 'response_format' asks for.")
 
     def closed_for(self, agent: int, read: int) -> bool:
-        """Whether an agent that has read so far has been told to answer now."""
+        """Returns True if an agent that has read so far has been told to answer now."""
         return agent == self.entry and self.closing is not None and read >= self.closing
 
     def _may_return(self, agent: int, *, last: bool) -> bool:
@@ -305,11 +306,11 @@ class Work:
         return f"Your message to {numbers} was not delivered. You can write to: {known}."
 
     def _asker(self, agent: int) -> int:
-        """Who has waited longest for this agent."""
+        """Returns who has waited longest for this agent."""
         return next((q.asker for q in self._questions if q.asked == agent), self.entry)
 
     def askers(self, agent: int) -> tuple[int, ...]:
-        """Whom an agent owes an answer, the end user if it is the entry agent."""
+        """Returns whom an agent owes an answer, the end user if it is the entry agent."""
         if agent == self.entry:
             return (END_USER,)
         waiting = dict.fromkeys(q.asker for q in self._questions if q.asked == agent)
@@ -320,15 +321,15 @@ class Work:
         return self._read.get(agent, 0)
 
     def unreachable(self, agent: int, why: str) -> tuple[Delivery, ...]:
-        """What is told to those who wait for an agent whose model call failed."""
+        """Returns what is told to those who wait for an agent whose model call failed."""
         askers = {q.asker for q in self._questions if q.asked == agent} or {self.entry}
         # Who was taken out of the team since it was asked has no name any more.
         note = f"{self.names.get(agent, f'#{agent}')} can't answer: {why}"
         return tuple(Delivery(GATEWAY, asker, note) for asker in sorted(askers))
 
     def exhausted(self, *, calls: int, tokens: int, seconds: float) -> str | None:
-        """Why the turn must come to its end, or None. `calls` counts those that are to be made,
-        and searches like the calls of models."""
+        """Returns why the turn must come to its end, or None. `calls` counts those that are to be
+        made, and searches like the calls of models."""
         if self.plain or self.closing is not None:
             return None
         if calls > self.limits.model_calls:

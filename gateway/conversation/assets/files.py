@@ -32,7 +32,7 @@ _PURPOSE = re.compile(r"[a-z_-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class NewFile:
-    """As the client gave it. `filename` is only ever shown, so whatever is dangerous is taken out
+    """A file as the client gave it. `filename` is only shown, so dangerous characters are taken out
     of it."""
 
     filename: str
@@ -56,7 +56,7 @@ class FileContent:
 
 
 class Files:
-    """What a user does not own, or has deleted, is not there: NotFound."""
+    """A file that a user does not own, or has deleted, is not there: NotFound."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -94,7 +94,7 @@ class Files:
         newest_first: bool = False,
         purpose: str | None = None,
     ) -> Page[StoredFile]:
-        """In the order of their making."""
+        """Returns files in the order of their making."""
         rows = await self._database.fetch(
             sql.NEWEST_FIRST if newest_first else sql.OLDEST_FIRST,
             user,
@@ -116,8 +116,8 @@ class Files:
         _found(await self._database.fetchrow(sql.DELETE, user, file_id), file_id)
 
     async def check(self, wanted: Sequence[UUID], user: str) -> Mapping[UUID, int]:
-        """How many characters each of these holds. Raises NotFound, which names all that are
-        missing."""
+        """Returns how many characters each of these files holds. Raises NotFound, which names all
+        that are missing."""
         rows = await self._database.fetch(sql.LENGTHS, user, list(wanted)) if wanted else []
         found = {row["id"]: int(row["characters"]) for row in rows}
         if missing := dict.fromkeys(one for one in wanted if one not in found):

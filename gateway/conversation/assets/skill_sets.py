@@ -78,7 +78,7 @@ class SkillSet:
 
 
 class SkillSets:
-    """What a user does not own, or has deleted, is not there: NotFound."""
+    """A skill set that a user does not own, or has deleted, is not there: NotFound."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -91,7 +91,8 @@ class SkillSets:
         return _skill_set(row)
 
     async def get(self, wanted: Sequence[UUID], user: str) -> list[SkillSet]:
-        """In the order asked. Raises NotFound, which names all that are missing."""
+        """Returns skill sets in the order asked. Raises NotFound, which names all that are
+        missing."""
         rows = await self._database.fetch(_THESE, user, list(wanted)) if wanted else []
         found = {row["id"]: _skill_set(row) for row in rows}
         if missing := dict.fromkeys(one for one in wanted if one not in found):
@@ -99,12 +100,12 @@ class SkillSets:
         return [found[one] for one in wanted]
 
     async def owners(self, wanted: Sequence[UUID]) -> Mapping[UUID, str]:
-        """Those that are there."""
+        """Returns the owner of each of these that is there."""
         rows = await self._database.fetch(_OWNERS, wanted)
         return {row["id"]: row["owner_identifier"] for row in rows}
 
     async def of_owner(self, user: str) -> list[SkillSet]:
-        """In the order of their making."""
+        """Returns a user's skill sets in the order of their making."""
         return [_skill_set(row) for row in await self._database.fetch(_ALL, user)]
 
     async def update(self, skill_set_id: UUID, user: str, patch: SkillSetPatch) -> SkillSet:

@@ -106,8 +106,8 @@ class Participants:
         return standing(row, conversation_id, principal)
 
     async def bots(self, conversation_id: UUID) -> Sequence[Member]:
-        """Those who may answer, in order. The conversation is locked: one of another door gets its
-        rows now."""
+        """Returns those who may answer, in order. The conversation is locked: one of another door
+        gets its rows now."""
         await self._enrol(conversation_id)
         rows = await self._database.fetch(sql.BOTS, conversation_id)
         return [Member(ParticipantKind(row["kind"]), row["identifier"]) for row in rows]
@@ -115,7 +115,7 @@ class Participants:
     async def set_status(
         self, conversation_id: UUID, principal: Principal, status: Status
     ) -> Participant:
-        """What a user does at the moment. Raises NotFound."""
+        """Set what a user does at the moment. Raises NotFound."""
         await self.standing(conversation_id, principal)
         lasts = None if status in LASTING else LASTS_S
         async with self._database.transaction():

@@ -64,7 +64,7 @@ def reads_everything(principal: Principal) -> bool:
 
 
 def standing_of(row: Row, principal: Principal) -> Standing:
-    """From the columns of `sql_access.standing`."""
+    """Reads the columns of `sql_access.standing`."""
     return Standing(
         owns=row["owns"],
         joined=row["joined"],

@@ -61,7 +61,7 @@ class Rooms:
         return made
 
     async def whole(self, conversation_id: UUID) -> WholeConversation:
-        """With its newest messages."""
+        """Returns a conversation with its newest messages."""
         found = await self._changes.whole(conversation_id, SHOWN)
         if found is None:
             raise absent(ids.CONVERSATION, [conversation_id])
@@ -70,7 +70,8 @@ class Rooms:
     async def page(
         self, owner: str, titled: str | None, limit: int, cursor: str | None
     ) -> Page[Conversation]:
-        """Those of one owner, or of these the ones whose title has `titled` in it; newest first."""
+        """Returns an owner's conversations, or those whose title has `titled` in it, newest
+        first."""
         last = id_in(cursor, ids.CONVERSATION) or LAST
         rows = await self._database.fetch(sql.PAGE, owner, titled, last, limit + 1)
         return page(
@@ -87,7 +88,8 @@ class Rooms:
         return _conversation.decode(row["body"])
 
     async def entitle(self, conversation_id: UUID, title: str | None) -> None:
-        """Nothing happens if it has that title already. Raises InvalidRequest if it is no line."""
+        """Set the title. Does nothing if it is so already. Raises InvalidRequest if it is no
+        line."""
         if title is not None:
             line(title, "title")
         if row := await self._database.fetchrow(sql.ENTITLE, conversation_id, title):

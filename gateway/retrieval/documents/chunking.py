@@ -56,8 +56,8 @@ def _cut(text: str, low: int, high: int) -> int:
 
 
 def _back(text: str, end: int, overlap: int) -> int:
-    """Where the next chunk begins: at most `overlap` before `end`, at the start of a sentence or
-    else of a word; without either, at `end`."""
+    """Returns where the next chunk begins: at most `overlap` before `end`, at the start of a
+    sentence or else of a word; without either, at `end`."""
     for place in (_ENDS[1], _ENDS[3]):
         if found := place.search(text, end - overlap, end):
             return found.end()

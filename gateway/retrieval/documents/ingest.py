@@ -264,7 +264,7 @@ class Ingest:
         self._wrote()
 
     async def _clear(self, job: Job) -> None:
-        """What we put into Chroma after somebody had it swept."""
+        """Removes what we put into Chroma after somebody had it swept."""
         try:
             fate = await self._database.fetchrow(sql_queue.FATE, job.id, job.index_id)
             if fate is not None and not fate["indexed"]:
@@ -290,7 +290,7 @@ class Ingest:
             await _rest(self._to_sweep)
 
     async def sweep(self) -> None:
-        """Any number of processes may do it at once."""
+        """Sweep what was deleted. Any number of processes may do so at once."""
         if self._index.taken():
             return
         while rows := await self._database.fetch(sql.DELETED_DOCUMENTS):

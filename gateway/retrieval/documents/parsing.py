@@ -34,7 +34,7 @@ KiB take half a second at worst, in which nothing else runs, and a megabyte ten 
 
 
 class DocumentKind(StrEnum):
-    """What a document is made of, as its media type."""
+    """What a document is made of, by its media type."""
 
     TEXT = "text/plain"
     MARKDOWN = "text/markdown"
@@ -87,7 +87,7 @@ _SILENT = ["script", "style", "noscript", "template", "svg", "iframe", "object"]
 
 
 def kind_of(filename: str, media_type: str | None = None) -> DocumentKind:
-    """By the ending of the name, else by the media type. Raises InvalidRequest."""
+    """Returns the kind by the ending of the name, else by the media type. Raises InvalidRequest."""
     dot = filename.rfind(".")
     if dot >= 0 and (found := _ENDINGS.get(filename[dot:].lower())):
         return found
@@ -137,7 +137,8 @@ def _decoded(content: bytes) -> str:
 
 
 def of_html(page: str) -> str:
-    """What a reader sees: blocks are paragraphs, white space is as a browser shows it."""
+    """Returns the text that a reader sees: blocks are paragraphs, white space is as a browser shows
+    it."""
     from selectolax.lexbor import LexborHTMLParser
 
     tree = LexborHTMLParser(page)

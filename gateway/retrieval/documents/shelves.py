@@ -78,7 +78,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Of some collections together, in documents."""
+    """Counts the documents of some collections together."""
 
     documents: int
     ready: int
@@ -151,8 +151,8 @@ class Shelves:
     async def _put(
         self, owner: str, collection_id: UUID, upload: DocumentUpload, digest: bytes
     ) -> Row | None:
-        """One of an owner's at a time: two at once would be given the same place in the queue. Nor
-        can one owner have all connections."""
+        """Adds one document of an owner at a time: two at once would be given the same place in the
+        queue. Nor can one owner have all connections."""
         async with self._adding.setdefault(owner, asyncio.Lock()):
             return await self._database.fetchrow(
                 sql.ADD,
@@ -220,7 +220,7 @@ class Shelves:
     async def progress(
         self, collections: Sequence[UUID], documents: Sequence[UUID] | None = None
     ) -> Progress:
-        """Of these documents in them; None is all."""
+        """Returns the progress of these documents; None stands for all."""
         row = await self._database.fetchrow(sql.PROGRESS, collections, documents)
         if row is None:
             raise LookupError("a count returned nothing")
@@ -229,7 +229,7 @@ class Shelves:
     async def failures(
         self, collections: Sequence[UUID], limit: int, documents: Sequence[UUID] | None = None
     ) -> list[str]:
-        """What failed and why, a line each."""
+        """Returns a line for each document that failed, with the reason."""
         rows = await self._database.fetch(sql.FAILED, collections, limit, documents)
         return [f"{row['source'] or 'a document'}: {row['error']}" for row in rows]
 

@@ -144,8 +144,8 @@ class Watch:
         await regularly(self._look, LOOK_S, self._asked, PATIENCE_S)
 
     async def _look(self) -> None:
-        """Only who was there before the rows were read is shown them: who came meanwhile has seen
-        newer ones."""
+        """Shows rows only to those who were there before they were read: who came meanwhile has
+        seen newer ones."""
         there = [one for one in self.lookouts if one.ending is None]
         known: dict[Onlooker, str] = {}
         for one in there:
@@ -159,7 +159,8 @@ class Watch:
                 _tell(one, found[one.onlooker])
 
     async def _read(self, known: Mapping[Onlooker, str]) -> Mapping[Onlooker, Sight | None]:
-        """What has changed since these marks. None is for who may see nothing any more."""
+        """Returns what has changed since these marks; None for those who may see nothing any
+        more."""
         readers: Sequence[Onlooker] = list(known)
         rows = await self._database.fetch(
             sql.WATCHED,

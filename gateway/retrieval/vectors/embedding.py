@@ -52,8 +52,8 @@ class Embedder(Protocol):
 
 
 class Embedders:
-    """Those that this process has, by name. The first one is used where none is named, and has the
-    names in `aliases`, too, for clients that can ask for no other."""
+    """The embedders of this process, by name. The first one is used where none is named, and has
+    the names in `aliases`, too, for clients that can ask for no other."""
 
     def __init__(self, *embedders: Embedder, aliases: Sequence[str] = ()) -> None:
         self._all: Mapping[str, Embedder] = {one.name: one for one in embedders}
@@ -66,11 +66,12 @@ class Embedders:
         return list(self._all)
 
     def find(self, name: str) -> Embedder | None:
-        """By its own name, as collections know it."""
+        """Returns an embedder by its own name, as collections know it."""
         return self._all.get(name)
 
     def meant(self, name: str) -> Embedder | None:
-        """By its own name or an alias, as clients of the OpenAI API ask for it."""
+        """Returns an embedder by its own name or an alias, as clients of the OpenAI API ask for
+        it."""
         return self.find(name) or (self._first if name in self.aliases else None)
 
     def bound(self, name: str) -> Embedder:
@@ -256,7 +257,7 @@ def _checked(rows: Sequence[Sequence[float]], count: int) -> Vectors:
 
 
 def _failure(error: APIError) -> UpstreamError:
-    """Without the upstream's words, which could echo a text or a key."""
+    """Returns an error without the upstream's words, which could echo a text or a key."""
     from openai import APIConnectionError, APIStatusError, APITimeoutError
 
     match error:

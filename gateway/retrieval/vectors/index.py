@@ -151,7 +151,7 @@ class Index:
                 self._hold(self._directory)
 
     def taken(self) -> bool:
-        """Whether the files are not ours: what there is to do is left to another process."""
+        """True if another process has the files: the work is left to it."""
         if self._url is not None:
             return False
         if self._directory is None:
@@ -328,7 +328,7 @@ def _sessions(client: Client) -> list[httpx.Client]:
 
 
 def _whole(client: ClientAPI) -> Client:
-    """What both really are: it can be closed, too."""
+    """Both clients are of this type, which can be closed."""
     from chromadb.api.client import Client
 
     if not isinstance(client, Client):

@@ -42,7 +42,7 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """All of the parts, or any of them. At least one."""
+    """All of the parts, or any of them. There is at least one."""
 
     all: bool
     parts: tuple[Where, ...]
@@ -169,7 +169,7 @@ def to_chroma(where: Where) -> dict[str, object]:
 
 
 def to_jsonpath(where: Where) -> str:
-    """As in Chroma, what lacks the key is unequal to every value."""
+    """Returns a JSON path. As in Chroma, a document without the key is unequal to every value."""
     match where:
         case Term(key, "$in" | "$nin" as operator, values):
             found = _any(key, "==", values)

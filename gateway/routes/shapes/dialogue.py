@@ -210,7 +210,7 @@ def _text(part: own.Part) -> str:
 
 
 def holds_nul(value: object) -> bool:
-    """True if a text in it, however deep, can't be stored."""
+    """Returns True if a text in it, however deep, can't be stored."""
     match value:
         case str():
             return "\x00" in value

@@ -21,20 +21,20 @@ class Listener(Protocol):
     def hear(self, channel: str, payload: bytes) -> None: ...
 
     def lost(self) -> None:
-        """What this listener follows may have had messages that it did not hear."""
+        """Messages may have been missed on what this listener follows."""
 
 
 class Broker(Protocol):
     def reaches(self, channel: str) -> bool:
-        """False if nobody listens to this channel, in any process; who begins to from now on must
-        look for itself at what was before."""
+        """Returns False if nobody listens to this channel, in any process. Whoever begins to listen
+        later looks at the rows."""
 
     async def publish(self, messages: Sequence[BrokerMessage]) -> None:
         """Send them in order, if that is possible within a moment; else they are lost."""
 
     async def subscribe(self, channel: str, listener: Listener) -> bool:
-        """True once every later message will be heard. False if that is not known yet: it will
-        be made up for, and the listener is then told `lost`."""
+        """Returns True once every later message will be heard. False if that is not known yet: the
+        broker makes up for it, and then calls `lost`."""
 
     async def unsubscribe(self, channel: str, listener: Listener) -> None: ...
 

@@ -50,7 +50,7 @@ def encode(signal: Signal) -> bytes:
 
 
 def decode(payload: bytes) -> Signal | None:
-    """None if it is none of ours, or of a later version of ours."""
+    """Returns None for a message that is no signal, or one of a later version."""
     try:
         signal: Signal = _decoder.decode(payload)
     except msgspec.MsgspecError:

@@ -56,7 +56,7 @@ class UpstreamResponse:
             raise faults.bad_content_type(wanted)
 
     async def whole(self) -> bytes:
-        """All of a JSON answer. Raises UpstreamError."""
+        """Returns the whole body of a JSON answer. Raises UpstreamError."""
         body = await exchange.body(self._response, self._idle)
         self._ended = True
         return body

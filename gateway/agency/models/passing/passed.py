@@ -63,7 +63,7 @@ def passed_report(error: object, secret: str | None = None) -> UpstreamError:
 
 
 def _words(body: bytes) -> _Words:
-    """As the upstream spells them; `refusal` reads them for what they mean."""
+    """Reads an error in the upstream's own words. `refusal` reads them for what they mean."""
     try:
         return msgspec.json.decode(body, type=_Body).error
     except (msgspec.MsgspecError, ValueError, RecursionError):

@@ -15,7 +15,7 @@ _SCHEMAS: Final = ("items", "additionalProperties", "contains", "propertyNames")
 
 
 class Contradiction(Exception):
-    """Nothing can be valid under both."""
+    """No value is valid under both schemas."""
 
 
 def both(one: Schema, other: Schema) -> Schema:
@@ -67,7 +67,8 @@ def conjoined(one: Json, other: Json) -> Json:
 
 
 def _properties(one: Schema, other: Schema) -> Json:
-    """What one of them names is, for the other one, additional unless it names it, too."""
+    """A property that one schema names is additional for the other one, unless that names it,
+    too."""
     mine, others = members(one, "properties"), members(other, "properties")
     merged: dict[str, Json] = {}
     for name in dict.fromkeys((*mine, *others)):

@@ -77,7 +77,7 @@ class _Work:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a value stands: how deep, the `nth` of its list, inside which references."""
+    """The place of a value: how deep it is, the `nth` of its list, and inside which references."""
 
     depth: int = 0
     nth: int = 0
@@ -92,7 +92,7 @@ class _Place:
         return _Place(self.depth + 1, self.nth if nth is None else nth, inside)
 
     def leads_back(self, schema: Json) -> bool:
-        """True for a reference that this place is inside of."""
+        """Returns True if this place is inside of the reference."""
         reference = schema.get("$ref") if isinstance(schema, Mapping) else None
         return isinstance(reference, str) and reference in self.inside
 
@@ -153,7 +153,7 @@ class _Filler:
                 continue
 
     def _clauses(self, schema: Schema, place: _Place) -> list[Sequence[Json]]:
-        """What must hold beside: of each clause one branch."""
+        """Returns what must hold as well: one branch of each clause."""
         clauses: list[Sequence[Json]] = []
         if isinstance(reference := schema.get("$ref"), str):
             clauses.append([self._target(reference)])

@@ -67,7 +67,7 @@ async def _speak(text: str, on_pieces: OnPieces) -> str:
 
 
 def reply(messages: Sequence[ChatMessage], allowed: Sequence[int]) -> str:
-    """What the agent says: envelopes to allowed ids, or plain text if there are none."""
+    """Returns what the agent says: envelopes to allowed ids, or plain text if there are none."""
     scene = _read(messages)
     if _texts(messages, "system")[:1] == [TITLE]:
         return _title(_last_question(scene))
@@ -165,7 +165,7 @@ def _consult(question: str, agent: int) -> str:
 
 
 def _summary(scene: _Scene, question: str) -> str:
-    """Only what came after the end user's last words counts."""
+    """Sums up what came after the end user's last words."""
     heard = _since_last_question(scene.heard)
     answers = [line for said in heard if (line := _told(scene, said)) is not None]
     lines = [f"Hello from {scene.me}! You asked: {_quote(question)}", *answers]
@@ -185,7 +185,7 @@ def _told(scene: _Scene, said: _Inbound) -> str | None:
 
 
 def _words(said: _Inbound) -> str:
-    """What somebody says; of what the library does, passages as a person would read them."""
+    """Returns what somebody says. Passages of the library read as a person would write them."""
     if said.sender != LIBRARY:
         return said.context
     return "\n".join(_passage(line) for line in said.context.split("\n"))
@@ -210,7 +210,7 @@ def _assist(scene: _Scene, allowed: Sequence[int]) -> list[Envelope]:
 
 
 def _title(conversation: str) -> str:
-    """Its first words."""
+    """Returns the first words."""
     return " ".join(conversation.split()[:TITLE_WORDS])
 
 
@@ -259,7 +259,7 @@ def _heard(messages: Sequence[ChatMessage]) -> list[_Inbound]:
 
 
 def _inbound(text: str) -> list[_Inbound]:
-    """What is in no envelope is the end user's."""
+    """Reads what was said to the agent. Words outside of an envelope are the end user's."""
     try:
         said = msgspec.json.decode(text, type=_Inbound | list[_Inbound])
     except (msgspec.DecodeError, RecursionError):

@@ -24,19 +24,19 @@ _ANY: Final = "".join(map(chr, range(ord("a"), ord("z") + 1))) + "".join(map(chr
 
 
 class Unreadable(Exception):
-    """Not of the kind that is read here, or no text of this length."""
+    """The pattern is of a kind that is not read here, or no text of this length matches it."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Chars:
-    """One of these."""
+    """One of these characters."""
 
     chars: str
 
 
 @dataclass(frozen=True, slots=True)
 class _Repeated:
-    """From `least` to `most` times; None is without an end."""
+    """A node from `least` to `most` times; None stands for no limit."""
 
     node: _Node
     least: int
@@ -74,7 +74,7 @@ def matching(pattern: str, least: int = 0, most: int | None = None, nth: int = 0
 
 
 def _growing(least: int) -> Iterator[int]:
-    """How much more often than it must something is repeated."""
+    """Yields how many times more than needed a node is repeated."""
     yield from range(9)
     yield from (extra for extra in (12, 16, 24, 32, 64, 128, least) if extra <= max(least, 8))
 
@@ -146,7 +146,7 @@ class _Reader:
         return _Sequence(nodes)
 
     def _atom(self) -> _Node | None:
-        """None for what stands for no character."""
+        """Returns None for syntax that stands for no character."""
         match self._take():
             case "^" | "$":
                 return None

@@ -103,7 +103,7 @@ _End = tuple[Fraction, bool]
 
 
 def _between(low: _End | None, high: _End | None, nth: int) -> int | float:
-    """Any number of a range: a whole one, unless there is none."""
+    """Returns a number of the range, a whole one if there is one."""
     try:
         return number_of(low, high, nth)
     except Unfillable:

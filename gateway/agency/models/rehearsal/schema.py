@@ -35,7 +35,7 @@ def members(schema: Schema, name: str) -> Schema:
 
 
 def of_kind(values: Sequence[Json], kinds: Sequence[str] | None) -> list[Json]:
-    """Those of these types. Raises Unfillable if there are none."""
+    """Returns the values of these types. Raises Unfillable if there are none."""
     found = [one for one in values if kinds is None or _kind(one) & {*kinds}]
     if not found:
         raise Unfillable

@@ -28,7 +28,7 @@ BEGINNING = "(The conversation begins here.)"
 
 
 class Asking(IntEnum):
-    """How an envelope is asked for, best first. Few upstreams know the first, some none."""
+    """The ways to ask for an envelope, best first. Few upstreams know the first, some know none."""
 
     SCHEMA = 0
     JSON = 1
@@ -54,7 +54,8 @@ class Adaptation:
         )
 
     def params(self, call: ModelCall) -> dict[str, Json]:
-        """Under the names that they are sent by. The client's own are never dropped."""
+        """Returns the parameters under the names that they are sent by. The client's own are never
+        dropped."""
         if not (self.renamed or self.dropped):
             return dict(call.params)
         return {
@@ -70,7 +71,7 @@ class Adaptation:
         return fold(messages) if self.folded else messages
 
     def told(self, before: Adaptation) -> dict[str, object]:
-        """What is new since then, as the fields of a log line."""
+        """Returns what is new since then, as the fields of a log line."""
         fields: dict[str, object] = {}
         if self.asking is not before.asking:
             fields["response_format"] = self.asking.name.lower()
@@ -111,7 +112,7 @@ def _before(system: Json, content: Json) -> Json:
 def adapted(
     current: Adaptation, call: ModelCall, refusal: UpstreamRefusal, *, stream: bool
 ) -> Adaptation | None:
-    """How to ask again after this refusal. None if nothing in the request can give way."""
+    """Returns how to ask again after this refusal. None if nothing in the request can give way."""
     if refusal.final:
         return None
     if refusal.of_roles and not current.folded and fold(call.messages) is not call.messages:
@@ -138,7 +139,7 @@ def sent(current: Adaptation, call: ModelCall, *, stream: bool) -> Collection[st
 
 
 def outdated(known: Adaptation, call: ModelCall, refusal: UpstreamRefusal) -> bool:
-    """Whether a name is refused that an upstream wanted before: it has changed since."""
+    """Returns True if a name is refused that an upstream wanted before: it has changed since."""
     renamed = {TWINS[name] for name in known.renamed if name in call.params}
     return bool(refusal.names(renamed))
 

@@ -52,7 +52,8 @@ decode: Final = msgspec.json.Decoder(CompletionChunk).decode
 
 
 def loads(payload: bytes) -> object:
-    """Any JSON, also with NaN, halves of surrogate pairs and numbers of any length.
+    """Reads any JSON, also with NaN, halves of surrogate pairs and numbers of any length. Raises
+    ValueError or RecursionError.
 
     Raises ValueError or RecursionError."""
     value: object = json.loads(payload, parse_int=_integer)
@@ -149,7 +150,7 @@ def _text(part: object) -> str:
 
 
 def _reason(reason: object, odd: list[str]) -> str | None:
-    """Whatever stands there says that the answer has ended."""
+    """Any value here says that the answer has ended."""
     if reason is None or isinstance(reason, str):
         return reason
     odd.append("choices[].finish_reason")

@@ -191,7 +191,7 @@ class Upstream:
     def _give_way(
         self, call: ModelCall, current: Adaptation, rejected: faults.Rejected, stream: bool
     ) -> Adaptation:
-        """How to ask again. Raises UpstreamError if there is no other way."""
+        """Returns how to ask again. Raises UpstreamError if there is no other way."""
         after = adapted(current, call, rejected.refusal, stream=stream)
         if after is not None:
             return after

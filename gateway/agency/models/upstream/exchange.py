@@ -124,7 +124,7 @@ async def _check(response: aiohttp.ClientResponse, wanted: str) -> None:
 
 
 async def error_body(response: aiohttp.ClientResponse) -> bytes:
-    """What of it comes soon; it tells no more than a code."""
+    """Returns the part of an error's body that comes soon. It serves for the error's code alone."""
     try:
         async with asyncio.timeout(ERROR_BODY_S):
             return await response.content.read(ERROR_BODY)

@@ -86,7 +86,7 @@ class _ErrorBody(msgspec.Struct):
 
 
 def repeatable(error: UpstreamError) -> bool:
-    """True if the same call may succeed a moment later."""
+    """Returns True if the same call may succeed a moment later."""
     return error.transient and error.code in RETRIED
 
 

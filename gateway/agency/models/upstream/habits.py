@@ -44,8 +44,8 @@ class Habits:
             self.adaptation = learned
 
     def answered(self, thoughts: Thoughts) -> None:
-        """It answered in plain words. Words that sound like thoughts, and are none, show that it
-        marks those."""
+        """Learn from an answer in plain words. Words that sound like thoughts and are none show
+        that the model marks its thoughts."""
         if thoughts.unmarked and self.clear is not False:
             self.clear = False
             log.warning("a model does not mark where it thinks", extra={"model": self.model})

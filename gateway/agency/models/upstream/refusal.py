@@ -76,7 +76,7 @@ class UpstreamRefusal:
 
     @property
     def final(self) -> bool:
-        """Whether the same would be refused however it is asked."""
+        """True if the request would be refused in any form."""
         return self.reason in FINAL
 
     @property
@@ -97,14 +97,14 @@ class UpstreamRefusal:
 
     @property
     def of_value(self) -> bool:
-        """Whether the parameter is known, and only what it was set to is refused."""
+        """True if the parameter is known and only its value is refused."""
         return self.code in ("unsupported_value", "invalid_value") or bool(
             _OF_VALUE.search(self.message)
         )
 
     @property
     def elsewhere(self) -> bool:
-        """Whether what is refused is named, and can't be done without."""
+        """True if the refused part is named and can't be left out."""
         return bool(self.params) and self.params[0] in ("messages", "model")
 
     def names(self, sent: Collection[str]) -> frozenset[str]:

@@ -51,7 +51,8 @@ def _response_format(allowed: tuple[int, ...], asking: Asking) -> Json:
 
 
 def _plain(value: object) -> object:
-    """What msgspec does not know: read-only views of mappings and sequences."""
+    """Turns into plain values what msgspec does not know: read-only views of mappings and
+    sequences."""
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, Sequence):

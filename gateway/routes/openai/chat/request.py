@@ -181,7 +181,7 @@ def _refuse(body: ChatCompletionRequest, raw: bytes) -> None:
 
 
 def _demands_a_call(choice: object) -> bool:
-    """True for a `tool_choice` or `function_call` that no answer in words can meet."""
+    """Returns True for a `tool_choice` or `function_call` that no answer in words can meet."""
     match choice:
         case None | "auto" | "none" | {"type": "auto" | "none"}:
             return False
