@@ -20,6 +20,7 @@ from gateway.cli.serve import CONNECTIONS, HTTP1
 from gateway.resources import Resources, open_resources
 from gateway.settings import Settings
 from tests import document
+from tests.client import bearer
 
 ROOT_KEY = "agw_root_test"
 
@@ -45,6 +46,13 @@ class Gateway:
         callers = Callers(self.resources.database)
         _, token = await callers.create(user, scopes or (Scope.CHAT,))
         return token
+
+    async def connect(self, user: str = "ann", *scopes: str) -> httpx.AsyncClient:
+        """Who calls with a new key of this user's."""
+        key = await self.key(user, *scopes)
+        http = httpx.AsyncClient(base_url=self.base_url, headers=bearer(key), timeout=30)
+        self.clients.push_async_callback(http.aclose)
+        return http
 
     def client(
         self, agency_id: int = 1, *, key: str = ROOT_KEY, path: str | None = None, retries: int = 0
@@ -94,10 +102,9 @@ async def running_gateway(dsn: str, settings: Settings) -> AsyncIterator[Gateway
 
 @asynccontextmanager
 async def _clients(base_url: str, dsn: str, resources: Resources) -> AsyncIterator[Gateway]:
-    bearer = {"authorization": f"Bearer {ROOT_KEY}"}
     async with (
         httpx.AsyncClient(
-            base_url=base_url, headers=bearer, timeout=30, event_hooks=JUDGED
+            base_url=base_url, headers=bearer(ROOT_KEY), timeout=30, event_hooks=JUDGED
         ) as http,
         httpx.AsyncClient(base_url=base_url, timeout=30, event_hooks=JUDGED) as anonymous,
         AsyncExitStack() as others,

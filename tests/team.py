@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tests.client import bearer
 from tests.running import Gateway
 
 
@@ -29,7 +30,7 @@ async def make_team(
         "agents": [{"name": name, "instructions": f"You do the {name}'s work."} for name in names],
         **document,
     }
-    headers = {"authorization": f"Bearer {owner_key}"} if owner_key else {}
+    headers = bearer(owner_key) if owner_key else {}
     response = await gateway.http.post("/api/agencies", json=body, headers=headers)
     assert response.status_code == 201, response.text
     made = response.json()

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from tests.client import bearer
 from tests.running import ROOT_KEY, Gateway
 from tests.scripted import ScriptedUpstream, say
 from tests.team import Team
@@ -63,7 +64,7 @@ async def calling(
 ) -> AsyncIterator[tuple[httpx.AsyncClient, str]]:
     """A caller: their HTTP client and their key."""
     key = await gateway.key(user, *(scopes or ("chat", "agencies")))
-    headers = {"authorization": f"Bearer {key}"}
+    headers = bearer(key)
     async with httpx.AsyncClient(base_url=gateway.base_url, headers=headers, timeout=30) as http:
         yield http, key
 

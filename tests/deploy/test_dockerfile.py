@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.client import bearer
 from tests.deploy import need
 from tests.deploy.dockerfile import DOCKERFILE, ROOT, Step, is_sent, stages
 from tests.deploy.image import USER, Image, built_image
@@ -112,7 +113,7 @@ def test_the_image_serves_and_its_health_check_knows(image: Image, tmp_path: Pat
         assert subprocess.run(health, check=False).returncode == 0
         key = image.path("/data/root_key").read_text().strip()
         body = {"model": "agency/1", "messages": [{"role": "user", "content": "A web page?"}]}
-        headers = {"authorization": f"Bearer {key}"}
+        headers = bearer(key)
         told = httpx.post(f"{base}/v1/chat/completions", json=body, headers=headers, timeout=60)
         assert told.json()["choices"][0]["message"]["content"], told.text
         gateway.send_signal(signal.SIGTERM)

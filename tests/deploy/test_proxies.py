@@ -16,6 +16,7 @@ import pytest_asyncio
 
 from gateway.routes.http.errors import MAX_BODY
 from tests import postgres
+from tests.client import bearer
 from tests.deploy.topology import GATEWAYS, KEY, Proxy, Stack, caddy, nginx
 from tests.ports import free_port
 from tests.scripted import ScriptedUpstream, say
@@ -116,7 +117,7 @@ def _await_proxy(proxy: Proxy) -> None:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def client(proxy: Proxy) -> AsyncIterator[httpx.AsyncClient]:
-    headers = {"authorization": f"Bearer {KEY}"}
+    headers = bearer(KEY)
     async with httpx.AsyncClient(
         base_url=proxy.base_url, verify=proxy.tls, headers=headers, timeout=60
     ) as client:

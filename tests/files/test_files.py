@@ -13,6 +13,7 @@ from gateway.conversation.assets.files import Files, NewFile
 from gateway.errors import NotFound
 from gateway.postgres.database import Database
 from tests.chat.reading import refused
+from tests.client import bearer
 from tests.running import Gateway
 from tests.team import make_team
 
@@ -104,7 +105,7 @@ async def test_below_an_agency_that_one_may_not_use_there_is_nothing(gateway: Ga
     team = await make_team(gateway)
     key = await gateway.key("bob")
     own = await upload(gateway.client(path="/v1", key=key))
-    headers = {"authorization": f"Bearer {key}"}
+    headers = bearer(key)
     for prefix in (f"/api/agency/{team.id}", f"/api/agency/{team.id}/v1", "/api/agency/999"):
         for method, path in (
             ("POST", "/files"),

@@ -12,6 +12,7 @@ from openai.types import FileObject
 from gateway.conversation.assets.files import MOST, MOST_BYTES, MOST_FILES
 from gateway.postgres.database import Database
 from tests.chat.reading import refused
+from tests.client import bearer
 from tests.running import Gateway
 from tests.team import make_team
 
@@ -279,7 +280,7 @@ async def test_the_form_is_documented(gateway: Gateway) -> None:
 async def test_a_key_and_the_scope_are_asked_for(gateway: Gateway) -> None:
     refused(await gateway.anonymous.get("/v1/files"), 401, "missing_api_key")
     key = await gateway.key("ann", "agencies")
-    headers = {"authorization": f"Bearer {key}"}
+    headers = bearer(key)
     for method, path in (
         ("POST", "/v1/files"),
         ("GET", "/v1/files"),

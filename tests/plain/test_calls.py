@@ -9,6 +9,7 @@ import pytest
 
 from gateway.postgres.database import Database
 from tests.chat.reading import refused
+from tests.client import bearer
 from tests.plain.asking import ASKED, MODEL, OTHER, ask, conversations, row
 from tests.running import Gateway
 from tests.scripted import Exchange, ScriptedUpstream, raw, text
@@ -189,9 +190,9 @@ async def test_a_key_needs_the_scope_chat_and_its_life(
 ) -> None:
     upstream.always("*", text("A title"))
     body = {"model": MODEL, "messages": ASKED}
-    other = {"authorization": f"Bearer {await gateway.key('ann', 'retrieval')}"}
+    other = bearer(await gateway.key("ann", "retrieval"))
     refused(await gateway.http.post("/v1/chat/completions", json=body, headers=other), 403)
-    mine = {"authorization": f"Bearer {await gateway.key('ann')}"}
+    mine = bearer(await gateway.key("ann"))
     answer = await gateway.http.post("/v1/chat/completions", json=body, headers=mine)
     assert answer.status_code == 200
     await database.execute("UPDATE api_key SET revoked_at = now() WHERE \"user\" = 'ann'")

@@ -10,6 +10,7 @@ import pytest
 from gateway.agency.teams.catalog import Catalog
 from gateway.agency.teams.document_file import parse, render
 from gateway.postgres.database import Database
+from tests.client import bearer
 from tests.remote.asking import team_with
 from tests.running import Gateway
 
@@ -25,7 +26,7 @@ async def put(gateway: Gateway, key: str | None, agency: int, **changes: Any) ->
     fields = ("id", "name", "instructions", "remote")
     document["agents"] = [{name: one[name] for name in fields} for one in made["agents"]]
     document["agents"][1] |= changes
-    headers = {} if key is None else {"authorization": f"Bearer {key}"}
+    headers = {} if key is None else bearer(key)
     return await gateway.http.put(path, json=document, headers=headers)
 
 
@@ -36,7 +37,7 @@ def forbidden(answer: httpx.Response, param: str = "agents[1].remote") -> None:
 
 
 async def test_only_an_admin_sets_and_changes_it(gateway: Gateway) -> None:
-    alice = {"authorization": f"Bearer {await gateway.key('alice', 'agencies')}"}
+    alice = bearer(await gateway.key("alice", "agencies"))
     agents: list[dict[str, Any]] = [
         {"name": "manager", "instructions": ""},
         {"name": "expert", "instructions": "", "remote": ADDRESS},
@@ -70,7 +71,7 @@ async def test_others_edit_the_rest_of_such_an_agency(gateway: Gateway) -> None:
     forbidden(await put(gateway, key, team.id, remote=None))
     forbidden(await put(gateway, key, team.id, remote=f"{ADDRESS}4"))
     assert (await put(gateway, None, team.id, remote=f"{ADDRESS}4")).status_code == 200
-    headers = {"authorization": f"Bearer {key}"}
+    headers = bearer(key)
     gone = f"/api/agencies/{team.id}/agents/{team['expert']}"
     assert (await gateway.http.delete(gone, headers=headers)).status_code == 204
 

@@ -10,6 +10,7 @@ import httpx
 
 from gateway.auth import Scope
 from gateway.postgres.database import Database
+from tests.client import bearer
 from tests.running import Gateway
 
 WITHIN = 60.0
@@ -23,7 +24,7 @@ class Shelf:
     @classmethod
     async def of(cls, gateway: Gateway, user: str) -> Shelf:
         key = await gateway.key(user, Scope.RETRIEVAL)
-        return cls(gateway, {"authorization": f"Bearer {key}"})
+        return cls(gateway, bearer(key))
 
     async def call(self, method: str, path: str, **sent: Any) -> httpx.Response:
         address = f"/api/collections{path}"

@@ -12,6 +12,7 @@ import pytest
 
 from gateway.postgres.database import Database
 from tests.chat.clients import Chat, letters
+from tests.client import bearer
 from tests.integrity import check
 from tests.retrieval.shelf import Shelf
 from tests.retrieval.test_agencies import LIBRARY, OPENING, pass_on
@@ -81,9 +82,7 @@ async def bakery(shelf: Shelf) -> Bakery:
         for name in names
     ]
     team = await make_team(gateway, *names[1:], owner_key=key, agents=agents)
-    http = httpx.AsyncClient(
-        base_url=gateway.base_url, headers={"authorization": f"Bearer {key}"}, timeout=30
-    )
+    http = httpx.AsyncClient(base_url=gateway.base_url, headers=bearer(key), timeout=30)
     gateway.clients.push_async_callback(http.aclose)
     return Bakery(shelf, team, http, key)
 

@@ -9,6 +9,7 @@ import pytest
 from gateway.retrieval.documents import sql
 from gateway.retrieval.vectors import where as filters
 from gateway.retrieval.vectors.embedding import WordLlama
+from tests.client import bearer
 from tests.retrieval.shelf import Shelf
 from tests.running import Gateway
 
@@ -285,7 +286,7 @@ async def test_lists_go_on_with_a_cursor(gateway: Gateway) -> None:
 
 
 async def test_a_key_needs_the_scope(gateway: Gateway) -> None:
-    headers = {"authorization": f"Bearer {await gateway.key('ann')}"}
+    headers = bearer(await gateway.key("ann"))
     answer = await gateway.anonymous.get("/api/collections", headers=headers)
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "insufficient_scope")
 

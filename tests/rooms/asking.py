@@ -7,37 +7,18 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
-
+from tests.client import Body, Client
 from tests.running import Gateway
 from tests.scripted import Call
 
 PATH = "/api/conversations"
-Body = dict[str, Any]
 
 
 @dataclass
-class Caller:
-    http: httpx.AsyncClient
+class Caller(Client):
+    prefix = PATH
+
     user: str
-
-    async def send(self, method: str, path: str = "", **more: Any) -> httpx.Response:
-        return await self.http.request(method, PATH + path, **more)
-
-    async def call(self, method: str, path: str = "", status: int = 200, **more: Any) -> Any:
-        answer = await self.send(method, path, **more)
-        assert answer.status_code == status, answer.text
-        return answer.json() if answer.content else None
-
-    async def refused(
-        self, method: str, path: str, status: int, code: str | None = None, **more: Any
-    ) -> Body:
-        answer = await self.send(method, path, **more)
-        assert answer.status_code == status, answer.text
-        error: Body = answer.json()["error"]
-        assert set(error) == {"message", "type", "param", "code"}
-        assert code is None or error["code"] == code
-        return error
 
     async def create(self, *participants: tuple[str, object], **more: object) -> Body:
         """A conversation with these, each a kind and an identifier."""
@@ -58,12 +39,7 @@ class Caller:
 
 async def calling(gateway: Gateway, user: str, *scopes: str) -> Caller:
     """A caller with a key of its own; it may only converse unless told otherwise."""
-    key = await gateway.key(user, *(scopes or ("conversations",)))
-    http = httpx.AsyncClient(
-        base_url=gateway.base_url, headers={"authorization": f"Bearer {key}"}, timeout=30
-    )
-    gateway.clients.push_async_callback(http.aclose)
-    return Caller(http, user)
+    return Caller(await gateway.connect(user, *(scopes or ("conversations",))), user)
 
 
 def names(conversation: Body) -> list[tuple[str, str]]:

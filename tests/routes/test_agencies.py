@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
+from tests.client import bearer
 from tests.running import Gateway
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
@@ -31,7 +32,7 @@ def studio(**members: object) -> Body:
 @asynccontextmanager
 async def calling(gateway: Gateway, user: str, *scopes: str) -> AsyncIterator[httpx.AsyncClient]:
     key = await gateway.key(user, *scopes)
-    headers = {"authorization": f"Bearer {key}"}
+    headers = bearer(key)
     async with httpx.AsyncClient(base_url=gateway.base_url, headers=headers, timeout=30) as http:
         yield http
 

@@ -16,6 +16,7 @@ import yaml
 from gateway.auth import Scope
 from gateway.process.watchdog import BEAT_S
 from gateway.routes.http.errors import MAX_BODY
+from tests.client import bearer
 from tests.document import Operation, check, check_body, document, operations
 from tests.running import Gateway
 
@@ -111,12 +112,11 @@ async def test_a_key_without_the_scope_is_refused_as_documented(gateway: Gateway
     for operation in operations():
         found = set()
         for key in keys:
-            bearer = {"authorization": f"Bearer {key}"}
             address = re.sub(r"\{(\w+)\}", _made_up, operation.path)
             body = operation.told.get("requestBody", {}).get("content", {})
             how = {"json": _example(body)} if "application/json" in body else {}
             response = await gateway.anonymous.request(
-                operation.method, address, headers=bearer, **how
+                operation.method, address, headers=bearer(key), **how
             )
             check_body(operation, response)
             found.add(response.status_code)

@@ -8,12 +8,12 @@ from typing import Any
 
 import httpx
 
+from tests.client import Body
 from tests.running import Gateway
 from tests.scripted import Call, ScriptedUpstream, Step, text
 
 VERSION = "/rpc/2025-02-12"
 TITLED = "Give the conversation that follows a title"
-Body = dict[str, Any]
 
 _numbers = count()
 
@@ -97,12 +97,7 @@ def refusal(answer: httpx.Response, status: int, code: str | None = None) -> Bod
 
 async def calling(gateway: Gateway, user: str, *scopes: str) -> Rpc:
     """A caller with a key of its own; it may only converse unless told otherwise."""
-    key = await gateway.key(user, *(scopes or ("conversations",)))
-    http = httpx.AsyncClient(
-        base_url=gateway.base_url, headers={"authorization": f"Bearer {key}"}, timeout=30
-    )
-    gateway.clients.push_async_callback(http.aclose)
-    return Rpc(http, user)
+    return Rpc(await gateway.connect(user, *(scopes or ("conversations",))), user)
 
 
 def answering(upstream: ScriptedUpstream, *replies: Step | str, title: str = "A title") -> None:

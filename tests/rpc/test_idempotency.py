@@ -98,13 +98,16 @@ async def test_a_message_that_comes_again_meanwhile_waits_for_the_same_reply(
 async def test_a_streamed_message_is_answered_again_as_it_was(
     ann: Rpc, upstream: ScriptedUpstream
 ) -> None:
-    answering(upstream, "Hello.")
+    hold = asyncio.Event()
+    answering(upstream, text("Hello.", hold=hold))
     conversation = await ann.create()
     body = ann.message(conversation, options={"use_streaming": True})
     first = await ann.send("create_conversation_message", body)
     assert first.json()["response_interaction"]["completed_at"] is None
-    while len(upstream.calls) < 2:
-        await asyncio.sleep(0.01)
+    hold.set()
+    async with asyncio.timeout(20):
+        while len(upstream.calls) < 2:  # the second asks for a title
+            await asyncio.sleep(0.01)
     again = await ann.send("create_conversation_message", body)
     assert again.content == first.content
     assert await ann.said(conversation) == ["Hi", "Hello."]

@@ -14,6 +14,7 @@ from litestar.routes import HTTPRoute
 from gateway.app import create_app
 from gateway.routes.http.errors import MAX_BODY
 from gateway.routes.http.guards import is_public
+from tests.client import bearer
 from tests.rpc.asking import refusal
 from tests.running import Gateway
 
@@ -72,7 +73,7 @@ async def _credentials(gateway: Gateway, kind: str) -> dict[str, str]:
         return {}
     key = await gateway.key("ann", "chat", "agencies", "admin")
     if kind == "revoked":
-        headers = {"authorization": f"Bearer {key}"}
+        headers = bearer(key)
         assert (await gateway.anonymous.get("/api/me", headers=headers)).status_code == 200
         await gateway.resources.callers.revoke(key.split("_")[1])
     return {

@@ -5,11 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gateway.auth import Scope
+from tests.client import bearer
 from tests.running import Gateway
-
-
-def bearer(key: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {key}"}
 
 
 async def test_a_key_is_shown_once_and_opens_the_door(gateway: Gateway) -> None:

@@ -15,6 +15,7 @@ import pytest
 from gateway.routes.http.bulk import MOST_MEMBERS, MOST_VALUES, Count
 from gateway.routes.keys import MOST_SCOPES
 from gateway.routes.shapes.dialogue import MOST_MESSAGES, MOST_PARTS
+from tests.client import bearer
 from tests.conftest import StartGateway
 from tests.running import Gateway
 from tests.team import Team, make_team
@@ -48,7 +49,7 @@ class Door:
         )
 
     def _post(self, path: str, body: bytes) -> httpx.Response:
-        headers = {"authorization": f"Bearer {self.gateway.root_key}"}
+        headers = bearer(self.gateway.root_key)
         with httpx.Client(base_url=self.gateway.base_url, timeout=60) as client:
             return client.post(
                 path, content=body, headers={**headers, "content-type": "application/json"}

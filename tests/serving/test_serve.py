@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.client import bearer
 from tests.ports import free_port
 
 RecordProperty = Callable[[str, object], None]
@@ -245,7 +246,7 @@ def test_the_operators_root_key_is_the_only_one(
             assert key not in served.printed()
             for tried in ("My-first-key", "My-second-key"):
                 connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=5)
-                headers = {"authorization": f"Bearer {tried}"}
+                headers = bearer(tried)
                 connection.request("GET", "/api/me", headers=headers)
                 assert (connection.getresponse().status == 200) is (tried == key)
                 connection.close()

@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 
 from gateway.postgres.database import Database
+from tests.client import Body, Client
 from tests.running import Gateway
 
-Body = dict[str, Any]
 MEMBERS = {
     "id",
     "agent_id",
@@ -37,10 +37,9 @@ STATUSES = {
 
 
 @dataclass
-class Driver:
+class Driver(Client):
     """Whoever drives the sessions of one agent."""
 
-    http: httpx.AsyncClient
     agent_id: int
 
     @property
@@ -51,41 +50,35 @@ class Driver:
         if not body:
             messages = said if isinstance(said, list) else [{"role": "user", "content": said}]
             body = {"messages": messages}
-        answer = await self.http.post(self.path, json=body, params={"wait": wait})
-        assert answer.status_code == 201, answer.text
-        return sound(answer.json())
+        return sound(await self.call("POST", status=201, json=body, params={"wait": wait}))
 
     async def read(self, session: Body, wait: float = 20) -> Body:
-        answer = await self.http.get(f"{self.path}/{session['id']}", params={"wait": wait})
-        assert answer.status_code == 200, answer.text
-        return sound(answer.json())
+        return sound(await self.call("GET", f"/{session['id']}", params={"wait": wait}))
 
-    async def send(self, session: Body, step: int, wait: float = 20, **given: object) -> Any:
-        path = f"{self.path}/{session['id']}/answers"
-        return await self.http.post(path, json={"step": step, **given}, params={"wait": wait})
+    async def give(
+        self, session: Body, step: int, wait: float = 20, **given: object
+    ) -> httpx.Response:
+        path, body = f"/{session['id']}/answers", {"step": step, **given}
+        return await self.send("POST", path, json=body, params={"wait": wait})
 
     async def answer(self, session: Body, step: int, wait: float = 20, **given: object) -> Body:
-        answer = await self.send(session, step, wait, **given)
+        answer = await self.give(session, step, wait, **given)
         assert answer.status_code == 200, answer.text
         return sound(answer.json())
 
     async def late(self, session: Body, step: int, **given: object) -> Body:
         """The session as it stands, which an answer to the wrong step is told."""
-        answer = await self.send(session, step, **given)
+        answer = await self.give(session, step, **given)
         assert answer.status_code == 409, answer.text
         body = answer.json()
         assert body["error"]["code"] == "wrong_step"
         return sound(body["session"])
 
     async def cancel(self, session: Body) -> Body:
-        answer = await self.http.delete(f"{self.path}/{session['id']}")
-        assert answer.status_code == 200, answer.text
-        return sound(answer.json())
+        return sound(await self.call("DELETE", f"/{session['id']}"))
 
     async def list(self, **query: object) -> Body:
-        answer = await self.http.get(self.path, params=query)
-        assert answer.status_code == 200, answer.text
-        body: Body = answer.json()
+        body: Body = await self.call("GET", params=query)
         for one in body["data"]:
             sound(one)
         return body
@@ -107,11 +100,7 @@ def driving(gateway: Gateway, agent_id: int) -> Driver:
 
 async def driver(gateway: Gateway, agent_id: int, user: str, *scopes: str) -> Driver:
     """Somebody else."""
-    key = await gateway.key(user, *(scopes or ("conversations",)))
-    headers = {"authorization": f"Bearer {key}"}
-    http = httpx.AsyncClient(base_url=gateway.base_url, headers=headers, timeout=30)
-    gateway.clients.push_async_callback(http.aclose)
-    return Driver(http, agent_id)
+    return Driver(await gateway.connect(user, *(scopes or ("conversations",))), agent_id)
 
 
 def sound(session: Body) -> Body:

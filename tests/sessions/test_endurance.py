@@ -121,7 +121,7 @@ async def test_an_agent_that_was_deleted_meanwhile_fails(
     driver = driving(gateway, team["baker"])
     session = await driver.begin()
     await gateway.http.delete(f"/api/agencies/{team.id}/agents/{team['baker']}")
-    answer = await driver.send(session, 1, context="3")
+    answer = await driver.give(session, 1, context="3")
     assert answer.status_code == 404
     (row,) = await database.fetch("SELECT conversation_id FROM turn")
     await gateway.resources.engine.set_drive(row["conversation_id"], "auto")

@@ -210,14 +210,14 @@ async def test_an_answer_of_the_wrong_kind_is_told_what_is_awaited(
     driver = driving(gateway, team["manager"])
     session = await driver.begin()
     for given in ({"context": "x"}, {"context": "x", "passages": []}):
-        refused = await driver.send(session, 1, **given)
+        refused = await driver.give(session, 1, **given)
         assert refused.status_code == 400
         error = refused.json()["error"]
         assert (error["code"], error["param"]) == ("wrong_answer", "passages")
         assert "Step 1 is a search" in error["message"]
     await driver.answer(session, 1, passages=[])
     for given in ({"passages": []}, {"context": "x", "passages": []}):
-        error = (await driver.send(session, 2, **given)).json()["error"]
+        error = (await driver.give(session, 2, **given)).json()["error"]
         assert (error["code"], error["param"]) == ("wrong_answer", "context")
     assert (await driver.answer(session, 2, context="3"))["state"] == "resolved"
 
@@ -230,7 +230,7 @@ async def test_two_answers_that_race_are_one(
     driver = driving(gateway, team["manager"])
     session = await driver.begin()
     answers = await asyncio.gather(
-        *(driver.send(session, 1, context=f"It is {number}.") for number in range(6))
+        *(driver.give(session, 1, context=f"It is {number}.") for number in range(6))
     )
     assert sorted(answer.status_code for answer in answers) == [200, *[409] * 5]
     assert len(upstream.calls) == 2
@@ -309,11 +309,11 @@ async def test_answers_that_cannot_be_stored_are_refused(
     driver = driving(gateway, team["manager"])
     session = await driver.begin()
     for given in ({"context": "\u0000"}, {"context": 3}, {"passages": [{"source": "x"}]}):
-        assert (await driver.send(session, 1, **given)).status_code == 400
-    refused = await driver.send(session, 1, contxt="3")  # that was no question how it stands
+        assert (await driver.give(session, 1, **given)).status_code == 400
+    refused = await driver.give(session, 1, contxt="3")  # that was no question how it stands
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "contxt")
     for step in (0, -1, "x"):
-        assert (await driver.send(session, step, context="x")).status_code == 400
+        assert (await driver.give(session, step, context="x")).status_code == 400
     assert (await driver.read(session))["state"] == "call_agent"
 
 

@@ -55,7 +55,7 @@ class Storm:
     async def _hand(self, session: Body) -> None:
         while session["state"] not in ("resolved", "failed"):
             driver = driving(self.chance.choice(self.gateways), self.team["manager"])
-            answer = await driver.send(session, session["step"], 0.3, **self._given(session))
+            answer = await driver.give(session, session["step"], 0.3, **self._given(session))
             assert answer.status_code in (200, 409), answer.text
             body = answer.json()
             self.refused += answer.status_code == 409

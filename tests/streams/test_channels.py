@@ -15,6 +15,7 @@ import pytest
 from gateway import ids
 from gateway.conversation.changes import MOST
 from gateway.postgres.database import Database
+from tests.client import bearer
 from tests.conftest import StartGateway
 from tests.running import Gateway
 from tests.streams.reading import Subscription, following
@@ -249,7 +250,7 @@ async def test_strangers_find_nothing(gateway: Gateway) -> None:
     writer = await room(gateway, "ann")
     ann, bob = await gateway.key("ann"), await gateway.key("bob")
     path = f"/streams/{writer.channel}"
-    stranger = await gateway.anonymous.get(path, headers={"authorization": f"Bearer {bob}"})
+    stranger = await gateway.anonymous.get(path, headers=bearer(bob))
     assert stranger.status_code == 404
     assert set(stranger.json()["error"]) == {"message", "type", "param", "code"}
     assert stranger.json()["error"]["code"] == "channel_not_found"
@@ -268,7 +269,7 @@ async def test_strangers_find_nothing(gateway: Gateway) -> None:
 
 def _as(gateway: Gateway, key: str) -> httpx.AsyncClient:
     """A client with another key; it is closed with the gateway."""
-    headers = {"authorization": f"Bearer {key}"}
+    headers = bearer(key)
     client = httpx.AsyncClient(base_url=gateway.base_url, headers=headers, timeout=30)
     gateway.clients.push_async_callback(client.aclose)
     return client
@@ -366,13 +367,9 @@ async def test_a_token_opens_its_channel_and_no_other(gateway: Gateway) -> None:
     writer, other = await room(gateway, "ann"), await room(gateway, "ann")
     ann, bob = await gateway.key("ann"), await gateway.key("bob")
     body = {"channel": writer.channel}
-    refused = await gateway.http.post(
-        "/api/streams/tokens", json=body, headers={"authorization": f"Bearer {bob}"}
-    )
+    refused = await gateway.http.post("/api/streams/tokens", json=body, headers=bearer(bob))
     assert refused.status_code == 404
-    made = await gateway.http.post(
-        "/api/streams/tokens", json=body, headers={"authorization": f"Bearer {ann}"}
-    )
+    made = await gateway.http.post("/api/streams/tokens", json=body, headers=bearer(ann))
     assert made.status_code == 201
     token = made.json()["token"]
     assert made.json()["url"] == f"/streams/{writer.channel}?token={token}"
@@ -527,7 +524,7 @@ async def test_two_hundred_streams_say_goodbye_when_the_gateway_ends(
     gateway = await start_gateway()
     writer = await room(gateway)
     limits = httpx.Limits(max_connections=None)
-    headers = {"authorization": f"Bearer {gateway.root_key}"}
+    headers = bearer(gateway.root_key)
     async with (
         httpx.AsyncClient(base_url=gateway.base_url, headers=headers, limits=limits) as http,
         AsyncExitStack() as stack,

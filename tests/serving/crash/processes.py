@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 
+from tests.client import bearer
 from tests.ports import free_port
 from tests.running import ROOT_KEY
 
@@ -45,7 +46,7 @@ class Process:
         }
         self._starts = 0
         self._process: subprocess.Popen[bytes] | None = None
-        headers = {"authorization": f"Bearer {ROOT_KEY}"}
+        headers = bearer(ROOT_KEY)
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=50)
         self.http = httpx.AsyncClient(
             base_url=self.base_url, headers=headers, timeout=30, limits=limits

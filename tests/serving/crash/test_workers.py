@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 import httpx
 
 from gateway.postgres.database import Database
+from tests.client import bearer
 from tests.ports import free_port
 from tests.running import ROOT_KEY
 from tests.scripted import ScriptedUpstream, silence
@@ -103,5 +104,5 @@ async def test_a_turn_is_cancelled_at_whichever_worker_is_asked(
 
 
 def fresh(base_url: str) -> httpx.AsyncClient:
-    headers = {"authorization": f"Bearer {ROOT_KEY}"}
+    headers = bearer(ROOT_KEY)
     return httpx.AsyncClient(base_url=base_url, headers=headers, timeout=30)
