@@ -114,7 +114,7 @@ class Callers:
         row = await self._database.fetchrow(_LIVE_KEY, public_id(token))
         if row is None or not hmac.compare_digest(row["secret_hash"], given):
             self._proven.pop(given, None)
-            raise Unauthenticated("This API key is not valid, or no longer.")
+            raise Unauthenticated("The API key is not valid, or was revoked.")
         principal = Principal(row["user"], frozenset(row["scopes"]), row["id"])
         if self._proven.get(given) != principal:
             self._proven[given] = principal
@@ -134,7 +134,7 @@ class Callers:
             raise InvalidRequest(f"Scopes are some of: {known}.", param="scopes")
         if not USER.fullmatch(user):
             raise InvalidRequest(
-                "A user is 1 to 128 characters of A-Z a-z 0-9 . _ @ -", param="user"
+                "A user name holds 1 to 128 characters of A-Z a-z 0-9 . _ @ -", param="user"
             )
         key_id = secrets.token_hex(8)
         token = make_token(key_id)

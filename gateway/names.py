@@ -39,11 +39,11 @@ def _shows(text: str) -> bool:
 
 
 def line(text: str, param: str) -> str:
-    """`text` itself. Raises InvalidRequest, which names the parameter."""
+    """Returns the text. Raises InvalidRequest, which names the parameter."""
     if not is_line(text):
         raise InvalidRequest(
-            f"{param} is one line in which something can be seen, without control characters and "
-            "marks that turn the text.",
+            f"{param} must be one visible line, without control characters or marks that turn the "
+            "direction of text.",
             param=param,
         )
     return text

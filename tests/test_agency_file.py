@@ -158,7 +158,7 @@ async def test_the_file_may_say_which_agency_it_means(catalog: Catalog, tmp_path
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("name: [", "This is no YAML: line 1, column 8"),
+        ("name: [", "This is not valid YAML: line 1, column 8"),
         ("", "Expected `object`, got `null`"),
         ("name: 1\nmanager: m\nagents: []", "got `int` - at `name`"),
         (SMALL + "colour: red", "unknown field `colour`"),
@@ -248,5 +248,5 @@ async def test_the_command_says_what_is_wrong(dsn: str, tmp_path: Path) -> None:
     )
     path.write_text("name: [")
     code, said = await command(dsn, "apply", str(path))
-    assert (code, said.splitlines()[0][:36]) == (1, "gateway: This is no YAML: line 1, co")
+    assert (code, said.splitlines()[0][:36]) == (1, "gateway: This is not valid YAML: line 1, co")
     assert (await command(dsn, "export", "7")) == (1, "gateway: There is no agency 7.\n")

@@ -183,7 +183,7 @@ class Postmaster:
             if not self._postmaster_lives():
                 return self.start()
             time.sleep(0.1)
-        raise Unavailable(f"The embedded Postgres does not get ready. See {self._log}.")
+        raise Unavailable(f"The embedded Postgres did not start in time. See {self._log}.")
 
     def _run(self, command: str, *arguments: str, directory: Path | None = None) -> None:
         """Runs a command in the directory, as the account if there is one."""

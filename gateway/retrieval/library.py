@@ -91,7 +91,7 @@ class Library:
         """Search the owner's collections of these names. Raises Unavailable while Chroma is away,
         Conflict if a collection's embedder is not here."""
         if not query.strip() or len(query) > MOST_QUERY:
-            raise InvalidRequest(f"query has 1 to {MOST_QUERY} characters.", param="query")
+            raise InvalidRequest(f"'query' holds 1 to {MOST_QUERY} characters.", param="query")
         rows = await self._database.fetch(sql.NAMED, owner, list(collections))
         unknown = sorted(set(collections) - {row["name"] for row in rows})
         if unknown:
@@ -172,7 +172,7 @@ class Library:
         self._ingest.wake()
         log.error("Chroma has lost a collection: it is indexed again")
         raise Unavailable(
-            "The search index has lost this collection and is made again; try later.",
+            "The search index lost this collection and is being rebuilt; try again later.",
             retry_after=10,
         )
 

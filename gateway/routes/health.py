@@ -29,7 +29,7 @@ class Ready(msgspec.Struct):
     resources: dict[str, Resource]
 
 
-@get("/health/live", tags=["Health"], summary="Tell whether the process lives", security=[])
+@get("/health/live", tags=["Health"], summary="Check that the process lives", security=[])
 async def live() -> Live:
     """Answers as long as the process does."""
     return Live()
@@ -38,12 +38,12 @@ async def live() -> Live:
 @get(
     "/health/ready",
     tags=["Health"],
-    summary="Tell whether everything that turns need answers",
+    summary="Check that everything that turns need answers",
     responses={503: ResponseSpec(Ready, description="Not all", generate_examples=False)},
     security=[],
 )
 async def ready(checks: NamedDependency[Checks]) -> Response[Ready]:
-    """200 if everything that turns need answers, else 503; what does not is named."""
+    """200 if everything that turns need answers, else 503. The answer names what does not."""
     results = await checks.run()
     well = all(result.ok or not result.vital for result in results)
     body = Ready("ok" if well else "failed", {r.name: _resource(r) for r in results})

@@ -55,7 +55,7 @@ class Me(msgspec.Struct):
     key_id: str
 
 
-@post("/api/keys", tags=["Keys"], summary="Make a key, which is shown this once")
+@post("/api/keys", tags=["Keys"], summary="Create a key, which is shown only once")
 async def create_key(
     data: JSONBody[NewKey], principal: NamedDependency[Principal], callers: NamedDependency[Callers]
 ) -> CreatedKey:
@@ -88,7 +88,7 @@ async def revoke_key(
     return _show(await callers.revoke(key_id))
 
 
-@get("/api/me", tags=["Keys"], summary="Tell who is calling")
+@get("/api/me", tags=["Keys"], summary="Read who is calling")
 async def me(principal: NamedDependency[Principal]) -> Me:
     return Me(principal.user, sorted(principal.scopes), principal.key_id)
 

@@ -94,7 +94,7 @@ class StreamTokens:
 
 
 def _refused() -> Unauthenticated:
-    return Unauthenticated("This stream token is not valid here, or no longer.", code="bad_token")
+    return Unauthenticated("The stream token is not valid here, or has expired.", code="bad_token")
 
 
 def _signature(key: bytes, grant: bytes) -> bytes:

@@ -263,7 +263,7 @@ async def test_an_agent_that_was_deleted_while_the_turn_was_suspended_is_told_of
     assert text(await ask(gateway, team)) == "Without tests."
     assert upstream.calls[-1].inbound[-1] == (
         -2,
-        f"#{team['tester']} can't answer: It is no longer part of the team.",
+        f"#{team['tester']} can't answer: The agent is no longer part of the team.",
     )
 
 

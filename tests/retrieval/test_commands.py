@@ -79,7 +79,7 @@ def test_what_goes_wrong_is_said(environment: dict[str, str], folder: Path) -> N
     unknown = gateway(environment, "collections", "rebuild", "nothing")
     assert (unknown.returncode, "no collection 'nothing'" in unknown.stderr) == (1, True)
     picture = gateway(environment, "ingest", str(folder / "picture.png"))
-    assert (picture.returncode, "none of" in picture.stderr) == (1, True)
+    assert (picture.returncode, "is not a text, Markdown" in picture.stderr) == (1, True)
     for told in (loaded, unknown, picture):
         assert "Traceback" not in told.stderr
 

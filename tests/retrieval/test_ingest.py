@@ -48,10 +48,10 @@ async def test_a_document_that_fails_says_why_and_harms_no_other(shelf: Shelf) -
     told = [(await shelf.settled(one)) for one in broken]
     assert [one["state"] for one in told] == ["failed"] * 4
     assert [one["error"] for one in told] == [
-        "There is no text in it.",
-        "It is not UTF-8.",
+        "The document holds no text.",
+        "The document is not UTF-8.",
         "This PDF can't be read: it is broken, or too large.",
-        "There is no text in it.",
+        "The document holds no text.",
     ]
     assert [one["document_id"] for one in await shelf.query("kettle")] == [well["id"]]
     failed = (await shelf.call("GET", "/books/documents", params={"state": "failed"})).json()
@@ -188,7 +188,7 @@ async def test_a_document_that_never_ends_well_is_given_up(
     async with open_ingest(database, Embedders(WordLlama()), index, lease=15):
         assert await settled(shelves) == Progress(1, 0, 1)
     (document,) = (await shelves.documents("ann", "books", limit=10)).items
-    assert document.error == f"Indexing it was tried {ATTEMPTS} times and never ended."
+    assert document.error == f"Indexing the document was tried {ATTEMPTS} times and never finished."
     await index.close()
 
 

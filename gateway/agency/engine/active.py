@@ -103,7 +103,7 @@ class ActiveTurns:
         except Exception as error:
             broken = {"turn": ids.show(ids.TURN, reply.turn_id), "causes": causes(error)}
             log.error("turn broke", extra=broken)  # noqa: TRY400  a traceback has words
-            reply.end(TurnFailed("The turn broke off because of a fault of the gateway."))
+            reply.end(TurnFailed("The turn failed because of an internal error of the gateway."))
         finally:
             self._announcer.fall_silent(lease.conversation_id, lease.reply_id, lease.fence)
             self.let_go(reply)
@@ -120,7 +120,7 @@ class ActiveTurns:
             reply.end(error)
             return
         if stored is None or not outcome.into(reply, stored):
-            reply.end(Unavailable("Another process has taken this turn over; ask again."))
+            reply.end(Unavailable("Another process has taken over this turn; try again."))
 
     # ---- letting go ------------------------------------------------------------------------------
 
@@ -150,7 +150,7 @@ class ActiveTurns:
         try:
             await self._ledger.suspend(held.lease, CLIENT_WAIT)
         finally:  # if the rows are out of reach the lease runs out
-            held.reply.end(Unavailable("The turn was suspended; ask again."))
+            held.reply.end(Unavailable("The turn was suspended; try again."))
 
     async def hand_over(self) -> None:
         """Give up the turns that nobody needs to wait for: another process goes on with them. May
@@ -163,7 +163,11 @@ class ActiveTurns:
             await asyncio.wait([held.task for held in given], timeout=LETTING_GO)
         await self._release()
         for held in given:
-            held.reply.end(Unavailable("The gateway ends; another process goes on. Ask again."))
+            held.reply.end(
+                Unavailable(
+                    "The gateway is shutting down; another process continues the turn. Try again."
+                )
+            )
 
     async def _release(self) -> None:
         try:

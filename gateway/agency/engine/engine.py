@@ -176,7 +176,7 @@ class Engine:
     async def open(self, asked: Submission, drive: str, source: UUID | None = None) -> TurnId:
         """Begin a session: who answers in it is said by `drive`. Raises `Stale`."""
         if self.runner.draining:
-            raise Unavailable("The gateway ends; ask again.", retry_after=1)
+            raise Unavailable("The gateway is shutting down; try again.", retry_after=1)
         await self._queue.attachments.check_said(asked.request.dialogue.said, asked.principal)
         accepted = await self._reception.open(asked, drive, source)
         if accepted is None:

@@ -229,9 +229,9 @@ class Runner:
             async with asyncio.timeout(ATTACHED):
                 while not await self._has_ended(turn_id):
                     if self.draining:
-                        raise Unavailable("The gateway ends; ask again.", retry_after=1)
+                        raise Unavailable("The gateway is shutting down; try again.", retry_after=1)
         except TimeoutError:
-            raise Unavailable("The turn is still running; ask again.") from None
+            raise Unavailable("The turn is still running; try again.") from None
 
     async def _has_ended(self, turn_id: TurnId) -> bool:
         """Wait for a reply. One that ends by an error may have a turn that goes on elsewhere."""

@@ -57,7 +57,7 @@ class WaitingReplies:
             async with asyncio.timeout(ATTACHED):
                 await self._look_at_each_change(reply)
         except TimeoutError:
-            reply.end(Unavailable("The turn is still running; ask again."))
+            reply.end(Unavailable("The turn is still running; try again."))
         except GatewayError as error:
             reply.end(error)
         finally:
@@ -73,7 +73,7 @@ class WaitingReplies:
     async def _look(self, reply: Reply) -> None:
         stored = await self._ledger.turn(reply.turn_id)
         if stored is None:
-            reply.end(Unavailable("The turn is gone; ask again."))
+            reply.end(Unavailable("The turn is gone; try again."))
         elif not outcome.into(reply, stored) and stored.abandoned:
             await self._take_up(reply.turn_id)
 
@@ -81,6 +81,6 @@ class WaitingReplies:
         tasks = [task for _, task in self._awaited.values()]
         for reply, task in list(self._awaited.values()):
             task.cancel()
-            reply.end(Unavailable("The gateway ends; ask again.", retry_after=1))
+            reply.end(Unavailable("The gateway is shutting down; try again.", retry_after=1))
         if tasks:
             await asyncio.wait(tasks)

@@ -127,7 +127,7 @@ class Queue:
         found = await self._database.fetchrow(sql.LOCK, conversation_id, key, user)
         lives = await self._lives(principal) if found is None else found["key_lives"]
         if not lives:
-            raise Unauthenticated("This API key is not valid, or no longer.")
+            raise Unauthenticated("The API key is not valid, or was revoked.")
         demand(standing(found, conversation_id, principal), Right.ADD_MESSAGE)
         if found is None:
             raise absent(ids.CONVERSATION, [conversation_id])

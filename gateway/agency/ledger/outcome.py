@@ -30,7 +30,7 @@ def into(reply: Reply, stored: StoredTurn) -> bool:
     """Tell a reply how its turn has ended. False if the turn is open. Who has heard words of an
     attempt that was lost is not told those of another."""
     if stored.state == TurnState.COMPLETED and reply.spoken:
-        reply.end(Unavailable("Another process has taken this turn over; ask again."))
+        reply.end(Unavailable("Another process has taken over this turn; try again."))
     elif stored.state == TurnState.COMPLETED:
         answer = Text(stored.answer)
         reply.publish(answer)

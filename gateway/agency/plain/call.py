@@ -203,7 +203,7 @@ class PlainCall:
 
 
 def _ending() -> Unavailable:
-    return Unavailable("The gateway is about to end; try again.")
+    return Unavailable("The gateway is shutting down; try again.")
 
 
 def _may_mean_usage(refused: Passed) -> bool:

@@ -50,7 +50,7 @@ class PlainModels:
         found = None if self._offer is None else await self._offer.find(name)
         if found is None:
             raise NotFound(
-                f"There is no model {name[:64]!r} here. An agency's is agency/<id>.",
+                f"There is no model {name[:64]!r} here. An agency is named agency/<id>.",
                 param="model",
                 code="model_not_found",
             )

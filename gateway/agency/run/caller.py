@@ -65,7 +65,7 @@ class AgentCaller:
         """Returns what an agent says, or how its call failed. It may take so many seconds."""
         agent = self._agency.agent(agent_id)
         if agent is None:
-            error = UpstreamError("It is no longer part of the team.", code="agent_deleted")
+            error = UpstreamError("The agent is no longer part of the team.", code="agent_deleted")
             return broken(Call(agent_id, "", self._contexts.version, ""), error)
         if agent.remote is not None:
             return await self._ask(agent, agent.remote, seconds)

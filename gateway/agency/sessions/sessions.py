@@ -135,7 +135,7 @@ class Sessions:
                 )
             except Stale:
                 continue
-        raise Unavailable("The agency is being changed; ask again.")
+        raise Unavailable("The agency is being changed; try again.")
 
     async def dialogue(self, conversation_id: UUID, principal: Principal) -> Dialogue:
         """Returns what was said in a conversation of the caller's. Raises NotFound."""

@@ -193,7 +193,7 @@ class Catalog:
         """Make or update the agency of `owner` that has this id, else the one of this name. For
         the operator: remote agents are let in."""
         if not USER.fullmatch(owner):
-            raise InvalidRequest("An owner is 1 to 128 characters of A-Z a-z 0-9 . _ @ -")
+            raise InvalidRequest("An owner's name holds 1 to 128 characters of A-Z a-z 0-9 . _ @ -")
         checked(wanted)
         async with self._database.transaction():
             applied = await self._apply(wanted, owner, await self._meant(wanted, owner, agency_id))

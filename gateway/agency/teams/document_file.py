@@ -21,11 +21,13 @@ def parse(text: str) -> AgencyDocument:
         members: object = yaml.load(text, Loader=_Loader)  # noqa: S506
         return msgspec.convert(members, AgencyDocument)
     except yaml.YAMLError as error:
-        raise InvalidRequest(f"This is no YAML: {_where(error)}") from error
+        raise InvalidRequest(f"This is not valid YAML: {_where(error)}") from error
     except msgspec.ValidationError as error:
         raise InvalidRequest(str(error).replace("`$.", "`").replace(" - at `$`", "")) from error
     except (RecursionError, ValueError) as error:
-        raise InvalidRequest("This YAML can't be read: nested too deep, or no date.") from error
+        raise InvalidRequest(
+            "This YAML can't be read: it is nested too deep, or holds an invalid date."
+        ) from error
 
 
 def render(document: AgencyDocument) -> str:

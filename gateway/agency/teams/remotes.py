@@ -56,7 +56,7 @@ def refuse_changes(wanted: AgencyDocument, spec: AgencySpec | None, *, alone: bo
     for index, agent in enumerate(wanted.agents):
         if agent.remote != _known(agent, spec):
             raise Forbidden(
-                f"Where the agent {agent.name!r} lives is for admins to say: this key lacks the "
+                f"Only an admin may set where the agent {agent.name!r} lives: this key lacks the "
                 "scope 'admin'.",
                 param="remote" if alone else f"agents[{index}].remote",
             )

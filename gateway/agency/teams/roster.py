@@ -71,7 +71,7 @@ def creation(wanted: AgencyDocument) -> RosterChanges:
     named = [agent.id for agent in wanted.agents if agent.id is not UNSET]
     if wanted.id is not UNSET or named:
         raise InvalidRequest(
-            "A new agency and its agents are given their ids by the gateway.", param="id"
+            "Leave out the ids: the gateway gives a new agency and its agents theirs.", param="id"
         )
     return RosterChanges(True, (), (), added=tuple(wanted.agents), renamed=(), told=())
 
@@ -117,7 +117,7 @@ def patched(wanted: AgencyDocument, patch: AgencyPatch) -> AgencyDocument:
 
 def with_agent(wanted: AgencyDocument, agent: AgentDocument) -> AgencyDocument:
     if agent.id is not UNSET:
-        raise InvalidRequest("A new agent is given its id by the gateway.", param="id")
+        raise InvalidRequest("Leave out the id: the gateway gives a new agent its own.", param="id")
     check_agent(agent)
     _refuse_taken(wanted, agent.name)
     return replace(wanted, agents=[*wanted.agents, agent])

@@ -137,7 +137,7 @@ def _shown(filename: str) -> str:
 def _check_purpose(purpose: str) -> None:
     if not _PURPOSE.fullmatch(purpose):
         raise InvalidRequest(
-            "'purpose' is 1 to 64 characters of a-z _ -, as 'user_data' is.", param="purpose"
+            "'purpose' holds 1 to 64 characters of a-z _ -, such as 'user_data'.", param="purpose"
         )
 
 
@@ -150,7 +150,7 @@ def _check_content(content: bytes) -> None:
         )
     if not _is_text(content):
         raise InvalidRequest(
-            f"The file is no text. {TAKEN}", param="file", code="unsupported_file_type"
+            f"The file is not text. {TAKEN}", param="file", code="unsupported_file_type"
         )
 
 

@@ -85,7 +85,9 @@ def standing(row: Row | None, conversation_id: UUID, principal: Principal) -> St
 def demand(found: Standing, right: Right) -> None:
     """Raises Forbidden, which names the right that is missing."""
     if not may(found, right):
-        raise Forbidden(f"This takes the right {right.value!r} here.", code="right_missing")
+        raise Forbidden(
+            f"You need the right {right.value!r} in this conversation.", code="right_missing"
+        )
 
 
 def demand_lead(found: Standing) -> None:

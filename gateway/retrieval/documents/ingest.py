@@ -189,7 +189,9 @@ class Ingest:
     async def _index_or_say_why(self, job: Job) -> None:
         try:
             if job.attempt > ATTEMPTS:
-                raise InvalidRequest(f"Indexing it was tried {ATTEMPTS} times and never ended.")
+                raise InvalidRequest(
+                    f"Indexing the document was tried {ATTEMPTS} times and never finished."
+                )
             await self._index_document(job)
         except Unavailable:
             raise
@@ -204,7 +206,7 @@ class Ingest:
         text = await parsing.read(job.kind, job.content)
         chunks = await asyncio.to_thread(chunk, text)
         if not chunks:
-            raise InvalidRequest("There is no text in it.")
+            raise InvalidRequest("The document holds no text.")
         for first in range(0, len(chunks), MOST):
             if first and first % SHARE == 0:
                 await self._take_turns(job)

@@ -95,7 +95,7 @@ def kind_of(filename: str, media_type: str | None = None) -> DocumentKind:
     if told in set(DocumentKind):
         return DocumentKind(told)
     raise InvalidRequest(
-        f"{filename[:100] or 'This file'!r} is none of: text, Markdown, HTML, PDF.",
+        f"{filename[:100] or 'This file'!r} is not a text, Markdown, HTML or PDF file.",
         param="file",
         code="unsupported_media_type",
     )
@@ -107,7 +107,9 @@ async def read(kind: DocumentKind, content: bytes) -> str:
         async with asyncio.timeout(PATIENCE):
             text = await _read(kind, content)
     except TimeoutError:
-        raise InvalidRequest(f"It could not be read within {PATIENCE:.0f} seconds.") from None
+        raise InvalidRequest(
+            f"The document could not be read within {PATIENCE:.0f} seconds."
+        ) from None
     if len(text) > LONGEST:
         raise InvalidRequest(TOO_LONG)
     return text.replace("\0", "")
@@ -130,7 +132,7 @@ def _decoded(content: bytes) -> str:
     try:
         return content.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError:
-        raise InvalidRequest("It is not UTF-8.") from None
+        raise InvalidRequest("The document is not UTF-8.") from None
 
 
 # ---- HTML ---------------------------------------------------------------------------------------

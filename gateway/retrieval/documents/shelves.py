@@ -102,7 +102,8 @@ class Shelves:
         """Raises Conflict if there is one of that name already."""
         if not NAME.fullmatch(name):
             raise InvalidRequest(
-                "A name is 1 to 128 of A-Z a-z 0-9 . _ - and begins with a letter or digit.",
+                "A name holds 1 to 128 characters of A-Z a-z 0-9 . _ - and begins with a letter or "
+                "digit.",
                 param="name",
             )
         chosen = self._chosen(embedder)
@@ -134,7 +135,7 @@ class Shelves:
         self._embedders.bound(collection.embedder)
         if upload.source is not None and len(upload.source) > MOST_SOURCE:
             raise InvalidRequest(
-                f"source is at most {MOST_SOURCE} characters long.", param="source"
+                f"'source' holds at most {MOST_SOURCE} characters.", param="source"
             )
         if upload.source is not None:
             line(upload.source, "source")

@@ -347,7 +347,7 @@ def _knock(url: str) -> None:
 def _parts(url: str) -> tuple[str, int, bool]:
     parts = urlsplit(url)
     if parts.hostname is None:
-        raise Unavailable("CHROMA_URL is no URL.")
+        raise Unavailable("CHROMA_URL is not a URL.")
     secure = parts.scheme == "https"
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return host, parts.port or (443 if secure else 8000), secure

@@ -44,7 +44,7 @@ async def create_agency(
     return agency_answer(await catalog.create(data, principal.user, admin=admin))
 
 
-@get("/", summary="List one's agencies, as admin everybody's", responses=BAD)
+@get("/", summary="List your agencies; an admin sees all", responses=BAD)
 async def list_agencies(
     catalog: TheCatalog, principal: ThePrincipal, limit: Limit = 20, cursor: Cursor = None
 ) -> AgencyList:

@@ -67,7 +67,7 @@ class AgencyConversationList(msgspec.Struct):
     next_cursor: str | None
 
 
-@get("/", summary="List one's conversations with an agency, newest first", responses=BAD | MISSING)
+@get("/", summary="List your conversations with an agency, newest first", responses=BAD | MISSING)
 async def list_agency_conversations(
     agency_id: FromPath[int],
     catalog: NamedDependency[Catalog],

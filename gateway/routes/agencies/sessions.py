@@ -63,7 +63,9 @@ WRONG_STEP = {
 }
 
 
-@post("/", summary="Have an agent answer, step by step", responses=BAD | MISSING)
+@post(
+    "/", summary="Begin a session, in which an agent answers step by step", responses=BAD | MISSING
+)
 async def begin_session(
     agent_id: FromPath[int],
     data: JSONBody[NewSession],
@@ -72,8 +74,8 @@ async def begin_session(
     hops: Hops = 0,
     wait: Wait = MOMENT,
 ) -> SessionBody:
-    """What was said before comes with it, as `messages` or as a conversation of one's own, to which
-    the session writes nothing."""
+    """The session is told what was said before: `messages`, or a conversation of yours, to which it
+    writes nothing."""
     source, said = None, _dialogue(data)
     if data.conversation_id is not None:
         source = ids.read(ids.CONVERSATION, data.conversation_id)
@@ -93,7 +95,8 @@ async def list_sessions(
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> SessionList:
-    """By `state=search` and `state=call_agent` a program finds what it may answer."""
+    """With `state=search` and `state=call_agent` a program finds the sessions that it may
+    answer."""
     page = await sessions.page(agent_id, principal, limit=limit, cursor=cursor, state=in_state)
     return SessionList([session_body(one) for one in page.items], page.next_cursor)
 
@@ -124,8 +127,8 @@ async def answer_session(
     principal: ThePrincipal,
     wait: Wait = MOMENT,
 ) -> Response[bytes]:
-    """The next state. The same answer to the same step may be sent again; `{"step": n}` alone asks
-    how it stands."""
+    """Returns the next state. The same answer to the same step may be sent again; `{"step": n}`
+    alone asks how the session stands."""
     session = ids.read(ids.SESSION, session_id)
     try:
         found = await sessions.answer(agent_id, session, given(data), principal, wait=wait)
@@ -141,7 +144,7 @@ async def cancel_session(
     sessions: TheSessions,
     principal: ThePrincipal,
 ) -> SessionBody:
-    """Its model call is closed; what was said is kept. One that has ended stays as it is."""
+    """Closes its model call and keeps what was said. A session that has ended stays as it is."""
     session = ids.read(ids.SESSION, session_id)
     return session_body(await sessions.cancel(agent_id, session, principal))
 

@@ -62,7 +62,7 @@ async def cancel_turn(
     principal: ThePrincipal,
     engine: NamedDependency[Engine],
 ) -> Turn:
-    """Model calls that run are closed; what was said is kept."""
+    """Closes the model calls that run, and keeps what was said."""
     turn = TurnId(ids.read(ids.TURN, turn_id))
     if not (await proceedings.turn(turn, principal)).may_cancel:
         raise Forbidden(

@@ -91,12 +91,12 @@ async def follow_channel(
     last_event_id: LastEventId = None,
     view: View = None,
 ) -> ASGIApp:
-    """`channel` is a `stream_channel_id`: `conv_…`, or `conv_….int_…` for a single reply, which
-    ends when the reply has; 204 says that it has ended before. Without a position the first event
-    is `snapshot`. The `id` of an event is the conversation's version. A document's, `doc_…`, tells
-    the whole document with each change and ends when it is `ready`, `failed` or deleted."""
+    """`channel` is a `stream_channel_id`. `conv_…` is a conversation. `conv_….int_…` is a single
+    reply and ends with it; 204 says that it has ended already. `doc_…` is a document: each event
+    holds the whole document, and the stream ends when it is `ready`, `failed` or deleted. Without a
+    position the first event is `snapshot`. The `id` of an event is the conversation's version."""
     if view not in (None, "full"):
-        raise InvalidRequest("view is 'full', or left out.", param="view")
+        raise InvalidRequest("'view' must be 'full', or left out.", param="view")
     key_id = await _key_id(request, channel, token, tokens)
     position = _position(_last_event_id(request) or last_event_id)
     pace = Pace.of(settings)
@@ -113,7 +113,7 @@ async def follow_channel(
 @post(
     "/api/streams/tokens",
     status_code=201,
-    summary="Make a token with which a browser's EventSource may follow a channel",
+    summary="Create a token with which a browser's EventSource follows a channel",
     responses=MISSING,
 )
 async def create_token(
@@ -123,7 +123,8 @@ async def create_token(
     tokens: NamedDependency[StreamTokens],
     principal: NamedDependency[Principal],
 ) -> TokenAnswer:
-    """It is good for this channel, this caller and five minutes; a stream that is open stays so."""
+    """The token is valid for this channel, this caller and five minutes. A stream that is open
+    stays open."""
     _require(principal, data.channel)
     if data.channel.startswith(progress.PREFIX):
         await watch.find(Onlooker(progress.read_channel(data.channel), principal.key_id))

@@ -87,7 +87,7 @@ async def create_conversation(
     return await desk.rooms.whole(made)
 
 
-@get("/", summary="List one's conversations, newest first", responses=BAD)
+@get("/", summary="List your conversations, newest first", responses=BAD)
 async def list_conversations(
     desk: TheDesk,
     principal: ThePrincipal,
@@ -95,7 +95,7 @@ async def list_conversations(
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> ConversationList:
-    """Those that were begun at another door are among them."""
+    """Conversations that were begun at other doors are among them."""
     page = await desk.rooms.page(principal.user, q, limit, cursor)
     return ConversationList(list(page.items), page.next_cursor)
 
@@ -104,14 +104,16 @@ async def list_conversations(
 async def read_conversation(
     conversation_id: FromPath[str], desk: TheDesk, principal: ThePrincipal
 ) -> WholeConversation:
-    """With its newest 200 messages, oldest first. A channel's `snapshot` is the same."""
+    """Returns its newest 200 messages, oldest first, as a channel's `snapshot` does."""
     conversation = ids.read(ids.CONVERSATION, conversation_id)
     await desk.participants.standing(conversation, principal)
     return await desk.rooms.whole(conversation)
 
 
 @patch(
-    "/{conversation_id:str}", summary="Rename a conversation, or drive it", responses=BAD | KNOWN
+    "/{conversation_id:str}",
+    summary="Rename a conversation, or set who drives it",
+    responses=BAD | KNOWN,
 )
 async def patch_conversation(
     conversation_id: FromPath[str],
@@ -119,9 +121,9 @@ async def patch_conversation(
     desk: TheDesk,
     principal: ThePrincipal,
 ) -> Conversation:
-    """Only its owner may, or a key that may act as them. A `title` of null takes the title away.
-    While it is driven by hand, what bots ask others or the library is left to whoever answers it;
-    `auto` has them go on at once."""
+    """Only its owner may, or a key that may act as the owner. A `title` of null removes the title.
+    With `drive: manual` whatever a bot asks others or the library waits for somebody to answer it;
+    `auto` has the bots continue at once."""
     conversation = ids.read(ids.CONVERSATION, conversation_id)
     standing = await desk.participants.standing(conversation, principal)
     demand_lead(standing)
@@ -136,7 +138,7 @@ async def patch_conversation(
 async def delete_conversation(
     conversation_id: FromPath[str], desk: TheDesk, principal: ThePrincipal
 ) -> None:
-    """With all that was said. Replies that are being given are cancelled."""
+    """Deletes all that was said, too. Replies that are being given are cancelled."""
     conversation = ids.read(ids.CONVERSATION, conversation_id)
     why = describe(TurnCancelled("The conversation was deleted."))
     await desk.engine.stop(await desk.removal.delete([conversation], principal, why))
@@ -154,8 +156,8 @@ async def add_message(
     principal: ThePrincipal,
     idempotency_key: Key = None,
 ) -> Response[bytes]:
-    """It is answered at once. Every bot in the conversation then replies, one after the other in
-    their order; that is told on the channel."""
+    """The call returns at once. Every bot in the conversation then replies, one after the other in
+    their order, and the channel tells it."""
     conversation = ids.read(ids.CONVERSATION, conversation_id)
     message = said(conversation, data)
 
@@ -187,15 +189,15 @@ async def list_messages(
     return MessageList(list(page.items), page.next_cursor)
 
 
-@put("/{conversation_id:str}/status", summary="Say what you do", responses=BAD | MISSING)
+@put("/{conversation_id:str}/status", summary="Set your status", responses=BAD | MISSING)
 async def put_status(
     conversation_id: FromPath[str],
     data: JSONBody[NewStatus],
     desk: TheDesk,
     principal: ThePrincipal,
 ) -> Participant:
-    """It is told on the channel. What is not said again within a minute is over, and you are idle;
-    `idle` and `offline` last."""
+    """The channel tells it. A status that you do not send again within a minute ends, and you are
+    idle; `idle` and `offline` last."""
     conversation = ids.read(ids.CONVERSATION, conversation_id)
     return await desk.participants.set_status(conversation, principal, data.status)
 

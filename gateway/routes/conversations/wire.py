@@ -86,7 +86,7 @@ def members(wanted: NewConversation) -> Sequence[Member]:
 def said(conversation_id: UUID, message: NewMessage) -> RoomMessage:
     """Raises InvalidRequest for a message without anything in it, NotFound."""
     if not message.content and not message.file_ids:
-        raise InvalidRequest("A message has content, or files.", param="content")
+        raise InvalidRequest("A message needs content or files.", param="content")
     return RoomMessage(
         conversation_id, message.content, tuple(ids.read_all(ids.FILE, message.file_ids))
     )

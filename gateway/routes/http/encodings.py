@@ -53,9 +53,7 @@ class Unpacking:
         try:
             piece = self._engine.decompress(self._packed, STEP)
         except zlib.error:
-            raise InvalidRequest(
-                "The body is not in the form that content-encoding says."
-            ) from None
+            raise InvalidRequest("The body is not encoded as its content-encoding says.") from None
         self._packed = self._engine.unconsumed_tail or self._engine.unused_data
         return piece
 

@@ -120,7 +120,7 @@ def describe(error: Exception) -> Problem:
 def _known(error: Exception) -> GatewayError | None:
     match error:
         case Unavailable(__cause__=ValueError()):  # the driver can't encode what it was given
-            return InvalidRequest("A value is out of range, or no text that can be stored.")
+            return InvalidRequest("A value is out of range, or is text that can't be stored.")
         case GatewayError():
             return error
         case RecursionError():

@@ -67,12 +67,12 @@ ADDED = {
 async def create_collection(
     data: JSONBody[NewCollection], shelves: TheShelves, principal: ThePrincipal
 ) -> CollectionAnswer:
-    """It is bound to its embedder for as long as it lives."""
+    """A collection is bound to its embedder for as long as it lives."""
     made = await shelves.create(principal.user, data.name, data.embedder)
     return collection_answer(made)
 
 
-@get("/", summary="List one's collections", responses=BAD)
+@get("/", summary="List your collections", responses=BAD)
 async def list_collections(
     shelves: TheShelves, principal: ThePrincipal, limit: Limit = 20, cursor: Cursor = None
 ) -> CollectionList:
@@ -132,7 +132,7 @@ async def list_documents(
 
 @get(
     "/{name:str}/documents/{document_id:str}",
-    summary="Read how far a document is",
+    summary="Read the progress of a document",
     responses=MISSING,
 )
 async def read_document(
@@ -162,7 +162,7 @@ async def query_collection(
     shelves: TheShelves,
     principal: ThePrincipal,
 ) -> PassageList:
-    """The best first. `score` orders the passages of one answer and means no more."""
+    """Returns the best first. `score` orders the passages of one answer and means no more."""
     condition = filters.read(data.where)
     await shelves.read(principal.user, name)
     found = await library.search(principal.user, [name], data.query, data.limit, condition)
@@ -183,10 +183,10 @@ def _of_json(body: bytes) -> DocumentUpload:
         raise InvalidRequest(told, param=field_of(told, path.strip("`"))) from None
     except msgspec.DecodeError:
         raise InvalidRequest(
-            "The request can't be read: it is no JSON. Send a file as multipart/form-data."
+            "The request is not JSON. Send a file as multipart/form-data."
         ) from None
     if not given.text.strip():
-        raise InvalidRequest("There is no text in it.", param="text")
+        raise InvalidRequest("The document holds no text.", param="text")
     told_of = filters.metadata(given.metadata)
     return DocumentUpload(given.text.encode(), DocumentKind.TEXT, given.source, told_of)
 
@@ -195,15 +195,15 @@ async def _of_form(request: Calling) -> DocumentUpload:
     form = await request.form()
     file, source, metadata = (form.get(name) for name in ("file", "source", "metadata"))
     if len(form.getall("file", [])) > 1:
-        raise InvalidRequest("A form has one part `file`: send each by itself.", param="file")
+        raise InvalidRequest("Send one file a request: a form has one part 'file'.", param="file")
     if not isinstance(file, UploadFile):
-        raise InvalidRequest("A form has a part `file` with a file's name.", param="file")
+        raise InvalidRequest("The form needs a part 'file' with a file name.", param="file")
     if not isinstance(source, str | None) or not isinstance(metadata, str | None):
-        raise InvalidRequest("`source` is text, and `metadata` JSON.")
+        raise InvalidRequest("'source' must be text, and 'metadata' JSON.")
     try:
         told_of = filters.metadata(some_json.decode(metadata or "{}"))
     except msgspec.DecodeError:
-        raise InvalidRequest("metadata is a JSON object.", param="metadata") from None
+        raise InvalidRequest("'metadata' must be a JSON object.", param="metadata") from None
     kind = kind_of(file.filename, file.content_type)
     return DocumentUpload(await file.read(), kind, source or file.filename or None, told_of)
 

@@ -66,7 +66,7 @@ class EmbeddingList(msgspec.Struct):
 @post(
     "/embeddings",
     status_code=200,
-    summary="Make vectors of texts",
+    summary="Create embeddings of texts",
     responses=BAD | {404: refusal("`model_not_found`.")},
 )
 async def create_embeddings(

@@ -63,7 +63,7 @@ def claim_of(request: Asking, endpoint: str, *what: object) -> Claim | None:
     if not key:
         return None
     if len(key) > MAX_KEY:
-        raise InvalidRequest(f"An Idempotency-Key has at most {MAX_KEY} characters.")
+        raise InvalidRequest(f"An Idempotency-Key holds at most {MAX_KEY} characters.")
     named = request.headers.get("x-conversation-id", "")
     return Claim(request.user.user, endpoint, key, body_hash((*what, named)))
 

@@ -56,7 +56,7 @@ async def create_file(request: Request[Principal, str, State], files: TheFiles) 
     return Response(file_answer(stored), headers=headers)
 
 
-@get("/", summary="List one's files", responses=BAD | MISSING)
+@get("/", summary="List your files", responses=BAD | MISSING)
 async def list_files(
     files: TheFiles,
     principal: ThePrincipal,
@@ -75,7 +75,7 @@ async def list_files(
     return file_list(found)
 
 
-@get("/{file_id:str}", summary="Read what is known of a file", responses=MISSING)
+@get("/{file_id:str}", summary="Read a file's metadata", responses=MISSING)
 async def read_file(file_id: FromPath[str], files: TheFiles, principal: ThePrincipal) -> File:
     return file_answer(await files.one(ids.read(ids.FILE, file_id), principal.user))
 
@@ -89,7 +89,8 @@ async def read_file(file_id: FromPath[str], files: TheFiles, principal: ThePrinc
 async def read_file_content(
     file_id: FromPath[str], files: TheFiles, principal: ThePrincipal
 ) -> Response[bytes]:
-    """Byte for byte what was uploaded. No browser shows it here: it may be anybody's page."""
+    """Returns byte for byte what was uploaded. A browser does not display it: it may be anybody's
+    page."""
     found = await files.content(ids.read(ids.FILE, file_id), principal.user)
     headers = {
         "content-disposition": attachment(found.filename),
@@ -102,7 +103,7 @@ async def read_file_content(
 async def delete_file(
     file_id: FromPath[str], files: TheFiles, principal: ThePrincipal
 ) -> DeletedFile:
-    """Its name and its content are gone for good."""
+    """Deletes its name and its content for good."""
     named = ids.read(ids.FILE, file_id)
     await files.delete(named, principal.user)
     return DeletedFile(ids.show(ids.FILE, named), "file", deleted=True)

@@ -42,7 +42,10 @@ class ModelList(msgspec.Struct):
     data: list[Model]
 
 
-@get("/models", summary="List the models: the agency, or all agencies one may use, then models")
+@get(
+    "/models",
+    summary="List the models: the agency, or all agencies that you may use, then plain models",
+)
 async def list_models(
     agency: Agency,
     catalog: NamedDependency[Catalog],
@@ -67,7 +70,7 @@ async def read_model(
     plain: NamedDependency[PlainModels],
     principal: NamedDependency[Principal],
 ) -> Model:
-    """An agency answers to any name of a model, and so it has them all."""
+    """An agency answers to any name of a model, and so it has every model."""
     name = model_id.removeprefix("/")
     if agency is None and not name.startswith(AGENCY):
         return _plain(await plain.find(name))

@@ -88,7 +88,7 @@ async def create_conversation_message(
     data: JSONBody[CreateConversationMessage],
     desk: TheDesk,
 ) -> Response[bytes]:
-    """With `use_streaming` it is answered at once, and the reply is told on its channel. A message
+    """With `use_streaming` the call returns at once, and the channel tells the reply. A message
     waits for those before it. The reply goes on if the caller goes away; a reply that failed has
     `errors`."""
     caller = on_behalf_of(data.owner, desk.principal)
@@ -137,7 +137,8 @@ async def list_conversations_with_interactions(
     data: JSONBody[ListConversationsWithInteractions],
     desk: TheDesk,
 ) -> Response[bytes]:
-    """In the order of their making. A page that others follow has an `x-next-cursor`."""
+    """Returns them in the order of their making. A page that others follow has an
+    `x-next-cursor`."""
     caller = on_behalf_of(data.owner, desk.principal)
     after = None if data.cursor is None else _cursor(data.cursor)
     page = await desk.conversations.page(caller.user, data.limit, after)
@@ -162,7 +163,7 @@ async def delete_conversations(
     data: JSONBody[DeleteConversations],
     desk: TheDesk,
 ) -> Response[bytes]:
-    """With their interactions. Replies that are being given are cancelled."""
+    """Deletes their interactions, too. Replies that are being given are cancelled."""
     wanted = ids.read_all(ids.CONVERSATION, data.conversation_ids)
     why = describe(TurnCancelled("The conversation was deleted."))
     await desk.engine.stop(await desk.removal.delete(wanted, desk.principal, why))
@@ -179,8 +180,8 @@ async def delete_interactions(
     data: JSONBody[DeleteInteractions],
     desk: TheDesk,
 ) -> Response[bytes]:
-    """Their words are not shown to an agent again. A reply that is being given is cancelled if its
-    message is deleted, or itself."""
+    """No agent is shown their words again. A reply that is being given is cancelled if its message,
+    or the reply itself, is deleted."""
     given = data.interaction_ids
     wanted = ids.read_all(ids.INTERACTION, [given] if isinstance(given, str) else given)
     why = describe(TurnCancelled("Its message, or the reply itself, was deleted."))

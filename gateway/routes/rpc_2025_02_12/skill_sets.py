@@ -83,7 +83,7 @@ async def get_many_skill_sets(
     data: JSONBody[GetManySkillSets],
     desk: TheDesk,
 ) -> SkillSetList:
-    """One that is asked for twice is answered once."""
+    """A skill set that is named twice is returned once."""
     wanted = ids.read_all(ids.SKILL_SET, data.skill_set_ids)
     owners = await _owners(wanted, desk)
     found: dict[UUID, SkillSet] = {}

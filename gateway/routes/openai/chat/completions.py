@@ -138,7 +138,7 @@ def agency_of(model: str) -> int:
     kind, _, number = model.partition("/")
     if kind != "agency" or not _CANONICAL.fullmatch(number):
         raise NotFound(
-            f"There is no model {model[:64]!r} here. An agency's is agency/<id>.",
+            f"There is no model {model[:64]!r} here. An agency is named agency/<id>.",
             param="model",
             code="model_not_found",
         )

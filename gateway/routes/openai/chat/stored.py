@@ -93,7 +93,7 @@ async def list_completion_messages(
     limit: Limit = 20,
     order: Order = "asc",
 ) -> CompletionMessageList:
-    """The client's system message, then the history and the input."""
+    """Returns the client's system message, then the history and the input."""
     found = await store.messages(
         _whose(request.user, agency),
         ids.read(ids.COMPLETION, completion_id),
@@ -132,7 +132,7 @@ async def update_completion(
 async def delete_completion(
     request: Calling, completion_id: FromPath[str], agency: Agency, store: TheStore
 ) -> Deleted:
-    """Its input and its answer are deleted from the conversation, too."""
+    """Deletes its input and its answer from the conversation, too."""
     await store.delete(_whose(request.user, agency), ids.read(ids.COMPLETION, completion_id))
     return Deleted("chat.completion.deleted", completion_id, deleted=True)
 
