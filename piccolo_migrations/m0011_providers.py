@@ -1,5 +1,5 @@
-"""A step tells which provider served its model. Steps of before were all served by the one upstream,
-or by another gateway, and tell none."""
+"""A step tells which provider served its model. Older steps were all served by the one upstream, or
+by another gateway, and tell none."""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 from piccolo.engine.finder import engine_finder
