@@ -26,7 +26,7 @@ from gateway.resources import Resources, open_resources
 from gateway.routes import health, keys
 from gateway.routes.agencies import agencies, messages, sessions, turns
 from gateway.routes.channels import channels
-from gateway.routes.conversations import conversations
+from gateway.routes.conversations import conversations, participants
 from gateway.routes.http import errors, guards
 from gateway.routes.http.bulk import Counted
 from gateway.routes.http.cors import Cors
@@ -51,6 +51,7 @@ ROUTES: list[ControllerRouterHandler] = [
     *stored.ROUTES,  # before chat, which adds to its paths: Litestar can't do the reverse
     *chat.ROUTES,
     *conversations.ROUTES,
+    *participants.ROUTES,
     *files.ROUTES,
     *messages.ROUTES,
     *models.ROUTES,

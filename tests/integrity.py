@@ -49,7 +49,8 @@ TOGETHER = (
            UNION ALL SELECT conversation_id, version FROM participant
        ) r ON r.conversation_id = c.id WHERE r.version > c.version""",
     # Nobody is seen at work in a conversation in which nobody works.
-    """SELECT count(*) FROM participant p WHERE p.kind <> 'user' AND p.status <> 'idle'
+    """SELECT count(*) FROM participant p
+       WHERE p.kind <> 'user' AND p.left_at IS NULL AND p.status <> 'idle'
        AND NOT EXISTS (SELECT FROM conversation c WHERE c.id = p.conversation_id
                        AND c.deleted_at IS NOT NULL)
        AND NOT EXISTS (SELECT FROM turn t WHERE t.conversation_id = p.conversation_id

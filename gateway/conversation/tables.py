@@ -75,7 +75,8 @@ class Participant(Table):
     """A member of a conversation: a user, an agent, an agency or a model.
 
     `ordinal` is its place among them, in which bots answer. `status` is what it does at the moment;
-    one that must be renewed ends with `status_until`. A user is invited until `joined_at`.
+    one that must be renewed ends with `status_until`. A user is invited, by `invited_by`, until
+    `joined_at`.
     """
 
     conversation_id = UUID(primary_key=True)
@@ -85,6 +86,7 @@ class Participant(Table):
     status = Text()
     status_until = Timestamptz(null=True, default=None)
     invited_at = Timestamptz()
+    invited_by = Text(null=True, default=None)
     joined_at = Timestamptz(null=True, default=None)
     left_at = Timestamptz(null=True, default=None)
     version = BigInt()

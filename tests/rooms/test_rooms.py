@@ -177,7 +177,7 @@ async def test_title_and_drive_are_changed_and_told(ann: Caller) -> None:
     same = await ann.call("PATCH", f"/{made['id']}", json={})
     assert same == changed
     await ann.refused("PATCH", f"/{made['id']}", 400, json={"drive": "fast"})
-    await ann.refused("PATCH", f"/{made['id']}", 400, json={"owner": "bob"})
+    await ann.refused("PATCH", f"/{made['id']}", 400, json={"model_id": "gpt"})
 
 
 async def test_a_deleted_conversation_is_gone(ann: Caller) -> None:

@@ -23,7 +23,12 @@ PACKAGE = Path(gateway.__file__).parent
 MOST = 10
 """Modules of a room."""
 ARCHITECTURE = API.with_name("architecture.md")
-WITHOUT_BODY = {"post /api/turns/{turn_id}/cancel"}
+WITHOUT_BODY = {
+    "post /api/turns/{turn_id}/cancel",
+    "post /api/conversations/{conversation_id}/join",
+    "post /api/conversations/{conversation_id}/leave",
+    "put /api/conversations/{conversation_id}/participants/user/{identifier}/rights/{right}",
+}
 
 
 def test_each_room_lists_its_modules() -> None:

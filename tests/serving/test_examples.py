@@ -66,4 +66,5 @@ def test_what_is_there_to_paste_works(
         assert "Make it brown." in by_hand
         for kind in ("agency", "agent", "model"):
             assert f'"type": "{kind}"' in by_hand
+        assert '"content":"Blue!"' in by_hand
         assert '"error":{' not in by_hand

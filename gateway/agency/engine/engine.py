@@ -246,11 +246,16 @@ class Engine:
 
     async def cancel(self, turn_id: TurnId) -> bool:
         """Store that a turn is cancelled, then stop it. False if it had ended before."""
-        error = outcome.describe(TurnCancelled("The turn was cancelled."))
-        if not await self.ledger.end(turn_id, TurnState.CANCELLED, error, among=OPEN):
+        if not await self.end(turn_id, "The turn was cancelled."):
             return False
         await self.stop([turn_id])
         return True
+
+    async def end(self, turn_id: TurnId, why: str) -> bool:
+        """Store that a turn is cancelled. False if it had ended before. The caller stops it, once
+        that is committed."""
+        error = outcome.describe(TurnCancelled(why))
+        return await self.ledger.end(turn_id, TurnState.CANCELLED, error, among=OPEN)
 
     async def stop(self, turn_ids: Sequence[UUID]) -> None:
         """Have whoever runs these turns close their model calls. They have ended in the rows."""

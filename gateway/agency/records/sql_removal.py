@@ -87,7 +87,7 @@ DELETE_INTERACTIONS = f"""
         UPDATE participant p SET status = 'idle', version = later.version
         FROM later
         WHERE later.hit AND later.worked AND p.conversation_id = later.conversation_id
-          AND p.kind <> 'user' AND {RESPONDER} = later.responder
+          AND p.kind <> 'user' AND p.left_at IS NULL AND {RESPONDER} = later.responder
     ), replies AS (
         SELECT reply_interaction_id AS id FROM cancelled
     ), i AS (

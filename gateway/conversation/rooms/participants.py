@@ -108,7 +108,7 @@ class Participants:
     async def bots(self, conversation_id: UUID) -> Sequence[Member]:
         """Returns those who may answer, in order. The conversation is locked: one of another door
         gets its rows now."""
-        await self._enrol(conversation_id)
+        await self.enrol(conversation_id)
         rows = await self._database.fetch(sql.BOTS, conversation_id)
         return [Member(ParticipantKind(row["kind"]), row["identifier"]) for row in rows]
 
@@ -121,7 +121,7 @@ class Participants:
         async with self._database.transaction():
             if await self._database.fetchrow(LOCK, conversation_id) is None:
                 raise absent(ids.CONVERSATION, [conversation_id])
-            await self._enrol(conversation_id)
+            await self.enrol(conversation_id)
             row = await self._database.fetchrow(
                 sql.SET_STATUS, conversation_id, principal.user, status, lasts
             )
@@ -135,7 +135,8 @@ class Participants:
         for row in await self._database.fetch(sql.SWEEP, AT_ONCE):
             announce(self._database, self._announcer, row["id"], row["version"])
 
-    async def _enrol(self, conversation_id: UUID) -> None:
+    async def enrol(self, conversation_id: UUID) -> None:
+        """Give a conversation of another door rows for its participants. It is locked."""
         row = await self._database.fetchrow(sql.ENROL, conversation_id)
         self._announce(conversation_id, row["version"] if row else None)
 

@@ -68,12 +68,12 @@ class Rooms:
         return found
 
     async def page(
-        self, owner: str, titled: str | None, limit: int, cursor: str | None
+        self, user: str, titled: str | None, limit: int, cursor: str | None
     ) -> Page[Conversation]:
-        """Returns an owner's conversations, or those whose title has `titled` in it, newest
+        """Returns what a user owns or has joined, or of that what has `titled` in its title, newest
         first."""
         last = id_in(cursor, ids.CONVERSATION) or LAST
-        rows = await self._database.fetch(sql.PAGE, owner, titled, last, limit + 1)
+        rows = await self._database.fetch(sql.PAGE, user, titled, last, limit + 1)
         return page(
             rows,
             limit,

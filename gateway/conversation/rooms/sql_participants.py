@@ -22,13 +22,13 @@ def becomes(status: str, *, version: str, beside: str, of: str) -> str:
         UPDATE participant p SET status = {status}, version = {version}
         FROM {beside}, turn
         WHERE turn.id = {of} AND p.conversation_id = turn.conversation_id AND p.kind <> 'user'
-          AND {RESPONDER} = turn.responder AND p.status <> {status}"""
+          AND p.left_at IS NULL AND {RESPONDER} = turn.responder AND p.status <> {status}"""
 
 
 # Of the turn `t`: what its responder is seen to do. Null for one that is no participant.
 SHOWN = f"""(SELECT p.status FROM participant p
             WHERE p.conversation_id = t.conversation_id AND p.kind <> 'user'
-              AND {RESPONDER} = t.responder)"""
+              AND p.left_at IS NULL AND {RESPONDER} = t.responder)"""
 
 ALL_RIGHTS = f"'{json.dumps(sorted(Right))}'::jsonb"
 

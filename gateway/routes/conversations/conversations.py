@@ -9,7 +9,7 @@ import msgspec
 from litestar import Response, Router, delete, get, patch, post, put
 from litestar.di import NamedDependency, Provide
 from litestar.openapi import ResponseSpec
-from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
+from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.types import ControllerRouterHandler
 from msgspec import UNSET
 
@@ -21,6 +21,7 @@ from gateway.agency.records.removal import Removal
 from gateway.agency.teams.catalog import Catalog
 from gateway.auth import Principal, Scope
 from gateway.conversation.idempotency import Claim, Idempotency, body_hash
+from gateway.conversation.rooms.membership import Membership
 from gateway.conversation.rooms.participants import Participants
 from gateway.conversation.rooms.rights import demand_lead
 from gateway.conversation.rooms.rooms import Rooms
@@ -29,6 +30,8 @@ from gateway.postgres.database import Database
 from gateway.routes.conversations.wire import (
     ConversationList,
     ConversationPatch,
+    Created,
+    IdempotencyKey,
     MessageList,
     NewConversation,
     NewMessage,
@@ -36,7 +39,6 @@ from gateway.routes.conversations.wire import (
     members,
     said,
 )
-from gateway.routes.http.errors import JSON
 from gateway.routes.http.guards import needs
 from gateway.routes.shapes.pages import Cursor, Limit
 from gateway.routes.shapes.refusals import BAD, MISSING, refusal
@@ -46,15 +48,6 @@ from gateway.streams.events import Conversation, Interaction, Participant, Whole
 ThePrincipal = NamedDependency[Principal]
 Titled = Annotated[
     str | None, QueryParameter(name="q", max_length=200, description="Part of a title.")
-]
-Key = Annotated[
-    str | None,
-    HeaderParameter(
-        name="Idempotency-Key",
-        min_length=1,
-        max_length=255,
-        description="The same request again is given the first answer, for 24 hours.",
-    ),
 ]
 REUSED = {422: refusal("The idempotency key was used before with another request.")}
 KNOWN = MISSING | {403: refusal("`right_missing`: you are in it, but may not do this.")}
@@ -66,6 +59,7 @@ class Desk:
 
     rooms: Rooms
     participants: Participants
+    membership: Membership
     catalog: Catalog
     removal: Removal
     idempotency: Idempotency
@@ -95,7 +89,7 @@ async def list_conversations(
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> ConversationList:
-    """Conversations that were begun at other doors are among them."""
+    """Those that you own or have joined, whatever door they were begun at."""
     page = await desk.rooms.page(principal.user, q, limit, cursor)
     return ConversationList(list(page.items), page.next_cursor)
 
@@ -112,8 +106,8 @@ async def read_conversation(
 
 @patch(
     "/{conversation_id:str}",
-    summary="Rename a conversation, or set who drives it",
-    responses=BAD | KNOWN,
+    summary="Rename a conversation, hand it over, or set who drives it",
+    responses=BAD | KNOWN | {409: refusal("`not_joined`: the next owner must have joined.")},
 )
 async def patch_conversation(
     conversation_id: FromPath[str],
@@ -122,6 +116,7 @@ async def patch_conversation(
     principal: ThePrincipal,
 ) -> Conversation:
     """Only its owner may, or a key that may act as the owner. A `title` of null removes the title.
+    The `owner` of before stays in the conversation, with the right to add messages.
     With `drive: manual` whatever a bot asks others or the library waits for somebody to answer it;
     `auto` has the bots continue at once."""
     conversation = ids.read(ids.CONVERSATION, conversation_id)
@@ -129,6 +124,8 @@ async def patch_conversation(
     demand_lead(standing)
     if data.title is not UNSET:
         await desk.rooms.entitle(conversation, data.title)
+    if data.owner is not UNSET:
+        await desk.membership.hand_over(conversation, principal, data.owner)
     if data.drive is not UNSET:
         await desk.engine.set_drive(conversation, data.drive)
     return await desk.rooms.one(conversation)
@@ -154,7 +151,7 @@ async def add_message(
     data: JSONBody[NewMessage],
     desk: TheDesk,
     principal: ThePrincipal,
-    idempotency_key: Key = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response[bytes]:
     """The call returns at once. Every bot in the conversation then replies, one after the other in
     their order, and the channel tells it."""
@@ -166,9 +163,9 @@ async def add_message(
         return msgspec.json.encode(await desk.rooms.message(made))
 
     if idempotency_key is None:
-        return _made(await say())
+        return Created(await say())
     claim = Claim(principal.user, "add_message", idempotency_key, body_hash(message))
-    return _made(await desk.idempotency.once(claim, say))
+    return Created(await desk.idempotency.once(claim, say))
 
 
 @get(
@@ -202,10 +199,6 @@ async def put_status(
     return await desk.participants.set_status(conversation, principal, data.status)
 
 
-def _made(body: bytes) -> Response[bytes]:
-    return Response(body, status_code=201, media_type=JSON)
-
-
 async def _desk(
     database: NamedDependency[Database],
     announcer: NamedDependency[Announcer],
@@ -215,6 +208,7 @@ async def _desk(
     return Desk(
         Rooms(database, announcer),
         Participants(database, announcer),
+        Membership(database, announcer),
         catalog,
         Removal(database, announcer),
         Idempotency(database),

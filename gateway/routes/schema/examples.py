@@ -16,6 +16,7 @@ from gateway.routes.channels.channels import TokenRequest
 from gateway.routes.conversations.wire import (
     ConversationPatch,
     NewConversation,
+    NewParticipant,
     NewMessage,
     NewStatus,
 )
@@ -50,6 +51,7 @@ EXAMPLES: Mapping[type[Struct], Mapping[str, object]] = {
         "participants": [{"kind": "agency", "identifier": "1"}],
         "drive": "auto",
     },
+    NewParticipant: {"kind": "user", "identifier": "bob", "rights": ["add_message"]},
     ConversationPatch: {"title": "A bakery", "drive": "manual"},
     NewMessage: {"content": "Which colours?"},
     NewStatus: {"status": "writing"},
