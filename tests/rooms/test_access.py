@@ -140,6 +140,8 @@ def at(method: str, path: str, body: object = None) -> Any:
     return partial(request, method, path, body=body)
 
 
+PLACE = "/api/conversations/{room}"
+DORA = {"kind": "user", "identifier": "dora"}
 ACTS: dict[str, tuple[str, Any]] = {
     "GET a conversation": (R, at("GET", "/api/conversations/{room}")),
     "GET its messages": (R, at("GET", "/api/conversations/{room}/messages")),
@@ -152,6 +154,10 @@ ACTS: dict[str, tuple[str, Any]] = {
     "RPC get": (R, rpc("get_conversation_with_interactions")),
     "a channel": (R, channel),
     "PATCH": (L, at("PATCH", "/api/conversations/{room}", {"title": "New"})),
+    "POST a participant": (L, at("POST", f"{PLACE}/participants", DORA)),
+    "PUT a right": (L, at("PUT", f"{PLACE}/participants/user/dora/rights/add_message")),
+    "DELETE a right": (L, at("DELETE", f"{PLACE}/participants/user/dora/rights/add_message")),
+    "DELETE a participant": (L, at("DELETE", f"{PLACE}/participants?kind=user&identifier=dora")),
     "POST a message": (W, at("POST", "/api/conversations/{room}/messages", {"content": "Hi"})),
     "RPC message": (W, rpc_message),
     "cancel": (C, at("POST", "/api/turns/{turn}/cancel")),
