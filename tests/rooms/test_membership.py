@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -225,3 +226,33 @@ async def test_a_model_whose_name_has_slashes_comes_and_goes(
     await remove(ann, room, "model", "meta/llama 3")
     assert names(await ann.read(room))[-1] == ("model", "meta/llama 3")
     assert (await ann.read(room))["participants"][-1]["left_at"]
+
+
+async def test_a_chat_that_was_handed_over_is_no_longer_continued_by_its_history(
+    gateway: Gateway, upstream: ScriptedUpstream
+) -> None:
+    upstream.script("manager", say(0, "One."), say(0, "Two."), say(0, "Three."))
+    team = await make_team(gateway, shared=True)
+    key = await gateway.key("ann", "chat", "conversations")
+    ann = Caller(await gateway.connect("ann", "chat", "conversations"), "ann")
+    bob = await calling(gateway, "bob")
+    sdk = gateway.client(team.id, key=key)
+    history: list[Any] = [{"role": "user", "content": "1?"}]
+
+    async def ask() -> str:
+        raw = await sdk.chat.completions.with_raw_response.create(model="m", messages=history)
+        content = raw.parse().choices[0].message.content
+        history.extend(
+            [{"role": "assistant", "content": content}, {"role": "user", "content": "More?"}]
+        )
+        return str(raw.headers["x-conversation-id"])
+
+    room = await ask()
+    assert await ask() == room
+    await invite(ann, room, "bob")
+    await bob.call("POST", f"/{room}/join")
+    await ann.call("PATCH", f"/{room}", json={"owner": "bob"})
+    elsewhere = await ask()
+    assert elsewhere != room
+    assert len((await bob.read(room))["messages"]) == 4
+    assert (await ann.read(elsewhere))["owner"]["identifier"] == "ann"

@@ -20,7 +20,7 @@ from gateway.agency.speech.prompt import Entry
 from gateway.agency.teams.team import AgencySpec
 from gateway.agency.turn.lineage import BUSY, Fork, Match
 from gateway.agency.turn.request import Ask
-from gateway.auth import Principal
+from gateway.auth import Principal, Scope
 from gateway.conversation.raising import announce
 from gateway.errors import Unavailable
 from gateway.ids import TurnId
@@ -109,9 +109,11 @@ class Intake:
         self._lease = lease
         self._announcer = announcer
 
-    async def matches(self, hashes: Sequence[bytes]) -> list[Match]:
-        """Returns at most `BUSY` matches for each hash."""
-        return [_match(row) for row in await self._database.fetch(sql.MATCHES, list(hashes), BUSY)]
+    async def matches(self, hashes: Sequence[bytes], principal: Principal) -> list[Match]:
+        """Returns at most `BUSY` matches for each hash, in conversations of the caller's."""
+        whose = principal.user, principal.may(Scope.ACT_AS)
+        rows = await self._database.fetch(sql.MATCHES, list(hashes), BUSY, *whose)
+        return [_match(row) for row in rows]
 
     async def seen(
         self, request_hash: bytes, agency: AgencySpec, principal: Principal, *, retry: bool

@@ -14,6 +14,7 @@ from gateway.agency.speech.prompt import Entry
 from gateway.agency.turn import lineage
 from gateway.agency.turn.lineage import PROBED_FIRST, Begin, Chain, Continue, Decision, Fork, Match
 from gateway.agency.turn.request import Public
+from gateway.auth import Principal
 from gateway.ids import TurnId
 
 
@@ -52,7 +53,7 @@ class Reception:
         """Go on where the client's history ends."""
         request, dialogue = asked.request, asked.request.dialogue
         chain = lineage.chain(request.scope, dialogue.history, dialogue.inputs)
-        decision, known = await self._decide(chain, dialogue.system)
+        decision, known = await self._decide(chain, dialogue.system, asked.principal)
         unknown = dialogue.history[known:]
         match decision:
             case Begin():
@@ -62,12 +63,14 @@ class Reception:
             case Fork():
                 return await self._fork(asked, decision, chain.whole, unknown)
 
-    async def _decide(self, chain: Chain, system: str | None) -> tuple[Decision, int]:
+    async def _decide(
+        self, chain: Chain, system: str | None, principal: Principal
+    ) -> tuple[Decision, int]:
         """Returns what to do with a history, and how many of its messages are known."""
         for prefixes in (chain.prefixes[:PROBED_FIRST], chain.prefixes[PROBED_FIRST:]):
             if not prefixes:
                 break
-            found = await self._intake.matches([digest for digest, _ in prefixes])
+            found = await self._intake.matches([digest for digest, _ in prefixes], principal)
             for digest, count in prefixes:
                 matches = [match for match in found if match.history_hash == digest]
                 decision = lineage.decide(matches, system)

@@ -32,9 +32,10 @@ def still_true(key: str, agency: str, revision: str, *, request: str) -> str:
 """
 
 
-# $1 hashes of a history's prefixes, $2 rows for each. A hash that is busier than that belongs to
-# many conversations, of which it does not matter which are seen. Deleted ones are told too: they
-# had people who said the same.
+# $1 hashes of a history's prefixes, $2 rows for each, $3 user, $4 whether they may act as anybody.
+# A hash that is busier than that belongs to many conversations, of which it does not matter which
+# are seen. Deleted ones are told too: they had people who said the same. A conversation that was
+# handed over is its new owner's, and no history leads there any more.
 MATCHES = f"""
     SELECT t.*, s.text AS system
     FROM unnest($1::bytea[]) AS h (hash)
@@ -47,6 +48,7 @@ MATCHES = f"""
                ) AS followed
         FROM turn t JOIN conversation c ON c.id = t.conversation_id
         WHERE t.history_hash = h.hash AND t.state = {COMPLETED}
+          AND ($4 OR c.owner_identifier = $3)
         LIMIT $2
     ) t
     LEFT JOIN message s ON s.id = t.system_message_id

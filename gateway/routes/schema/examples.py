@@ -16,8 +16,8 @@ from gateway.routes.channels.channels import TokenRequest
 from gateway.routes.conversations.wire import (
     ConversationPatch,
     NewConversation,
-    NewParticipant,
     NewMessage,
+    NewParticipant,
     NewStatus,
 )
 from gateway.routes.keys import NewKey
