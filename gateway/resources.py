@@ -81,10 +81,10 @@ async def open_resources(settings: Settings, dsn: str) -> AsyncIterator[Resource
         Remotes(Guard(settings.egress_allow), settings.remote_keys) as remotes,
         open_broker(settings) as broker,
         open_announcer(broker) as announcer,
-        open_feed(broker, _source(database), announcer, drain) as feed,
+        open_feed(broker, _source(database), announcer, drain, settings.polls) as feed,
         open_embedders(settings) as embedders,
         open_index(settings) as index,
-        open_watch(database, drain) as watch,
+        open_watch(database, drain, settings.polls.documents) as watch,
         open_ingest(database, embedders, index, settings.lease, watch.look) as ingest,
         FormatChecks() as checks,
     ):

@@ -187,6 +187,25 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, map(str.strip, text.split(",")))))
 
 
+@dataclass(frozen=True, slots=True)
+class Polls:
+    """How often what nobody may have announced is looked for, in seconds. An operator can't set
+    them; tests, which wait for some, look more often."""
+
+    channels: float = 1.0
+    """The versions of conversations that are followed."""
+    rights: float = 4.0
+    """The rights of all who follow; with the poll on top of it they end within five seconds."""
+    replies: float = 1.0
+    """Turns whose replies are waited for here and that run elsewhere."""
+    saves: float = 1.0
+    """How often replies that grow are saved."""
+    statuses: float = 5.0
+    """Statuses that people have not said again in time."""
+    documents: float = 0.5
+    """Documents that are followed."""
+
+
 # ---- what there is -------------------------------------------------------------------------------
 
 
@@ -231,6 +250,7 @@ class Settings:
         metadata={VARIABLE: Variable("GATEWAY_REMOTE_KEYS", _keys, secret=True)},
     )
     """By origin, as `addresses.origin` spells it."""
+    polls: Polls = Polls()
 
     @property
     def rehearses(self) -> bool:

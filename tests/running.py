@@ -18,12 +18,14 @@ from gateway.app import create_app
 from gateway.auth import Callers, Scope
 from gateway.cli.serve import CONNECTIONS, HTTP1
 from gateway.resources import Resources, open_resources
-from gateway.settings import Settings
+from gateway.settings import Polls, Settings
 from tests import document
 from tests.client import bearer
 
 ROOT_KEY = "agw_root_test"
 
+QUICK = Polls(channels=0.25, rights=1.0, replies=0.25, saves=0.25, statuses=0.5, documents=0.1)
+"""Gateways of tests look often, where a test would wait for it."""
 JUDGED = {"response": [document.judge]}
 """Whatever a test asks for, what it is given must be what the OpenAPI document says."""
 
@@ -138,4 +140,5 @@ async def listening(port: int, serving: asyncio.Task[None]) -> None:
 
 def settings_for(data_dir: Path, **changes: object) -> Settings:
     """Settings as an operator would make them, with `changes` to single fields."""
-    return replace(Settings(data_dir=data_dir, openai_api_key="upstream-key"), **changes)  # type: ignore[arg-type]
+    settings = Settings(data_dir=data_dir, openai_api_key="upstream-key", polls=QUICK)
+    return replace(settings, **changes)  # type: ignore[arg-type]

@@ -22,6 +22,7 @@ from gateway.errors import GatewayError, NotFound, Unavailable
 from gateway.process.drain import Drain, end
 from gateway.process.periods import regularly
 from gateway.process.telemetry import causes
+from gateway.settings import Polls
 from gateway.streams.announcer import Announcer
 from gateway.streams.brokers import signals
 from gateway.streams.brokers.broker import Broker
@@ -39,9 +40,6 @@ from gateway.streams.source import Access, Changes, Reader, Source
 
 log = logging.getLogger(__name__)
 
-POLL_S = 1.0
-RIGHTS_S = 4.0
-"""How often the rights of all readers are looked at again; with a poll's time on top it is 5."""
 READS = 4
 """Conversations that are read at once: the pool is for those who write, too."""
 SNAPSHOT = 200
@@ -70,7 +68,9 @@ class Wish:
 
 
 class Feed:
-    def __init__(self, broker: Broker, source: Source, announcer: Announcer, drain: Drain) -> None:
+    def __init__(
+        self, broker: Broker, source: Source, announcer: Announcer, drain: Drain, polls: Polls
+    ) -> None:
         self._broker = broker
         self._source = source
         self._announcer = announcer
@@ -79,7 +79,8 @@ class Feed:
         self._reading = asyncio.Semaphore(READS)
         self.readers: dict[str, asyncio.Task[None]] = {}
         self._look = asyncio.Event()
-        self._rights_due = time.monotonic() + RIGHTS_S
+        self._polls = polls
+        self._rights_due = time.monotonic() + polls.rights
 
     @property
     def followers(self) -> list[Follower]:
@@ -260,7 +261,7 @@ class Feed:
 
     async def run(self) -> None:
         """Poll, for ever: that makes up for everything else."""
-        await regularly(self.poll, POLL_S, self._look, PATIENCE_S)
+        await regularly(self.poll, self._polls.channels, self._look, PATIENCE_S)
 
     async def poll(self) -> None:
         channels = {one.conversation_id: one for one in self.channels.values() if one.followers}
@@ -274,7 +275,7 @@ class Feed:
             channel.target = max(channel.target, version)
             self._catch_up(channel)
         if time.monotonic() >= self._rights_due:
-            self._rights_due = time.monotonic() + RIGHTS_S
+            self._rights_due = time.monotonic() + self._polls.rights
             await self._check_rights()
 
     # ---- rights ----------------------------------------------------------------------------------
@@ -317,9 +318,9 @@ def _speaking(interactions: Sequence[Interaction]) -> frozenset[UUID]:
 
 @asynccontextmanager
 async def open_feed(
-    broker: Broker, source: Source, announcer: Announcer, drain: Drain
+    broker: Broker, source: Source, announcer: Announcer, drain: Drain, polls: Polls
 ) -> AsyncIterator[Feed]:
-    feed = Feed(broker, source, announcer, drain)
+    feed = Feed(broker, source, announcer, drain, polls)
     tasks = [
         asyncio.create_task(feed.run(), name="poll channels"),
         asyncio.create_task(feed.wind_down(), name="wind channels down"),

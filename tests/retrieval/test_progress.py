@@ -18,15 +18,17 @@ from gateway.postgres.postmaster import SOCKET
 from gateway.process.drain import Drain
 from gateway.retrieval.documents import sql_queue
 from gateway.retrieval.documents.ingest import open_ingest
-from gateway.retrieval.documents.watch import LOOK_S, Onlooker, open_watch
+from gateway.retrieval.documents.watch import Onlooker, open_watch
 from gateway.retrieval.vectors.embedding import Embedders, WordLlama
 from gateway.retrieval.vectors.index import Index
 from tests.conftest import StartGateway
 from tests.retrieval.shelf import Shelf
-from tests.running import Gateway
+from tests.running import QUICK, Gateway
 from tests.serving.crash.proxy import FaultProxy, Mode, to_socket
 from tests.streams.reading import Subscription, following
 from tests.streams.waiting import until
+
+LOOK_S = QUICK.documents
 
 LONG = "\n\n".join(f"Paragraph {n}: {'word ' * 150}" for n in range(800))
 
@@ -320,7 +322,7 @@ async def test_many_readers_are_looked_for_in_one_statement(
     added = [ids.read(ids.DOCUMENT, (await idle.add(f"Text {n}."))["id"]) for n in range(10)]
     key_id = idle.headers["authorization"].split("_")[1]
     counting, elsewhere = Counting(database), Elsewhere(database)
-    async with open_watch(counting, Drain()) as watch, AsyncExitStack() as stack:  # type: ignore[arg-type]
+    async with open_watch(counting, Drain(), LOOK_S) as watch, AsyncExitStack() as stack:  # type: ignore[arg-type]
         lookouts = [
             await stack.enter_async_context(watch.follow(Onlooker(one, key_id), None))
             for one in added
@@ -336,7 +338,7 @@ async def test_many_readers_are_looked_for_in_one_statement(
 
 async def test_nobody_is_looked_for_when_nobody_follows(idle: Shelf, database: Database) -> None:
     counting = Counting(database)
-    async with open_watch(counting, Drain()) as watch:  # type: ignore[arg-type]
+    async with open_watch(counting, Drain(), LOOK_S) as watch:  # type: ignore[arg-type]
         watch.look()
         await asyncio.sleep(2 * LOOK_S)
         assert not counting.asked

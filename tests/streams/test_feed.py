@@ -35,6 +35,7 @@ from gateway.streams.events import (
 from gateway.streams.feed import Feed, Wish
 from gateway.streams.follower import QUEUE, Follower, Moment, StreamEnd
 from gateway.streams.source import Access, Changed, Changes, Reader, Source
+from tests.running import QUICK
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -205,7 +206,7 @@ class FeedMachine(RuleBasedStateMachine):
         self.feed = self.runner.run(self._new_feed())
 
     async def _new_feed(self) -> Feed:
-        return Feed(self.broker, self.rows.source(), Announcer(self.broker), Drain())
+        return Feed(self.broker, self.rows.source(), Announcer(self.broker), Drain(), QUICK)
 
     def run(self, *what: object) -> None:
         async def all_of_it() -> None:
@@ -347,7 +348,7 @@ class Standing:
         self.rows = Rows()
         self.broker = MemoryBroker()
         self.drain = Drain()
-        self.feed = Feed(self.broker, self.rows.source(), Announcer(self.broker), self.drain)
+        self.feed = Feed(self.broker, self.rows.source(), Announcer(self.broker), self.drain, QUICK)
 
     def wish(self, position: int | None = None) -> Wish:
         return Wish(Reader(self.rows.id, "key"), position)
@@ -386,6 +387,7 @@ async def test_one_read_serves_all_who_follow(standing: Standing) -> None:
         Source(counted, source.whole, source.one, source.versions, source.access),
         Announcer(standing.broker),
         standing.drain,
+        QUICK,
     )
     async with AsyncExitStack() as stack:
         many = [await stack.enter_async_context(feed.follow(standing.wish())) for _ in range(50)]
@@ -414,6 +416,7 @@ async def test_who_may_not_read_is_told_that_there_is_nothing(standing: Standing
         Source(source.changes, source.whole, source.one, source.versions, nobody),
         Announcer(standing.broker),
         standing.drain,
+        QUICK,
     )
     with pytest.raises(NotFound):
         async with feed.follow(standing.wish()):
@@ -441,7 +444,7 @@ async def test_what_changes_while_a_reader_is_brought_up_is_merged_in(standing: 
 
     source = rows.source()
     slowly = Source(source.changes, slow, source.one, source.versions, source.access)
-    feed = Feed(standing.broker, slowly, Announcer(standing.broker), standing.drain)
+    feed = Feed(standing.broker, slowly, Announcer(standing.broker), standing.drain, QUICK)
     async with feed.follow(standing.wish()), AsyncExitStack() as late:
         read.clear()
         go_on.clear()

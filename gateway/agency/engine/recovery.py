@@ -38,12 +38,8 @@ from gateway.streams.versions import Versions
 
 RENEWALS = 3
 """Renewals within a lease: two may fail before the turn is lost."""
-SAVE_S = 1.0
-"""How often the text of replies is kept while they grow."""
 FORGET_S = 600.0
 """How often idempotency keys that are too old to count are deleted."""
-STATUS_S = 5.0
-"""How often statuses are looked for that people have not said again in time."""
 LAST_SECONDS = 5.0
 """What a turn that runs when the process is told to end may still take."""
 
@@ -73,17 +69,19 @@ async def open_engine(
     idempotency = Idempotency(database)
     services = Services(ledger, model, remotes, checks, settings.default_model, library)
     control = Control(broker)
-    runner = Runner(services, starter, cache, catalog, announcer, Versions(broker), control)
+    polls = settings.polls
+    runner = Runner(services, starter, cache, catalog, announcer, Versions(broker), control, polls)
     period = settings.lease / RENEWALS
     keepers = [
         asyncio.create_task(regularly(runner.running.renew, period), name="renew leases"),
         asyncio.create_task(
             regularly(Sweeper(runner).sweep, min(period, 1.0), runner.woken), name="sweep turns"
         ),
-        asyncio.create_task(regularly(runner.running.save, SAVE_S), name="save replies"),
+        asyncio.create_task(regularly(runner.running.save, polls.saves), name="save replies"),
         asyncio.create_task(regularly(idempotency.forget_old, FORGET_S), name="forget keys"),
         asyncio.create_task(
-            regularly(Participants(database, announcer).sweep, STATUS_S), name="sweep statuses"
+            regularly(Participants(database, announcer).sweep, polls.statuses),
+            name="sweep statuses",
         ),
         asyncio.create_task(_wind_down(runner, drain), name="wind turns down"),
     ]

@@ -28,6 +28,7 @@ from gateway.agency.turn.rules import ASKED, Event, begin
 from gateway.conversation.turn_states import OPEN, TurnState
 from gateway.errors import GatewayError, NotFound, TurnCancelled, TurnFailed, Unavailable
 from gateway.ids import TurnId
+from gateway.settings import Polls
 from gateway.streams.announcer import Announcer
 from gateway.streams.versions import Versions
 
@@ -47,6 +48,7 @@ class Runner:
         announcer: Announcer,
         versions: Versions,
         control: Control,
+        polls: Polls,
     ) -> None:
         self.services = services
         self.ledger = services.ledger
@@ -55,7 +57,8 @@ class Runner:
         self.versions = versions
         self._catalog = catalog
         self._titles = Titles(services)
-        self._waiting = WaitingReplies(self.ledger, versions, self.take_up)
+        self.polls = polls
+        self._waiting = WaitingReplies(self.ledger, versions, self.take_up, polls.replies)
         self.draining = False
         """Set once this process ends: it begins nothing more."""
         self.running = ActiveTurns(self.ledger, cache, announcer, self._ended, self._parked)

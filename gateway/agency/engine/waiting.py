@@ -15,8 +15,6 @@ from gateway.errors import GatewayError, Unavailable
 from gateway.ids import TurnId
 from gateway.streams.versions import Versions
 
-POLL_S = 1.0
-"""Seconds between looks where no signal comes: one may be lost, and a lost process sends none."""
 ATTACHED = 900.0
 """Seconds that a turn is waited for."""
 
@@ -25,7 +23,11 @@ TakeUp: TypeAlias = Callable[[TurnId], Awaitable[Reply | None]]
 
 
 class WaitingReplies:
-    def __init__(self, ledger: Ledger, versions: Versions, take_up: TakeUp) -> None:
+    """Looks every `poll` seconds where no signal comes: one may be lost, and a lost process sends
+    none."""
+
+    def __init__(self, ledger: Ledger, versions: Versions, take_up: TakeUp, poll: float) -> None:
+        self._poll = poll
         self._ledger = ledger
         self._versions = versions
         self._take_up = take_up
@@ -68,7 +70,7 @@ class WaitingReplies:
             while not reply.ended and self.find(reply.turn_id) is reply:
                 await self._look(reply)
                 if not reply.ended:
-                    await change.wait(POLL_S)
+                    await change.wait(self._poll)
 
     async def _look(self, reply: Reply) -> None:
         stored = await self._ledger.turn(reply.turn_id)

@@ -13,7 +13,6 @@ from uuid import UUID
 import msgspec
 
 from gateway.agency.engine.engine import Engine, Stale
-from gateway.agency.engine.waiting import POLL_S
 from gateway.agency.intake.draft import Submission
 from gateway.agency.ledger.ledger import CONTEXT_ROWS, SESSION_WAIT
 from gateway.agency.ledger.rows import MANUAL, StoredTurn, encoded, entries_of, message_columns
@@ -197,7 +196,7 @@ class Sessions:
                 left = until - clock()
                 if session.state != SessionState.THINKING or left <= 0 or self._engine.draining:
                     return session
-                await change.wait(min(left, POLL_S))
+                await change.wait(min(left, self._engine.runner.polls.replies))
 
     async def _one(self, place: _Place, session_id: UUID) -> Session:
         return _session(place, await self._row(place, session_id))

@@ -24,7 +24,6 @@ from gateway.streams.follower import StreamEnd
 
 log = logging.getLogger(__name__)
 
-LOOK_S = 0.5
 PATIENCE_S = 0.1
 """Looks that this process's own writing asks for are at least so far apart."""
 
@@ -98,7 +97,8 @@ class Lookout:
 
 
 class Watch:
-    def __init__(self, database: Database, drain: Drain) -> None:
+    def __init__(self, database: Database, drain: Drain, look: float) -> None:
+        self._every = look
         self._database = database
         self._drain = drain
         self.lookouts: set[Lookout] = set()
@@ -141,7 +141,7 @@ class Watch:
 
     async def run(self) -> None:
         """Look, for ever. A look that fails closes no stream."""
-        await regularly(self._look, LOOK_S, self._asked, PATIENCE_S)
+        await regularly(self._look, self._every, self._asked, PATIENCE_S)
 
     async def _look(self) -> None:
         """Shows rows only to those who were there before they were read: who came meanwhile has
@@ -197,8 +197,9 @@ def _sight(row: Row) -> Sight | None:
 
 
 @asynccontextmanager
-async def open_watch(database: Database, drain: Drain) -> AsyncIterator[Watch]:
-    watch = Watch(database, drain)
+async def open_watch(database: Database, drain: Drain, look: float) -> AsyncIterator[Watch]:
+    """`look` is the time between two looks, in seconds."""
+    watch = Watch(database, drain, look)
     tasks = [
         asyncio.create_task(watch.run(), name="watch documents"),
         asyncio.create_task(watch.wind_down(), name="wind watching down"),
