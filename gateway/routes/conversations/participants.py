@@ -17,6 +17,7 @@ from litestar.types import ControllerRouterHandler
 from gateway import ids
 from gateway.agency.engine.engine import Engine
 from gateway.agency.intake.members import admit, responder_of
+from gateway.agency.teams.catalog import Catalog
 from gateway.auth import Principal, Scope
 from gateway.conversation.idempotency import Claim, Idempotency, body_hash
 from gateway.conversation.rooms.membership import Membership
@@ -49,6 +50,7 @@ class Lobby:
 
     principal: Principal
     membership: Membership
+    catalog: Catalog
     idempotency: Idempotency
     engine: Engine
 
@@ -69,14 +71,13 @@ async def add_participant(
     conversation_id: FromPath[str],
     data: JSONBody[NewParticipant],
     lobby: TheLobby,
-    request: Request[Principal, str, State],
     idempotency_key: IdempotencyKey = None,
 ) -> Response[bytes]:
     """A user is invited, and joins with `POST …/join`; an agent, an agency or a model joins at
     once. Who has left can be invited again."""
     conversation = ids.read(ids.CONVERSATION, conversation_id)
     new = member(data)
-    await admit([new], request.app.state.catalog, lobby.principal)
+    await admit([new], lobby.catalog, lobby.principal)
 
     async def add() -> bytes:
         made = await lobby.membership.invite(conversation, lobby.principal, new)
@@ -176,6 +177,7 @@ async def provide_lobby(request: Request[Principal, str, State]) -> Lobby:
     return Lobby(
         principal=request.user,
         membership=Membership(state.database, state.announcer),
+        catalog=state.catalog,
         idempotency=Idempotency(state.database),
         engine=state.engine,
     )
