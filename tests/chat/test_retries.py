@@ -25,6 +25,12 @@ async def leave(asking: asyncio.Task[Any]) -> None:
         await asking
 
 
+WAITING = """
+    SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()
+"""
+"""The server serves the databases of other tests, too."""
+
+
 async def until(database: Database, *states: str) -> None:
     """Wait until the turns are in these states, oldest first."""
     found: tuple[str, ...] = ()
@@ -38,7 +44,7 @@ async def until(database: Database, *states: str) -> None:
 async def stuck(database: Database) -> None:
     """Wait until a statement waits for a lock."""
     async with asyncio.timeout(20):
-        while not (await database.fetch("SELECT FROM pg_locks WHERE NOT granted")):
+        while not await database.fetch(WAITING):
             await asyncio.sleep(0.01)
 
 

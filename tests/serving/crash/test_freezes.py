@@ -20,8 +20,10 @@ from tests.serving.crash.scenes import staged
 from tests.team import make_team
 
 TABLES = ("conversation", "interaction", "turn", "step", "message", "idempotency_key")
-_BLOCKED = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-_IN_TRANSACTION = "SELECT FROM pg_stat_activity WHERE state = 'idle in transaction'"
+# The server serves the databases of other tests, too.
+_HERE = "SELECT FROM pg_stat_activity WHERE datname = current_database()"
+_BLOCKED = f"{_HERE} AND wait_event_type = 'Lock'"
+_IN_TRANSACTION = f"{_HERE} AND state = 'idle in transaction'"
 _RUNNING = "SELECT FROM turn WHERE state = 'running'"
 DELAY_S = 0.15
 LATE_S = 2.5
