@@ -19,6 +19,7 @@ from litestar.types import ControllerRouterHandler
 
 from gateway import __version__, settings
 from gateway.errors import GatewayError, InvalidRequest
+from gateway.postgres.connection import dsn_of
 from gateway.process import telemetry
 from gateway.process.drain import on_signals
 from gateway.process.watchdog import open_watchdog
@@ -93,8 +94,9 @@ def create() -> Litestar:
     """Granian's factory: one app a worker, as the environment says."""
     configured = settings.read()
     telemetry.configure()
-    if (dsn := configured.database_url) is None:
+    if configured.database_url is None:
         raise InvalidRequest("DATABASE_URL is not set; `gateway serve` sets it for its workers.")
+    dsn = dsn_of(configured.database_url, prepared=configured.prepared_statements)
     opening = partial(_opened_by_worker, configured, dsn, os.getppid())
     return create_app(opening, configured.cors_origins)
 

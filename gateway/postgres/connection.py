@@ -40,6 +40,11 @@ def unprepared(dsn: str) -> str:
     return f"{dsn}{'&' if urlsplit(dsn).query else '?'}{'='.join(UNPREPARED)}"
 
 
+def dsn_of(url: str, *, prepared: bool) -> str:
+    """The DSN of the operator's server, with which statements are prepared or not."""
+    return url if prepared else unprepared(url)
+
+
 def prepares(dsn: str) -> bool:
     return UNPREPARED not in parse_qsl(urlsplit(dsn).query)
 

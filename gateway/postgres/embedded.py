@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from gateway.postgres.connection import unprepared
+from gateway.postgres.connection import dsn_of
 from gateway.postgres.postmaster import Postmaster
 from gateway.settings import Settings
 
@@ -21,8 +21,7 @@ from gateway.settings import Settings
 def database(settings: Settings) -> Iterator[str]:
     """The DSN of the operator's Postgres, else of the embedded one, which runs as long as this."""
     if settings.database_url is not None:
-        prepared = settings.prepared_statements
-        yield settings.database_url if prepared else unprepared(settings.database_url)
+        yield dsn_of(settings.database_url, prepared=settings.prepared_statements)
         return
     with running(settings.data_dir / "postgres") as dsn:
         yield dsn

@@ -7,11 +7,14 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
+import httpx
 import pytest
 
 from gateway.errors import Unavailable
@@ -19,6 +22,7 @@ from gateway.postgres.account import HERE, server_account
 from gateway.postgres.connection import check_mode, unprepared
 from gateway.postgres.database import open_database
 from gateway.postgres.migrate import migrate
+from tests.client import bearer
 from tests.deploy import need
 from tests.ports import free_port
 from tests.serving.test_serve import environment, gateway, run_example, serving
@@ -143,6 +147,12 @@ def test_a_first_start_through_a_pooler_makes_an_agency_that_answers(
     with serving(environment, tmp_path / "out") as served:
         served.await_ready()
         assert run_example(served.printed()).strip()
+        key = (Path(environment["GATEWAY_DATA_DIR"]) / "root_key").read_text().strip()
+        with ThreadPoolExecutor(16) as callers:
+            ask = partial(httpx.get, headers=bearer(key), timeout=30)
+            where = f"http://127.0.0.1:{served.port}/api/conversations"
+            answers = list(callers.map(ask, [where] * 200))
+        assert {answer.status_code for answer in answers} == {200}, "it prepares statements"
     checked = gateway(environment, "doctor")
     assert checked.returncode == 0, checked.stdout
 
