@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Never, cast
 
 import httpx
 from granian.constants import HTTPModes, Interfaces
@@ -141,4 +142,4 @@ async def listening(port: int, serving: asyncio.Task[None]) -> None:
 def settings_for(data_dir: Path, **changes: object) -> Settings:
     """Settings as an operator would make them, with `changes` to single fields."""
     settings = Settings(data_dir=data_dir, openai_api_key="upstream-key", polls=QUICK)
-    return replace(settings, **changes)  # type: ignore[arg-type]
+    return replace(settings, **cast("dict[str, Never]", changes))

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from gateway.agency.speech.envelope import Envelope, Malformed, Said
 from gateway.agency.teams.team import Limits
-from gateway.agency.turn.rules import Deliver, Delivery, Event, Verdict, Work
+from gateway.agency.turn.events import Deliver, Delivery, Event, Verdict
+from gateway.agency.turn.rules import Work
 
 MANAGER, PROGRAMMER, TESTER, DESIGNER = 1, 2, 3, 4
 LIBRARY = -1

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from gateway.agency.run.contexts import Contexts
 from gateway.agency.speech.prompt import Entry
-from gateway.agency.turn.rules import Delivery, Event
+from gateway.agency.turn.events import Delivery, Event
 
 TURN, STEP = UUID(int=1), UUID(int=2)
 MANAGER, PROGRAMMER, TESTER = 1, 2, 3

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.agency.speech.envelope import Envelope, Said
+from gateway.agency.turn.events import Answer, Deliver, Delivery, Event, GiveUp, Question
 from gateway.agency.turn.rules import (
     ANSWER_NOW,
     EMPTY,
@@ -17,12 +18,6 @@ from gateway.agency.turn.rules import (
     RETURNS,
     SPEECHLESS,
     UNDELIVERABLE,
-    Answer,
-    Deliver,
-    Delivery,
-    Event,
-    GiveUp,
-    Question,
     Work,
 )
 from tests.agency.scene import (

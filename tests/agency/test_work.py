@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from gateway.agency.teams.team import AgencySpec, AgentSpec, Limits
-from gateway.agency.turn.rules import Delivery, Event, Question, Work, begin
+from gateway.agency.turn.events import Delivery, Event, Question
+from gateway.agency.turn.rules import Work, begin
 from gateway.conversation.rooms.participants import Status
 from gateway.ids import AgencyId, AgentId
 from tests.agency.scene import LIBRARY, MANAGER, PROGRAMMER, TESTER, Scene, scene, team

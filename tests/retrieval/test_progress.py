@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -322,7 +322,10 @@ async def test_many_readers_are_looked_for_in_one_statement(
     added = [ids.read(ids.DOCUMENT, (await idle.add(f"Text {n}."))["id"]) for n in range(10)]
     key_id = idle.headers["authorization"].split("_")[1]
     counting, elsewhere = Counting(database), Elsewhere(database)
-    async with open_watch(counting, Drain(), LOOK_S) as watch, AsyncExitStack() as stack:  # type: ignore[arg-type]
+    async with (
+        open_watch(cast("Database", counting), Drain(), LOOK_S) as watch,
+        AsyncExitStack() as stack,
+    ):
         lookouts = [
             await stack.enter_async_context(watch.follow(Onlooker(one, key_id), None))
             for one in added
@@ -338,7 +341,7 @@ async def test_many_readers_are_looked_for_in_one_statement(
 
 async def test_nobody_is_looked_for_when_nobody_follows(idle: Shelf, database: Database) -> None:
     counting = Counting(database)
-    async with open_watch(counting, Drain(), LOOK_S) as watch:  # type: ignore[arg-type]
+    async with open_watch(cast("Database", counting), Drain(), LOOK_S) as watch:
         watch.look()
         await asyncio.sleep(2 * LOOK_S)
         assert not counting.asked

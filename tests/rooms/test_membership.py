@@ -131,6 +131,10 @@ async def test_the_owner_hands_over_before_leaving(ann: Caller, bob: Caller) -> 
     await ann.refused("PATCH", f"/{room}", 409, "not_joined", json={"owner": "carl"})
     await bob.call("POST", f"/{room}/join")
     await bob.refused("PATCH", f"/{room}", 403, "right_missing", json={"owner": "bob"})
+    both = {"title": "Nobody's", "drive": "manual", "owner": "carl"}
+    await ann.refused("PATCH", f"/{room}", 409, "not_joined", json=both)
+    unchanged = await ann.read(room)
+    assert (unchanged["title"], unchanged["drive"]) == ("Room", "auto"), "all of it or nothing"
     changed = await ann.call("PATCH", f"/{room}", json={"owner": "bob"})
     assert changed["owner"] == {"type": "user", "identifier": "bob"}
     assert await rights_of(bob, room, "bob") == ALL
@@ -186,8 +190,8 @@ async def test_who_is_there_is_not_invited_again(ann: Caller, bob: Caller) -> No
     assert first.content == again.content
 
 
-async def test_a_conversation_has_at_most_fifty_participants(ann: Caller) -> None:
-    named = [("user", f"u{n}") for n in range(49)]
+async def test_a_conversation_has_at_most_fifty_participants_beside_its_owner(ann: Caller) -> None:
+    named = [("user", f"u{n}") for n in range(50)]
     room = (await ann.create(*named))["id"]
     body = {"kind": "user", "identifier": "one_more"}
     await ann.refused("POST", f"/{room}/participants", 409, "full", json=body)

@@ -106,7 +106,7 @@ class Model:
         return 201
 
     def shown(self) -> dict[str, tuple[bool, set[str]]]:
-        """Who is there, whether they have joined, and what they may do."""
+        """Returns, for each who is there, whether they have joined and what they may do."""
         return {
             user: (
                 user in self.joined,

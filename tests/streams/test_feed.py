@@ -21,6 +21,7 @@ from gateway import ids
 from gateway.errors import NotFound, Unavailable
 from gateway.process.drain import Drain
 from gateway.streams.announcer import Announcer
+from gateway.streams.brokers.broker import BrokerMessage
 from gateway.streams.brokers.memory import MemoryBroker
 from gateway.streams.brokers.signals import VersionRaised as VersionRaised
 from gateway.streams.brokers.signals import channel_of, encode
@@ -218,7 +219,8 @@ class FeedMachine(RuleBasedStateMachine):
         self.runner.run(all_of_it())
 
     async def _publish(self, version: int) -> None:
-        await self.broker.publish([(channel_of(self.rows.id), encode(VersionRaised(version)))])  # type: ignore[list-item]
+        told = BrokerMessage(channel_of(self.rows.id), encode(VersionRaised(version)))
+        await self.broker.publish([told])
 
     # ---- what may happen -------------------------------------------------------------------------
 

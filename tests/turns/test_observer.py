@@ -103,6 +103,18 @@ async def test_a_turn_that_is_cancelled_is_told(
     assert witness.steps == []
 
 
+async def test_a_turn_that_is_cancelled_by_a_deletion_is_told(
+    gateway: Gateway, upstream: ScriptedUpstream, witness: Witness
+) -> None:
+    answering(upstream, silence())
+    door = Rpc(gateway.http)
+    conversation = await door.create("gpt")
+    await door.say(conversation, options={"use_streaming": True})
+    await upstream.arrived()
+    await door.call("delete_conversations", conversation_ids=[conversation])
+    assert witness.ends == [("cancelled", "turn_cancelled")]
+
+
 async def test_what_fails_is_logged_by_its_codes_without_a_word(
     gateway: Gateway, upstream: ScriptedUpstream, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -27,9 +27,10 @@ from gateway.agency.ledger.rows import Taken
 from gateway.agency.run.plan import Plan
 from gateway.agency.teams.team import AgencySpec
 from gateway.agency.turn import lineage
+from gateway.agency.turn.events import Event
 from gateway.agency.turn.reply import Reply
 from gateway.agency.turn.request import ChatRequest, Posted, Public, RoomMessage
-from gateway.agency.turn.rules import Event, begin
+from gateway.agency.turn.rules import begin
 from gateway.auth import Principal
 from gateway.conversation.idempotency import Claim, Idempotency
 from gateway.conversation.store import Conversation

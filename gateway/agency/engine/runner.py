@@ -23,8 +23,9 @@ from gateway.agency.run.turn import TeamTurn
 from gateway.agency.speech.prompt import Entry
 from gateway.agency.teams.catalog import Catalog
 from gateway.agency.teams.team import PLAIN_MODEL, AgencySpec
+from gateway.agency.turn.events import ASKED, Event
 from gateway.agency.turn.reply import Reply
-from gateway.agency.turn.rules import ASKED, Event, begin
+from gateway.agency.turn.rules import begin
 from gateway.conversation.turn_states import OPEN, TurnState
 from gateway.errors import GatewayError, NotFound, TurnCancelled, TurnFailed, Unavailable
 from gateway.ids import TurnId

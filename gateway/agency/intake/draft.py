@@ -11,8 +11,8 @@ from gateway.agency.intake.accept import EntryMessage, NewInteraction, NewTurn
 from gateway.agency.speech.parts import speaker
 from gateway.agency.speech.prompt import END_USER, Entry
 from gateway.agency.teams.team import AgencySpec
+from gateway.agency.turn.events import Delivery
 from gateway.agency.turn.request import ChatRequest, Public
-from gateway.agency.turn.rules import Delivery
 from gateway.auth import Principal
 from gateway.ids import TurnId
 

@@ -24,8 +24,8 @@ from gateway.agency.speech.prompt import END_USER, Entry
 from gateway.agency.teams.catalog import Catalog
 from gateway.agency.teams.team import PLAIN_MODEL, AgencySpec
 from gateway.agency.turn import lineage
+from gateway.agency.turn.events import ASKED, Delivery
 from gateway.agency.turn.request import Public, is_model
-from gateway.agency.turn.rules import ASKED, Delivery
 from gateway.conversation.raising import LOCK, announce
 from gateway.conversation.rooms.participants import Status
 from gateway.conversation.turn_states import TurnState

@@ -32,7 +32,7 @@ from gateway.agency.ledger.rows import (
 )
 from gateway.agency.model import Json
 from gateway.agency.speech.prompt import Entry
-from gateway.agency.turn.rules import Delivery, Question
+from gateway.agency.turn.events import Delivery, Question
 from gateway.conversation.raising import LOCK, announce
 from gateway.conversation.rooms.participants import Status
 from gateway.conversation.turn_states import TurnState

@@ -1,6 +1,6 @@
-"""Who is told how turns go: metrics, usage and traces hang here.
+"""Observers learn how turns go: metrics, usage and traces hang here.
 
-What is told is committed, but for the end of a call. Nobody is told words.
+An observer learns what is committed, and the end of a call before that. It learns no words.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from gateway import ids
 from gateway.agency.model import Json, Usage
 from gateway.agency.speech.parts import Parts, Speaker, speaker
 from gateway.agency.speech.prompt import GATEWAY, LIBRARY, Entry, FileText
+from gateway.agency.turn.events import Delivery, Event
 from gateway.agency.turn.request import Ask
-from gateway.agency.turn.rules import Delivery, Event
 from gateway.conversation.rooms.participants import Status
 from gateway.conversation.turn_states import TurnState
 from gateway.ids import TurnId

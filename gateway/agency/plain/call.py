@@ -45,7 +45,7 @@ class Uncounted:
             log.info("the upstream takes no stream_options", extra={"model": model})
 
 
-class PlainCall:
+class PassedCall:
     """`whole` or `events` gives the answer; `settle` must be awaited in the end, whatever became of
     it. Both raise UpstreamError, and Unavailable once the process has to end."""
 

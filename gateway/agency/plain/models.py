@@ -9,7 +9,7 @@ from typing import Final
 
 from gateway.agency.models.passing.passage import Listed
 from gateway.agency.models.upstream.client import Upstream
-from gateway.agency.plain.call import PlainCall, Uncounted
+from gateway.agency.plain.call import PassedCall, Uncounted
 from gateway.agency.plain.calls import Calls
 from gateway.agency.plain.offer import Offer
 from gateway.agency.plain.request import PlainRequest
@@ -38,7 +38,7 @@ class PlainModels:
         self._uncounted = Uncounted()
         self.total = TOTAL_S
         self.last = LAST_S
-        self._open: set[PlainCall] = set()
+        self._open: set[PassedCall] = set()
         self._settling: set[asyncio.Task[None]] = set()
 
     async def listed(self) -> list[Listed]:
@@ -56,7 +56,7 @@ class PlainModels:
             )
         return found
 
-    async def begin(self, request: PlainRequest, principal: Principal) -> PlainCall | None:
+    async def begin(self, request: PlainRequest, principal: Principal) -> PassedCall | None:
         """A call, with its row; None if the key is gone. `end` must be called in the end. Raises
         NotFound, UpstreamError, and Unavailable if no row can be written."""
         await self.find(request.model)
@@ -65,11 +65,11 @@ class PlainModels:
         call_id = await self._calls.begin(request, principal.key_id)
         if call_id is None:
             return None
-        call = PlainCall(call_id, request, self._upstream, self._uncounted, self.total)
+        call = PassedCall(call_id, request, self._upstream, self._uncounted, self.total)
         self._open.add(call)
         return call
 
-    def end(self, call: PlainCall) -> None:
+    def end(self, call: PassedCall) -> None:
         """Settle a call whose answer was sent, or whose client has gone. Nobody waits for the
         row."""
         self._open.discard(call)

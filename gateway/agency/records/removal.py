@@ -8,9 +8,11 @@ changed is Forbidden. `rooms.rights` says who may do what.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from uuid import UUID
 
 from gateway import ids
+from gateway.agency.ledger.observer import Observer
 from gateway.agency.ledger.rows import encoded
 from gateway.agency.model import Json
 from gateway.agency.records import sql_removal as sql
@@ -25,6 +27,7 @@ from gateway.conversation.rooms.rights import (
     may_read,
     standing_of,
 )
+from gateway.conversation.turn_states import TurnState
 from gateway.ids import TurnId
 from gateway.postgres.database import Database, Row
 from gateway.streams.announcer import Announcer
@@ -34,9 +37,10 @@ class Removal:
     """Deletes and excludes. The caller stops the turns that a method returns: other processes may
     run them."""
 
-    def __init__(self, database: Database, announcer: Announcer) -> None:
+    def __init__(self, database: Database, announcer: Announcer, observer: Observer) -> None:
         self._database = database
         self._announcer = announcer
+        self._observer = observer
 
     async def delete(
         self, wanted: Sequence[UUID], principal: Principal, why: Mapping[str, Json]
@@ -48,7 +52,8 @@ class Removal:
             _demand(ids.CONVERSATION, wanted, found)
             for standing in found.values():
                 demand(standing, Right.DELETE_CONVERSATION)
-            return self._changed(await self._database.fetch(sql.DELETE, wanted, encoded(why)))
+            rows = await self._database.fetch(sql.DELETE, wanted, encoded(why))
+            return self._changed(rows, why)
 
     async def delete_interactions(
         self, wanted: Sequence[UUID], principal: Principal, why: Mapping[str, Json]
@@ -58,7 +63,7 @@ class Removal:
             locked = await self._lock_around(wanted, principal)
             rows = await self._database.fetch(sql.DELETE_INTERACTIONS, wanted, encoded(why), locked)
             _demand(ids.INTERACTION, wanted, (one for row in rows for one in row["gone"]))
-            return self._changed(rows)
+            return self._changed(rows, why)
 
     async def exclude(self, interaction_id: UUID, principal: Principal, *, excluded: bool) -> None:
         """Keep an interaction from the agents, or show it again. Does nothing if it is so."""
@@ -78,10 +83,14 @@ class Removal:
             demand_lead(standing)
         return list(found)
 
-    def _changed(self, rows: Sequence[Row]) -> list[TurnId]:
+    def _changed(self, rows: Sequence[Row], why: Mapping[str, Json]) -> list[TurnId]:
         for row in rows:
             self._announce(row)
-        return [TurnId(turn_id) for row in rows for turn_id in row["cancelled"]]
+        cancelled = [TurnId(turn_id) for row in rows for turn_id in row["cancelled"]]
+        for turn_id in cancelled:
+            told = partial(self._observer.turn_ended, turn_id, TurnState.CANCELLED, why)
+            self._database.after_commit(told)
+        return cancelled
 
     def _announce(self, row: Row) -> None:
         announce(self._database, self._announcer, row["id"], row["version"])

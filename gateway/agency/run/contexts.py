@@ -9,7 +9,7 @@ from uuid import UUID
 
 from gateway.agency.ledger.context_cache import Remembered
 from gateway.agency.speech.prompt import LIBRARY, Entry
-from gateway.agency.turn.rules import Delivery, Event
+from gateway.agency.turn.events import Delivery, Event
 
 Load: TypeAlias = Callable[[int], Awaitable[list[Entry]]]
 """Reads an agent's context from the rows."""

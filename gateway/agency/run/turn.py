@@ -23,19 +23,11 @@ from gateway.agency.run.services import Services
 from gateway.agency.speech.prompt import END_USER, GATEWAY, LIBRARY, Entry
 from gateway.agency.turn import lineage
 from gateway.agency.turn.bounds import Release
+from gateway.agency.turn.events import Answer, Deliver, Delivery, Event, GiveUp, Question, Verdict
 from gateway.agency.turn.library import consult
 from gateway.agency.turn.reply import Outcome, Reply
 from gateway.agency.turn.request import Public
-from gateway.agency.turn.rules import (
-    NOBODY,
-    Answer,
-    Deliver,
-    Delivery,
-    Event,
-    GiveUp,
-    Question,
-    Verdict,
-)
+from gateway.agency.turn.rules import NOBODY
 from gateway.errors import GatewayError, TurnFailed, UpstreamError
 
 GRACE_SHARE, MIN_GRACE, MAX_GRACE = 0.2, 1.0, 60.0

@@ -31,8 +31,9 @@ from gateway.agency.speech.parts import kept
 from gateway.agency.speech.prompt import LIBRARY, Entry
 from gateway.agency.teams.catalog import AgencySpec, Catalog
 from gateway.agency.teams.register import BIGINT
+from gateway.agency.turn.events import Delivery, Event, Question
 from gateway.agency.turn.request import AGENCY, AGENT, Ask, ChatRequest, Dialogue, Public
-from gateway.agency.turn.rules import Delivery, Event, Question, Work, begin
+from gateway.agency.turn.rules import Work, begin
 from gateway.auth import Principal
 from gateway.conversation.raising import announce
 from gateway.conversation.turn_states import TurnState

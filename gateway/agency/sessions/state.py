@@ -12,8 +12,9 @@ from uuid import UUID
 
 from gateway.agency.model import Json
 from gateway.agency.speech.prompt import LIBRARY
+from gateway.agency.turn.events import Delivery, Event, Question
 from gateway.agency.turn.library import Passage, told
-from gateway.agency.turn.rules import Delivery, Event, Question, Work
+from gateway.agency.turn.rules import Work
 from gateway.errors import InvalidRequest
 
 

@@ -124,10 +124,7 @@ class Decoder:
 
     def close(self) -> Said:
         """Returns all that was said, or why it can't be read. Whoever has the answer may stop
-        reading, so a missing end doesn't matter.
-
-        Who has the answer may stop reading, so what is missing behind it doesn't matter.
-        """
+        reading, so a missing end doesn't matter."""
         if self._answer.malformed:
             return self._answer.malformed
         if self._ends_thoughts():

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from gateway.agency.speech.envelope import encode_passage, storable
 from gateway.agency.teams.team import AgencySpec
-from gateway.agency.turn.rules import Question
+from gateway.agency.turn.events import Question
 from gateway.errors import GatewayError, Unavailable
 
 PASSAGES = 5

@@ -9,12 +9,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 from gateway.agency.speech.envelope import Envelope, Malformed, Said
 from gateway.agency.speech.prompt import END_USER, GATEWAY, LIBRARY
 from gateway.agency.speech.thoughts import spoken
-from gateway.agency.teams.team import PLAIN_MODEL, AgencySpec, Limits
+from gateway.agency.teams.team import AgencySpec, Limits
+from gateway.agency.turn.events import (
+    Answer,
+    Deliver,
+    Delivery,
+    Event,
+    GiveUp,
+    Question,
+    Verdict,
+)
 from gateway.conversation.rooms.participants import Status
 
 RETURNS = 3
@@ -25,68 +33,6 @@ NOBODY = "Nobody answered. Go on without, or ask again."
 UNDELIVERABLE = "Too many of your messages could not be delivered."
 SPEECHLESS = "The manager gave no answer."
 EMPTY = 'Your message to 0 has an empty "context". Say something to the end user.'
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """A message on its way from one agent's context to another's. Notes come from -2; what is said
-    to the library (-1) and what it answers stand in one context alone."""
-
-    sender: int
-    recipient: int
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A question of one agent to another, or to the library, that is not answered yet."""
-
-    asker: int
-    asked: int
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """What one transaction did: a step of `agent` with what it caused, or what no step said: the
-    input, notes, answers of the library or of somebody in an agent's place.
-
-    `read` is the version up to which the agent had read; `failed` if its model call did.
-    """
-
-    version: int
-    deliveries: Sequence[Delivery]
-    agent: int | None = None
-    read: int = 0
-    failed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Deliver:
-    """The turn goes on with these."""
-
-    deliveries: tuple[Delivery, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The end user's answer. `prose` if it was taken from an answer that is no envelope."""
-
-    text: str
-    prose: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class GiveUp:
-    """The team can't answer; a sentence says why."""
-
-    reason: str
-
-
-ASKED = (Delivery(END_USER, PLAIN_MODEL, ""),)
-"""A plain model is asked. What it is told is all that was said in the conversation."""
-
-Verdict: TypeAlias = Deliver | Answer | GiveUp
 
 
 @dataclass(slots=True)
@@ -104,7 +50,7 @@ class Work:
     silence: bool = False
     """Whether an empty answer says that there is nothing to say, as it does in rooms."""
     plain: bool = False
-    """Whether a plain model answers: what it says is taken as it is, and it is told nothing."""
+    """True if a plain model answers. Its answer is taken as it is, and it is told nothing."""
     steps: int = 0
     searches: int = 0
     """How many have been answered."""

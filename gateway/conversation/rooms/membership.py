@@ -41,7 +41,7 @@ from gateway.streams.announcer import Announcer
 from gateway.streams.events import Participant
 
 MOST = 50
-"""Participants of a conversation, those who are invited included."""
+"""Participants of a conversation beside its owner, those who are invited included."""
 
 _participant = msgspec.json.Decoder(Participant)
 
@@ -98,8 +98,10 @@ class Membership:
                     code="already_there",
                 )
             there = await self._database.fetchrow(sql.COUNT, place.id)
-            if there is None or there["there"] >= MOST:
-                raise Conflict(f"A conversation has at most {MOST} participants.", code="full")
+            if there is None or there["there"] > MOST:  # the owner is one of them
+                raise Conflict(
+                    f"A conversation has at most {MOST} participants beside its owner.", code="full"
+                )
             joins = member.kind is not ParticipantKind.USER
             await self._write(sql.INVITE, place.id, *member.name, joins, principal.user)
             if member.rights:

@@ -7,7 +7,6 @@ It takes half a second to load, so that waits until it is needed.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +20,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from gateway.errors import GatewayError, Unavailable
+from gateway.retrieval.vectors.claim import lock, used
 from gateway.retrieval.vectors.loading import LOADING
 from gateway.retrieval.vectors.where import Scalar, Where, to_chroma
 
@@ -159,7 +159,7 @@ class Index:
         if not self._opening.acquire(blocking=False):
             return False
         try:
-            return self._lock is None and _used(self._directory)
+            return self._lock is None and used(self._directory)
         finally:
             self._opening.release()
 
@@ -214,7 +214,7 @@ class Index:
             directory.mkdir(mode=0o700, exist_ok=True)
             if directory.stat().st_mode & 0o077:  # made by an earlier version
                 directory.chmod(0o700)
-            self._lock = _lock(directory)
+            self._lock = lock(directory)
 
     def _release(self) -> None:
         if self._lock is not None:
@@ -274,30 +274,6 @@ def _name(index_id: UUID) -> str:
 
 
 # ---- the two places -----------------------------------------------------------------------------
-
-
-def _lock(directory: Path) -> TextIOWrapper:
-    """Two processes on the same files would destroy them. The kernel drops the lock."""
-    opened = (directory / "gateway.lock").open("w")
-    try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        opened.close()
-        raise Unavailable(
-            "Another process uses the embedded search index. Set CHROMA_URL to share one.",
-            retry_after=5,
-        ) from None
-    return opened
-
-
-def _used(directory: Path) -> bool:
-    try:
-        _lock(directory).close()
-    except Unavailable:
-        return True
-    except OSError:  # it is not there, or not ours: opening it says more
-        return False
-    return False
 
 
 def _settings() -> chromadb.config.Settings:

@@ -54,7 +54,7 @@ KNOWN = MISSING | {403: refusal("`right_missing`: you are in it, but may not do 
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class RoomDesk:
     """All that these routes need, as one dependency: each costs a task."""
 
     rooms: Rooms
@@ -66,12 +66,12 @@ class Desk:
     engine: Engine
 
 
-TheDesk = NamedDependency[Desk]
+TheRoomDesk = NamedDependency[RoomDesk]
 
 
 @post("/", summary="Create a conversation", responses=BAD | MISSING)
 async def create_conversation(
-    data: JSONBody[NewConversation], desk: TheDesk, principal: ThePrincipal
+    data: JSONBody[NewConversation], desk: TheRoomDesk, principal: ThePrincipal
 ) -> WholeConversation:
     """You own it. Agents, agencies and models join at once and answer what is said; users are
     invited."""
@@ -83,7 +83,7 @@ async def create_conversation(
 
 @get("/", summary="List your conversations, newest first", responses=BAD)
 async def list_conversations(
-    desk: TheDesk,
+    desk: TheRoomDesk,
     principal: ThePrincipal,
     q: Titled = None,
     limit: Limit = 20,
@@ -96,7 +96,7 @@ async def list_conversations(
 
 @get("/{conversation_id:str}", summary="Read a conversation", responses=MISSING)
 async def read_conversation(
-    conversation_id: FromPath[str], desk: TheDesk, principal: ThePrincipal
+    conversation_id: FromPath[str], desk: TheRoomDesk, principal: ThePrincipal
 ) -> WholeConversation:
     """Returns its newest 200 messages, oldest first, as a channel's `snapshot` does."""
     conversation = ids.read(ids.CONVERSATION, conversation_id)
@@ -112,7 +112,7 @@ async def read_conversation(
 async def patch_conversation(
     conversation_id: FromPath[str],
     data: JSONBody[ConversationPatch],
-    desk: TheDesk,
+    desk: TheRoomDesk,
     principal: ThePrincipal,
 ) -> Conversation:
     """Only its owner may, or a key that may act as the owner. A `title` of null removes the title.
@@ -122,18 +122,19 @@ async def patch_conversation(
     conversation = ids.read(ids.CONVERSATION, conversation_id)
     standing = await desk.participants.standing(conversation, principal)
     demand_lead(standing)
-    if data.title is not UNSET:
-        await desk.rooms.entitle(conversation, data.title)
-    if data.owner is not UNSET:
-        await desk.membership.hand_over(conversation, principal, data.owner)
-    if data.drive is not UNSET:
-        await desk.engine.set_drive(conversation, data.drive)
+    async with desk.membership.transaction():  # all of it or nothing
+        if data.title is not UNSET:
+            await desk.rooms.entitle(conversation, data.title)
+        if data.drive is not UNSET:
+            await desk.engine.set_drive(conversation, data.drive)
+        if data.owner is not UNSET:
+            await desk.membership.hand_over(conversation, principal, data.owner)
     return await desk.rooms.one(conversation)
 
 
 @delete("/{conversation_id:str}", summary="Delete a conversation", responses=KNOWN)
 async def delete_conversation(
-    conversation_id: FromPath[str], desk: TheDesk, principal: ThePrincipal
+    conversation_id: FromPath[str], desk: TheRoomDesk, principal: ThePrincipal
 ) -> None:
     """Deletes all that was said, too. Replies that are being given are cancelled."""
     conversation = ids.read(ids.CONVERSATION, conversation_id)
@@ -149,7 +150,7 @@ async def delete_conversation(
 async def add_message(
     conversation_id: FromPath[str],
     data: JSONBody[NewMessage],
-    desk: TheDesk,
+    desk: TheRoomDesk,
     principal: ThePrincipal,
     idempotency_key: IdempotencyKey = None,
 ) -> Response[bytes]:
@@ -175,7 +176,7 @@ async def add_message(
 )
 async def list_messages(
     conversation_id: FromPath[str],
-    desk: TheDesk,
+    desk: TheRoomDesk,
     principal: ThePrincipal,
     limit: Limit = 20,
     cursor: Cursor = None,
@@ -190,7 +191,7 @@ async def list_messages(
 async def put_status(
     conversation_id: FromPath[str],
     data: JSONBody[NewStatus],
-    desk: TheDesk,
+    desk: TheRoomDesk,
     principal: ThePrincipal,
 ) -> Participant:
     """The channel tells it. A status that you do not send again within a minute ends, and you are
@@ -204,13 +205,13 @@ async def _desk(
     announcer: NamedDependency[Announcer],
     catalog: NamedDependency[Catalog],
     engine: NamedDependency[Engine],
-) -> Desk:
-    return Desk(
+) -> RoomDesk:
+    return RoomDesk(
         Rooms(database, announcer),
         Participants(database, announcer),
         Membership(database, announcer),
         catalog,
-        Removal(database, announcer),
+        Removal(database, announcer, engine.ledger.observer),
         Idempotency(database),
         engine,
     )

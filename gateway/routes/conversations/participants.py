@@ -1,5 +1,5 @@
-"""Who is in a conversation: `/api/conversations/{id}/participants`, joining, leaving, rights, and
-`/api/invitations`."""
+"""Routes by which people and bots come into a conversation and go, and are given rights:
+`/api/conversations/{id}/participants`, `…/join`, `…/leave`, and `/api/invitations`."""
 
 from __future__ import annotations
 

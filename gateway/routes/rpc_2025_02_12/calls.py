@@ -126,7 +126,7 @@ def nothing() -> Response[bytes]:
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class RpcDesk:
     """Who asks, and all that these endpoints need, as one dependency: each costs a task."""
 
     principal: Principal
@@ -138,19 +138,20 @@ class Desk:
     idempotency: Idempotency
 
 
-TheDesk = NamedDependency[Desk]
+TheRpcDesk = NamedDependency[RpcDesk]
 
 
-async def provide_desk(request: Request[Principal, str, State]) -> Desk:
+async def provide_desk(request: Request[Principal, str, State]) -> RpcDesk:
     state = request.app.state
     database: Database = state.database
     announcer: Announcer = state.announcer
-    return Desk(
+    engine: Engine = state.engine
+    return RpcDesk(
         principal=request.user,
-        engine=state.engine,
+        engine=engine,
         catalog=state.catalog,
         conversations=Conversations(database, announcer),
-        removal=Removal(database, announcer),
+        removal=Removal(database, announcer, engine.ledger.observer),
         skill_sets=SkillSets(database),
         idempotency=Idempotency(database),
     )

@@ -27,7 +27,7 @@ from gateway.routes.rpc_2025_02_12.calls import (
     PATH,
     EveryReason,
     PagedOperation,
-    TheDesk,
+    TheRpcDesk,
     answer,
     answers,
     nothing,
@@ -62,7 +62,7 @@ BREATH = 25
 )
 async def create_conversation(
     data: JSONBody[CreateConversation],
-    desk: TheDesk,
+    desk: TheRpcDesk,
 ) -> Response[bytes]:
     """It has no title yet, and is given one after its first reply."""
     caller, options = on_behalf_of(data.owner, desk.principal), data.ai_relay_options
@@ -86,7 +86,7 @@ async def create_conversation(
 )
 async def create_conversation_message(
     data: JSONBody[CreateConversationMessage],
-    desk: TheDesk,
+    desk: TheRpcDesk,
 ) -> Response[bytes]:
     """With `use_streaming` the call returns at once, and the channel tells the reply. A message
     waits for those before it. The reply goes on if the caller goes away; a reply that failed has
@@ -118,7 +118,7 @@ async def create_conversation_message(
 )
 async def get_conversation_with_interactions(
     data: JSONBody[GetConversationWithInteractions],
-    desk: TheDesk,
+    desk: TheRpcDesk,
 ) -> ConversationWithInteractions:
     (conversation_id,) = ids.read_all(ids.CONVERSATION, [data.conversation_id])
     return rpc_answers.with_interactions(
@@ -135,7 +135,7 @@ async def get_conversation_with_interactions(
 )
 async def list_conversations_with_interactions(
     data: JSONBody[ListConversationsWithInteractions],
-    desk: TheDesk,
+    desk: TheRpcDesk,
 ) -> Response[bytes]:
     """Returns them in the order of their making. A page that others follow has an
     `x-next-cursor`."""
@@ -161,7 +161,7 @@ async def list_conversations_with_interactions(
 )
 async def delete_conversations(
     data: JSONBody[DeleteConversations],
-    desk: TheDesk,
+    desk: TheRpcDesk,
 ) -> Response[bytes]:
     """Deletes their interactions, too. Replies that are being given are cancelled."""
     wanted = ids.read_all(ids.CONVERSATION, data.conversation_ids)
@@ -178,7 +178,7 @@ async def delete_conversations(
 )
 async def delete_interactions(
     data: JSONBody[DeleteInteractions],
-    desk: TheDesk,
+    desk: TheRpcDesk,
 ) -> Response[bytes]:
     """No agent is shown their words again. A reply that is being given is cancelled if its message,
     or the reply itself, is deleted."""
@@ -197,7 +197,7 @@ async def delete_interactions(
 )
 async def update_interaction_excluded_state(
     data: JSONBody[UpdateInteractionExcludedState],
-    desk: TheDesk,
+    desk: TheRpcDesk,
 ) -> Response[bytes]:
     """An excluded message takes its whole turn along, an excluded reply is left out alone."""
     (interaction_id,) = ids.read_all(ids.INTERACTION, [data.interaction_id])

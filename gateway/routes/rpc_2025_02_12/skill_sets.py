@@ -16,8 +16,8 @@ from gateway.conversation.assets.skill_sets import NewSkillSet, SkillSet, SkillS
 from gateway.conversation.idempotency import Claim, body_hash
 from gateway.routes.rpc_2025_02_12.answers import skill_set
 from gateway.routes.rpc_2025_02_12.calls import (
-    Desk,
-    TheDesk,
+    RpcDesk,
+    TheRpcDesk,
     answer,
     answers,
     nothing,
@@ -44,7 +44,7 @@ from gateway.routes.rpc_2025_02_12.contract import (
 )
 async def create_skill_set(
     data: JSONBody[CreateSkillSet],
-    desk: TheDesk,
+    desk: TheRpcDesk,
 ) -> Response[bytes]:
     caller = on_behalf_of(data.owner, desk.principal)
     new = NewSkillSet(data.name, data.icon, data.description, data.prompt)
@@ -66,7 +66,7 @@ async def create_skill_set(
 )
 async def get_skill_set(
     data: JSONBody[GetSkillSet],
-    desk: TheDesk,
+    desk: TheRpcDesk,
 ) -> SkillSetAnswer:
     skill_set_id, owner = await _one(data.skill_set_id, desk)
     (found,) = await desk.skill_sets.get([skill_set_id], owner)
@@ -81,7 +81,7 @@ async def get_skill_set(
 )
 async def get_many_skill_sets(
     data: JSONBody[GetManySkillSets],
-    desk: TheDesk,
+    desk: TheRpcDesk,
 ) -> SkillSetList:
     """A skill set that is named twice is returned once."""
     wanted = ids.read_all(ids.SKILL_SET, data.skill_set_ids)
@@ -100,7 +100,7 @@ async def get_many_skill_sets(
     responses=refusals(400, 403),
 )
 async def list_skill_sets_by_owner(
-    data: JSONBody[ListSkillSetsByOwner], desk: TheDesk
+    data: JSONBody[ListSkillSetsByOwner], desk: TheRpcDesk
 ) -> SkillSetList:
     caller = on_behalf_of(data.owner, desk.principal)
     return SkillSetList([skill_set(one) for one in await desk.skill_sets.of_owner(caller.user)])
@@ -114,7 +114,7 @@ async def list_skill_sets_by_owner(
 )
 async def update_skill_set(
     data: JSONBody[UpdateSkillSet],
-    desk: TheDesk,
+    desk: TheRpcDesk,
 ) -> SkillSetAnswer:
     """What is left out stays as it is. Turns that have begun keep the prompt they began with."""
     skill_set_id, owner = await _one(data.skill_set_id, desk)
@@ -130,19 +130,19 @@ async def update_skill_set(
 )
 async def delete_skill_set(
     data: JSONBody[DeleteSkillSet],
-    desk: TheDesk,
+    desk: TheRpcDesk,
 ) -> Response[bytes]:
     skill_set_id, owner = await _one(data.skill_set_id, desk)
     await desk.skill_sets.delete(skill_set_id, owner)
     return nothing()
 
 
-async def _one(text: str, desk: Desk) -> tuple[UUID, str]:
+async def _one(text: str, desk: RpcDesk) -> tuple[UUID, str]:
     wanted = ids.read_all(ids.SKILL_SET, [text])
     return wanted[0], (await _owners(wanted, desk))[0]
 
 
-async def _owners(wanted: Sequence[UUID], desk: Desk) -> list[str]:
+async def _owners(wanted: Sequence[UUID], desk: RpcDesk) -> list[str]:
     """As whose each is asked for: the caller's, or whoever's it is if the caller may act as them.
     What is nobody's is asked for as the caller's, and not found."""
     principal = desk.principal

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from litestar.types import ASGIApp, Receive, Send
 from litestar.types import Scope as AsgiScope
 
-from gateway.agency.plain.call import PlainCall
+from gateway.agency.plain.call import PassedCall
 from gateway.agency.plain.models import PlainModels
 from gateway.auth import Callers, Scope
 from gateway.errors import Conflict, GatewayError
@@ -47,7 +47,7 @@ class _Answer:
 
     request: Asking
     models: PlainModels
-    call: PlainCall
+    call: PassedCall
     headers: dict[str, str]
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
