@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -130,17 +130,25 @@ class Counting:
 
     def check(self, processes: Iterable[Process], *, interrupted: int = 0) -> None:
         """No life of a process makes a call twice, and only what a lost one made is made again.
-        What was `interrupted` otherwise may be made again so many times."""
+        What was `interrupted` otherwise may be made again so many times. One that was frozen as it
+        began a call goes on with that when it wakes up, and with nothing after it."""
         lost = {caller for process in processes for caller in process.lost}
         made_by: defaultdict[str, list[str]] = defaultdict(list)
+        late: Counter[tuple[str, str, str]] = Counter()  # by life, agent and conversation
         for one in self.log:
-            made_by[f"{one.agent} {one.step}"].append(one.caller)
+            made = made_by[f"{one.agent} {one.step}"]
+            if one.caller in lost and not lost.issuperset(made):
+                _, began = one.call.inbound[0]
+                late[one.caller, one.agent, began] += 1
+            else:
+                made.append(one.caller)
         problems = []
         for step, callers in made_by.items():
             doubled = len(callers) - len(set(callers))
             needless = sum(caller not in lost for caller in callers[:-1])
             if max(doubled, needless) > interrupted:
                 problems.append(f"{step[:20]} was called by {callers}; {lost} were lost")
+        problems += [f"{who} woke up and went on" for who, count in late.items() if count > 1]
         assert not problems, "\n".join(problems)
 
 
