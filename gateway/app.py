@@ -28,6 +28,7 @@ from gateway.routes import health, keys
 from gateway.routes.agencies import agencies, messages, sessions, turns
 from gateway.routes.channels import channels
 from gateway.routes.conversations import conversations, participants
+from gateway.routes.conversations import messages as said
 from gateway.routes.http import errors, guards
 from gateway.routes.http.bulk import Counted
 from gateway.routes.http.cors import Cors
@@ -53,6 +54,7 @@ ROUTES: list[ControllerRouterHandler] = [
     *chat.ROUTES,
     *conversations.ROUTES,
     *participants.ROUTES,
+    *said.ROUTES,
     *files.ROUTES,
     *messages.ROUTES,
     *models.ROUTES,

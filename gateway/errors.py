@@ -7,6 +7,7 @@ GatewayError
 ├── NotFound 404              not there, or not yours to see
 ├── TooSlow 408               the body did not come in time
 ├── Conflict 409              the state of things forbids it
+├── VersionMismatch 412       it has changed since the version that the caller knows
 ├── UnsupportedEncoding 415   the body is packed in a way that is not read
 ├── IdempotencyMismatch 422   a key was used before with another body
 ├── HeadersTooLarge 431       more headers than a request needs
@@ -42,12 +43,15 @@ class GatewayError(Exception):
         param: str | None = None,
         code: str | None = None,
         retry_after: int | None = None,
+        beside: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
         self.code = code or type(self).code
         self.retry_after = retry_after
+        self.beside = beside or {}
+        """What the body holds beside the error."""
 
 
 class InvalidRequest(GatewayError):
@@ -84,6 +88,15 @@ class Conflict(GatewayError):
     status = 409
     type = "invalid_request_error"
     code = "conflict"
+    retryable: bool | None = False
+
+
+class VersionMismatch(GatewayError):
+    """What the caller knew under an ETag has changed. `beside` holds it as it is now."""
+
+    status = 412
+    type = "invalid_request_error"
+    code = "version_mismatch"
     retryable: bool | None = False
 
 

@@ -31,6 +31,7 @@ INTERACTION = """
         'provider_id', i.provider_id, 'model_id', i.model_id,
         'errors', coalesce(i.errors, '[]'::jsonb),
         'marked_as_excluded_at', i.marked_as_excluded_at, 'created_at', i.created_at,
+        'edited_at', i.edited_at, 'outdated', i.outdated,
         'updated_at', i.updated_at, 'completed_at', i.completed_at, 'version', i.version)
 """
 # Of the turn `t`: how many questions of its agents were answered by somebody outside, or by the

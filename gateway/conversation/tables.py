@@ -47,7 +47,8 @@ class Interaction(Table):
 
     `parts` keeps the parts of a message that is more than text; `content` is then their text.
     `ordinal` orders the interactions of a conversation; `version` is that of its last change. One
-    that is `silent` is a reply without a word so far, and not shown.
+    that is `silent` is a reply without a word so far, and not shown. A reply is `outdated` once
+    what it answers was edited.
     """
 
     id = UUID(primary_key=True)
@@ -68,7 +69,24 @@ class Interaction(Table):
     updated_at = Timestamptz()
     deleted_at = Timestamptz(null=True, default=None)
     completed_at = Timestamptz(null=True, default=None)
+    edited_at = Timestamptz(null=True, default=None)
+    edited_by_type = Text(null=True, default=None)
+    edited_by_identifier = Text(null=True, default=None)
+    deleted_by = Text(null=True, default=None)
+    outdated = Boolean()
     version = BigInt()
+
+
+class InteractionEdit(Table, tablename="interaction_edit"):
+    """What an interaction said before an edit, and who had written that. `version` is the one that
+    the interaction had then."""
+
+    interaction_id = UUID(primary_key=True)
+    version = BigInt()
+    owner_type = Text()
+    owner_identifier = Text()
+    content = Text()
+    written_at = Timestamptz()
 
 
 class Participant(Table):

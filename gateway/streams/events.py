@@ -23,7 +23,8 @@ class Owner(msgspec.Struct, frozen=True):
 
 
 class Interaction(msgspec.Struct, frozen=True):
-    """One visible entry of a conversation. `completed_at` is null while its text still grows."""
+    """One visible entry of a conversation. `completed_at` is null while its text still grows. A
+    reply is `outdated` if what it answers was edited since."""
 
     id: str
     owner: Owner
@@ -36,6 +37,8 @@ class Interaction(msgspec.Struct, frozen=True):
     marked_as_excluded_at: datetime | None
     created_at: datetime
     updated_at: datetime
+    edited_at: datetime | None
+    outdated: bool
     completed_at: datetime | None
     version: int
 

@@ -27,7 +27,7 @@ from gateway.conversation.absence import absent
 from gateway.conversation.assets.skill_sets import SkillSet, SkillSets
 from gateway.conversation.raising import announce
 from gateway.conversation.rooms.participants import Member, Participants
-from gateway.conversation.rooms.rights import Right, demand, standing
+from gateway.conversation.rooms.rights import Right, demand, standing_of
 from gateway.conversation.store import Conversation
 from gateway.errors import InvalidRequest, NotFound, Unauthenticated
 from gateway.ids import TurnId
@@ -61,6 +61,8 @@ class Letter:
     file_ids: Sequence[UUID] = ()
     skill_set_ids: Sequence[UUID] = ()
     silently: bool = False
+    speaker: tuple[str, str] | None = None
+    """Who says it, if not the caller: a kind and an identifier."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,18 +121,22 @@ class Queue:
     def after_commit(self, act: Callable[[], None]) -> None:
         self._database.after_commit(act)
 
-    async def lock(self, conversation_id: UUID, principal: Principal) -> Locked:
+    async def lock(
+        self, conversation_id: UUID, principal: Principal, place: Member | None = None
+    ) -> Locked:
         """Keep others from saying something in a conversation that the caller may write in, until
-        the end of the transaction. Raises NotFound, Forbidden, and Unauthenticated for a key that
-        was believed."""
+        the end of the transaction; `place` is the bot in whose place. Raises NotFound, Forbidden,
+        and Unauthenticated for a key that was believed."""
         key, user = principal.key_id, principal.user
         found = await self._database.fetchrow(sql.LOCK, conversation_id, key, user)
         lives = await self._lives(principal) if found is None else found["key_lives"]
         if not lives:
             raise Unauthenticated("The API key is not valid, or was revoked.")
-        demand(standing(found, conversation_id, principal), Right.ADD_MESSAGE)
         if found is None:
             raise absent(ids.CONVERSATION, [conversation_id])
+        caller = standing_of(found, principal)
+        actor = await self._participants.actor(conversation_id, caller, principal, place)
+        demand(actor.standing, Right.ADD_MESSAGE)
         conversation = Conversation(*found[_CONVERSATION_AT:])
         return Locked(conversation, found["system_message_id"], found["system"])
 
@@ -190,14 +196,11 @@ class Queue:
         InvalidRequest."""
         await self.attachments.check(message.file_ids, principal)
         async with self.transaction():
-            found = await self.lock(message.conversation_id, principal)
+            found = await self.lock(message.conversation_id, principal, message.place)
             letter = Letter(
                 conversation_id=message.conversation_id,
-                asked={
-                    responder: Ask(responder, silence=True)
-                    for member in await self._participants.bots(message.conversation_id)
-                    if (responder := await self._answering(member, principal))
-                },
+                asked=await self._asked(message, principal),
+                speaker=None if message.place is None else message.place.name,
                 principal=principal,
                 inputs=(Public("user", message.content),),
                 request_hash=secrets.token_bytes(32),
@@ -207,6 +210,16 @@ class Queue:
             )
             turns = [TurnId(ids.new()) for _ in letter.asked]
             return (await self._put(letter, found, turns)).input_id
+
+    async def _asked(self, message: RoomMessage, principal: Principal) -> dict[str, Ask]:
+        """Returns who is to answer: all bots a person, and nobody a bot."""
+        if message.place is not None:
+            return {}
+        return {
+            responder: Ask(responder, silence=True)
+            for member in await self._participants.bots(message.conversation_id)
+            if (responder := await self._answering(member, principal))
+        }
 
     async def _answering(self, member: Member, principal: Principal) -> str | None:
         """Returns who answers for a participant. An agency that may no longer be used stays
@@ -297,7 +310,7 @@ def _interaction(letter: Letter, said: Public) -> NewInteraction:
 
 
 def _user(letter: Letter) -> tuple[str, str]:
-    return "user", letter.principal.user
+    return letter.speaker or ("user", letter.principal.user)
 
 
 def _reply(responder: str, letter: Letter) -> NewInteraction:

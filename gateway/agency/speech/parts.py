@@ -104,6 +104,14 @@ def kept(parts: Parts, by_: Speaker | None) -> Parts:
     return own or None
 
 
+def edited(parts: Parts, text: str) -> Parts:
+    """The parts of a message whose text has been replaced: images and the like stay."""
+    own = [part for part in parts or () if part.get("type") not in ("text", "refusal")]
+    if any(part.get("type") not in (CALL, BY) for part in own):
+        own.insert(0, {"type": "text", "text": text})
+    return own or None
+
+
 def passed_on(parts: Parts) -> list[Part]:
     """The parts that a model is given as they are, beside the text."""
     return [part for part in parts or () if _is_passed_on(part)]

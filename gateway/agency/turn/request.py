@@ -13,6 +13,7 @@ from gateway import ids
 from gateway.agency.model import Json
 from gateway.agency.speech.parts import file_ids
 from gateway.agency.teams.team import Limits
+from gateway.conversation.rooms.participants import Member
 from gateway.names import DEFAULT_PROVIDER
 
 
@@ -153,8 +154,10 @@ class Posted:
 
 @dataclass(frozen=True, slots=True)
 class RoomMessage:
-    """A message to all who are in a conversation: every bot answers it, one after the other."""
+    """A message to all who are in a conversation: every bot answers what a person says. `place` is
+    the bot in whose place the caller speaks."""
 
     conversation_id: UUID
     content: str
     file_ids: tuple[UUID, ...] = ()
+    place: Member | None = None

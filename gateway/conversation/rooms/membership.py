@@ -164,11 +164,18 @@ class Membership:
                 await self._write(sql.JOIN, conversation_id, principal.user)
             return await self._shown(conversation_id, member)
 
-    async def leave(self, conversation_id: UUID, principal: Principal) -> None:
-        """Leave, or turn an invitation down. Raises NotFound, and Conflict for the owner."""
-        member = Member(ParticipantKind.USER, principal.user)
+    async def leave(
+        self, conversation_id: UUID, principal: Principal, bot: Member | None = None
+    ) -> None:
+        """Leave, or turn an invitation down; or have a `bot` leave, for the owner of its agency.
+        Raises NotFound, Forbidden, and Conflict for the owner of the conversation."""
+        member = bot or Member(ParticipantKind.USER, principal.user)
         async with self._locked(conversation_id, principal) as place:
-            if place is None or await self._one(conversation_id, *member.name) is None:
+            if place is None:
+                raise absent(ids.CONVERSATION, [conversation_id])
+            if bot is not None:
+                await self._participants.actor(conversation_id, place.standing, principal, bot)
+            elif await self._one(conversation_id, *member.name) is None:
                 raise absent(ids.CONVERSATION, [conversation_id])
             await self._go(place, member)
 

@@ -15,8 +15,15 @@ from gateway.auth import USER, Principal
 from gateway.conversation.absence import absent
 from gateway.conversation.raising import LOCK, announce
 from gateway.conversation.rooms import sql_participants as sql
-from gateway.conversation.rooms.rights import Right, Standing, standing
-from gateway.errors import InvalidRequest
+from gateway.conversation.rooms.rights import (
+    Actor,
+    Right,
+    Standing,
+    may_read,
+    standing,
+    standing_of,
+)
+from gateway.errors import Forbidden, InvalidRequest, NotFound
 from gateway.names import is_line
 from gateway.postgres.database import Database
 from gateway.streams.announcer import Announcer
@@ -112,18 +119,50 @@ class Participants:
         rows = await self._database.fetch(sql.BOTS, conversation_id)
         return [Member(ParticipantKind(row["kind"]), row["identifier"]) for row in rows]
 
+    async def actor(
+        self, conversation_id: UUID, found: Standing, principal: Principal, place: Member | None
+    ) -> Actor:
+        """Returns who acts: the caller, or the bot in whose `place` the owner of its agency does.
+        The conversation is locked. Raises NotFound, Forbidden, InvalidRequest."""
+        if place is None:
+            if not may_read(found):
+                raise absent(ids.CONVERSATION, [conversation_id])
+            return Actor(ParticipantKind.USER, principal.user, found)
+        if place.kind not in (ParticipantKind.AGENT, ParticipantKind.AGENCY):
+            raise InvalidRequest("Only an agent or an agency has somebody act for it.", param="as")
+        await self.enrol(conversation_id)
+        row = await self._database.fetchrow(sql.OWNED, conversation_id, *place.name, principal.user)
+        if row is not None and (row["owned"] or found.acts):
+            return Actor(*place.name, Standing(joined=True, rights=frozenset([Right.ADD_MESSAGE])))
+        if not may_read(found):
+            raise absent(ids.CONVERSATION, [conversation_id])
+        if row is None:
+            raise NotFound(
+                f"{place.kind} {place.identifier} is not in this conversation.",
+                param="as",
+                code="participant_not_found",
+            )
+        raise Forbidden("Only the owner of its agency may act for it.", code="right_missing")
+
     async def set_status(
-        self, conversation_id: UUID, principal: Principal, status: Status
+        self,
+        conversation_id: UUID,
+        principal: Principal,
+        status: Status,
+        place: Member | None = None,
     ) -> Participant:
-        """Set what a user does at the moment. Raises NotFound."""
-        await self.standing(conversation_id, principal)
+        """Set what the caller does at the moment, or the bot in whose `place` the caller is. Raises
+        NotFound, Forbidden."""
         lasts = None if status in LASTING else LASTS_S
         async with self._database.transaction():
             if await self._database.fetchrow(LOCK, conversation_id) is None:
                 raise absent(ids.CONVERSATION, [conversation_id])
+            row = await self._database.fetchrow(sql.STANDING, conversation_id, principal.user)
+            found = Standing() if row is None else standing_of(row, principal)
+            actor = await self.actor(conversation_id, found, principal, place)
             await self.enrol(conversation_id)
             row = await self._database.fetchrow(
-                sql.SET_STATUS, conversation_id, principal.user, status, lasts
+                sql.SET_STATUS, conversation_id, *actor.name, status, lasts
             )
             if row is None:
                 raise absent(ids.CONVERSATION, [conversation_id])

@@ -5,8 +5,11 @@ in `sql_access`.
 |---|---|---|---|---|---|
 | read | yes | yes | yes | yes | yes |
 | add messages | yes | yes | with `add_message` | | |
+| edit and delete others' messages | yes | yes | with the right to | | |
 | delete it | yes | yes | with `delete_conversation` | | |
-| lead: rename, drive, exclude or delete messages, invite, grant | yes | yes | | | |
+| lead: rename, drive, exclude messages, invite, grant | yes | yes | | | |
+
+Who has joined edits and deletes their own messages without any right.
 
 What agents say among themselves is for the owner of their agency, and for admins.
 """
@@ -43,6 +46,19 @@ class Standing:
     keeps: bool = False
     admin: bool = False
     acts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who does something in a conversation: the caller, or a bot in whose place the caller does."""
+
+    kind: str
+    identifier: str
+    standing: Standing
+
+    @property
+    def name(self) -> tuple[str, str]:
+        return self.kind, self.identifier
 
 
 def may_read(standing: Standing) -> bool:
@@ -88,6 +104,15 @@ def demand(found: Standing, right: Right) -> None:
         raise Forbidden(
             f"You need the right {right.value!r} in this conversation.", code="right_missing"
         )
+
+
+def demand_change(actor: Actor, owner: tuple[str, str], right: Right) -> None:
+    """The same for a message of this owner. Who is in the conversation needs no right to change
+    their own."""
+    standing = actor.standing
+    if actor.name == owner and (standing.owns or standing.joined):
+        return
+    demand(standing, right)
 
 
 def demand_lead(found: Standing) -> None:

@@ -6,6 +6,7 @@ Who asks has been found to be allowed to: see `participants` and `rights`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 import msgspec
@@ -17,7 +18,7 @@ from gateway.conversation.raising import announce
 from gateway.conversation.rooms import sql_rooms as sql
 from gateway.conversation.rooms.participants import Member, ParticipantKind
 from gateway.names import line
-from gateway.postgres.database import Database
+from gateway.postgres.database import Database, Row
 from gateway.postgres.pages import LAST, Page, id_in, page
 from gateway.streams.announcer import Announcer
 from gateway.streams.events import Conversation, Interaction, WholeConversation
@@ -27,6 +28,16 @@ SHOWN = 200
 
 _conversation = msgspec.json.Decoder(Conversation)
 _interaction = msgspec.json.Decoder(Interaction)
+
+
+@dataclass(frozen=True, slots=True)
+class Messages:
+    """Some messages of a conversation, newest first. `older` is the id to go on from towards the
+    first message, `newer` the one towards the last; None where there are no more."""
+
+    items: Sequence[Interaction]
+    older: str | None
+    newer: str | None
 
 
 class Rooms:
@@ -95,21 +106,38 @@ class Rooms:
         if row := await self._database.fetchrow(sql.ENTITLE, conversation_id, title):
             announce(self._database, self._announcer, conversation_id, row["version"])
 
-    async def messages(
-        self, conversation_id: UUID, limit: int, cursor: str | None
-    ) -> Page[Interaction]:
-        """Newest first."""
+    async def messages(self, conversation_id: UUID, limit: int, cursor: str | None) -> Messages:
+        """Returns the newest messages, or those before the `cursor`."""
         last = id_in(cursor, ids.INTERACTION)
         rows = await self._database.fetch(sql.MESSAGES, conversation_id, last, limit + 1)
-        return page(
-            rows,
-            limit,
-            lambda row: _interaction.decode(row["body"]),
-            lambda row: ids.show(ids.INTERACTION, row["id"]),
-        )
+        return _messages(rows[:limit], older=len(rows) > limit, newer=last is not None)
+
+    async def messages_after(self, conversation_id: UUID, limit: int, one: UUID) -> Messages:
+        """Returns the messages that follow this one."""
+        rows = await self._database.fetch(sql.NEWER, conversation_id, one, limit + 1, False)
+        return _messages(rows[:limit][::-1], older=True, newer=len(rows) > limit)
+
+    async def messages_around(self, conversation_id: UUID, limit: int, one: UUID) -> Messages:
+        """Returns a message in the midst of what was said before and after it. Raises NotFound."""
+        before, since = limit // 2, limit - limit // 2
+        newer = await self._database.fetch(sql.NEWER, conversation_id, one, since + 1, True)
+        older = await self._database.fetch(sql.MESSAGES, conversation_id, one, before + 1)
+        if not newer or newer[0]["id"] != one:
+            raise absent(ids.INTERACTION, [one])
+        rows = [*newer[:since][::-1], *older[:before]]
+        return _messages(rows, older=len(older) > before, newer=len(newer) > since)
 
     async def message(self, interaction_id: UUID) -> Interaction:
         row = await self._database.fetchrow(sql.MESSAGE, interaction_id)
         if row is None:
             raise absent(ids.INTERACTION, [interaction_id])
         return _interaction.decode(row["body"])
+
+
+def _messages(rows: Sequence[Row], *, older: bool, newer: bool) -> Messages:
+    items = [_interaction.decode(row["body"]) for row in rows]
+    return Messages(
+        items,
+        items[-1].id if items and older else None,
+        items[0].id if items and newer else None,
+    )

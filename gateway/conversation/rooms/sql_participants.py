@@ -97,18 +97,30 @@ BOTS = """
     ORDER BY ordinal
 """
 
-# $1 conversation, locked, $2 user, $3 status, $4 seconds that it lasts or null for ever. Saying the
-# same again makes no version. No row if the user is not in it.
+# $1 conversation, $2 kind, $3 identifier of a bot, $4 user, who may own its agency. No row if the bot
+# is not in the conversation.
+OWNED = """
+    SELECT a.owner IS NOT DISTINCT FROM $4 AS owned
+    FROM participant p
+    LEFT JOIN agent g ON p.kind = 'agent' AND p.identifier = g.id::text AND g.deleted_at IS NULL
+    LEFT JOIN agency a ON a.id = g.agency_id AND a.deleted_at IS NULL
+         OR p.kind = 'agency' AND p.identifier = a.id::text AND a.deleted_at IS NULL
+    WHERE p.conversation_id = $1 AND p.kind = $2 AND p.identifier = $3
+      AND p.joined_at IS NOT NULL AND p.left_at IS NULL
+"""
+
+# $1 conversation, locked, $2 kind, $3 identifier, $4 status, $5 seconds that it lasts or null for
+# ever. Saying the same again makes no version. No row if they are not in it.
 SET_STATUS = f"""
     WITH found AS (
         SELECT * FROM participant
-        WHERE conversation_id = $1 AND kind = 'user' AND identifier = $2 AND left_at IS NULL
+        WHERE conversation_id = $1 AND kind = $2 AND identifier = $3 AND left_at IS NULL
     ), raised AS (
         {RAISE}
-        WHERE id = $1 AND EXISTS (SELECT FROM found WHERE status <> $3)
+        WHERE id = $1 AND EXISTS (SELECT FROM found WHERE status <> $4)
         RETURNING version
     ), p AS (
-        UPDATE participant SET status = $3, status_until = now() + make_interval(secs => $4),
+        UPDATE participant SET status = $4, status_until = now() + make_interval(secs => $5),
                version = coalesce((SELECT version FROM raised), found.version)
         FROM found WHERE (participant.conversation_id, participant.kind, participant.identifier)
             = (found.conversation_id, found.kind, found.identifier)

@@ -70,5 +70,15 @@ MESSAGES = f"""
     ORDER BY i.ordinal DESC LIMIT $3
 """
 
+# $1 conversation, $2 a message of it, $3 rows, $4 whether that message is one of them. Oldest
+# first.
+NEWER = f"""
+    SELECT i.id, ({INTERACTION})::text AS body FROM interaction i
+    WHERE i.conversation_id = $1 AND i.deleted_at IS NULL AND NOT i.silent
+      AND i.ordinal + CASE WHEN $4 THEN 1 ELSE 0 END > (
+          SELECT ordinal FROM interaction WHERE id = $2 AND conversation_id = $1)
+    ORDER BY i.ordinal LIMIT $3
+"""
+
 # $1 message.
 MESSAGE = f"SELECT ({INTERACTION})::text AS body FROM interaction i WHERE i.id = $1"

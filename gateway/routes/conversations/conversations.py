@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-import msgspec
-from litestar import Response, Router, delete, get, patch, post, put
+from litestar import Router, delete, get, patch, post, put
 from litestar.di import NamedDependency, Provide
-from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.types import ControllerRouterHandler
 from msgspec import UNSET
@@ -17,10 +15,9 @@ from gateway import ids
 from gateway.agency.engine.engine import Engine
 from gateway.agency.intake.members import admit
 from gateway.agency.ledger.outcome import describe
-from gateway.agency.records.removal import Removal
+from gateway.agency.revision.removal import Removal
 from gateway.agency.teams.catalog import Catalog
 from gateway.auth import Principal, Scope
-from gateway.conversation.idempotency import Claim, Idempotency, body_hash
 from gateway.conversation.rooms.membership import Membership
 from gateway.conversation.rooms.participants import Participants
 from gateway.conversation.rooms.rights import demand_lead
@@ -30,26 +27,21 @@ from gateway.postgres.database import Database
 from gateway.routes.conversations.wire import (
     ConversationList,
     ConversationPatch,
-    Created,
-    IdempotencyKey,
-    MessageList,
     NewConversation,
-    NewMessage,
     NewStatus,
+    in_place,
     members,
-    said,
 )
 from gateway.routes.http.guards import needs
 from gateway.routes.shapes.pages import Cursor, Limit
 from gateway.routes.shapes.refusals import BAD, MISSING, refusal
 from gateway.streams.announcer import Announcer
-from gateway.streams.events import Conversation, Interaction, Participant, WholeConversation
+from gateway.streams.events import Conversation, Participant, WholeConversation
 
 ThePrincipal = NamedDependency[Principal]
 Titled = Annotated[
     str | None, QueryParameter(name="q", max_length=200, description="Part of a title.")
 ]
-REUSED = {422: refusal("The idempotency key was used before with another request.")}
 KNOWN = MISSING | {403: refusal("`right_missing`: you are in it, but may not do this.")}
 
 
@@ -62,7 +54,6 @@ class RoomDesk:
     membership: Membership
     catalog: Catalog
     removal: Removal
-    idempotency: Idempotency
     engine: Engine
 
 
@@ -142,51 +133,6 @@ async def delete_conversation(
     await desk.engine.stop(await desk.removal.delete([conversation], principal, why))
 
 
-@post(
-    "/{conversation_id:str}/messages",
-    summary="Say something in a conversation",
-    responses={201: ResponseSpec(Interaction, generate_examples=False)} | BAD | KNOWN | REUSED,
-)
-async def add_message(
-    conversation_id: FromPath[str],
-    data: JSONBody[NewMessage],
-    desk: TheRoomDesk,
-    principal: ThePrincipal,
-    idempotency_key: IdempotencyKey = None,
-) -> Response[bytes]:
-    """The call returns at once. Every bot in the conversation then replies, one after the other in
-    their order, and the channel tells it."""
-    conversation = ids.read(ids.CONVERSATION, conversation_id)
-    message = said(conversation, data)
-
-    async def say() -> bytes:
-        made = await desk.engine.say(message, principal)
-        return msgspec.json.encode(await desk.rooms.message(made))
-
-    if idempotency_key is None:
-        return Created(await say())
-    claim = Claim(principal.user, "add_message", idempotency_key, body_hash(message))
-    return Created(await desk.idempotency.once(claim, say))
-
-
-@get(
-    "/{conversation_id:str}/messages",
-    summary="List the messages of a conversation, newest first",
-    responses=BAD | MISSING,
-)
-async def list_messages(
-    conversation_id: FromPath[str],
-    desk: TheRoomDesk,
-    principal: ThePrincipal,
-    limit: Limit = 20,
-    cursor: Cursor = None,
-) -> MessageList:
-    conversation = ids.read(ids.CONVERSATION, conversation_id)
-    await desk.participants.standing(conversation, principal)
-    page = await desk.rooms.messages(conversation, limit, cursor)
-    return MessageList(list(page.items), page.next_cursor)
-
-
 @put("/{conversation_id:str}/status", summary="Set your status", responses=BAD | MISSING)
 async def put_status(
     conversation_id: FromPath[str],
@@ -195,9 +141,10 @@ async def put_status(
     principal: ThePrincipal,
 ) -> Participant:
     """The channel tells it. A status that you do not send again within a minute ends, and you are
-    idle; `idle` and `offline` last."""
+    idle; `idle` and `offline` last. With `as` it is the status of a bot of yours."""
     conversation = ids.read(ids.CONVERSATION, conversation_id)
-    return await desk.participants.set_status(conversation, principal, data.status)
+    place = in_place(data.as_)
+    return await desk.participants.set_status(conversation, principal, data.status, place)
 
 
 async def _desk(
@@ -212,7 +159,6 @@ async def _desk(
         Membership(database, announcer),
         catalog,
         Removal(database, announcer, engine.ledger.observer),
-        Idempotency(database),
         engine,
     )
 
@@ -226,8 +172,6 @@ ROUTES: list[ControllerRouterHandler] = [
             read_conversation,
             patch_conversation,
             delete_conversation,
-            add_message,
-            list_messages,
             put_status,
         ],
         dependencies={"desk": Provide(_desk)},

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Annotated
+from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, Router, delete, get, post, put
@@ -23,13 +24,16 @@ from gateway.conversation.idempotency import Claim, Idempotency, body_hash
 from gateway.conversation.rooms.membership import Membership
 from gateway.conversation.rooms.participants import Member, ParticipantKind
 from gateway.conversation.rooms.rights import Right
+from gateway.ids import TurnId
 from gateway.routes.conversations.wire import (
+    AsBot,
     Created,
     IdempotencyKey,
     InvitationList,
     NewParticipant,
     invitation,
     member,
+    place_in,
 )
 from gateway.routes.http.guards import needs
 from gateway.routes.shapes.pages import Cursor, Limit
@@ -53,6 +57,13 @@ class Lobby:
     catalog: Catalog
     idempotency: Idempotency
     engine: Engine
+
+    async def end_turns(self, conversation: UUID, gone: Member, why: str) -> list[TurnId]:
+        """Cancel what a bot answers, in the transaction that it goes in. The caller stops the turns
+        that are returned, once that is committed."""
+        responder = responder_of(gone)
+        turns = await self.membership.turns(conversation, responder) if responder else []
+        return [turn_id for turn_id in turns if await self.engine.end(turn_id, why)]
 
 
 TheLobby = NamedDependency[Lobby]
@@ -104,11 +115,9 @@ async def remove_participant(
     """What they said stays. Replies that a bot is giving are cancelled."""
     conversation = ids.read(ids.CONVERSATION, conversation_id)
     gone = Member(kind, identifier)
-    responder, why = responder_of(gone), "The participant was removed."
     async with lobby.membership.transaction():
         await lobby.membership.remove(conversation, lobby.principal, gone)
-        turns = await lobby.membership.turns(conversation, responder) if responder else []
-        ended = [turn_id for turn_id in turns if await lobby.engine.end(turn_id, why)]
+        ended = await lobby.end_turns(conversation, gone, "The participant was removed.")
     await lobby.engine.stop(ended)
 
 
@@ -123,12 +132,19 @@ async def join_conversation(conversation_id: FromPath[str], lobby: TheLobby) -> 
     "/{conversation_id:str}/leave",
     status_code=204,
     summary="Leave a conversation, or turn an invitation down",
-    responses=MISSING | STAYS,
+    responses=BAD | MISSING | STAYS,
 )
-async def leave_conversation(conversation_id: FromPath[str], lobby: TheLobby) -> None:
-    """What you said stays, and the conversation is 404 for you from then on."""
-    conversation = ids.read(ids.CONVERSATION, conversation_id)
-    await lobby.membership.leave(conversation, lobby.principal)
+async def leave_conversation(
+    conversation_id: FromPath[str], lobby: TheLobby, as_: AsBot = None
+) -> None:
+    """What you said stays, and the conversation is 404 for you from then on. With `as` a bot of
+    yours leaves."""
+    conversation, bot = ids.read(ids.CONVERSATION, conversation_id), place_in(as_)
+    async with lobby.membership.transaction():
+        await lobby.membership.leave(conversation, lobby.principal, bot)
+        why = "The participant has left."
+        ended = [] if bot is None else await lobby.end_turns(conversation, bot, why)
+    await lobby.engine.stop(ended)
 
 
 @put(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
+import msgspec
 from litestar import Response
-from litestar.params import HeaderParameter
-from msgspec import UNSET, Meta, Struct, UnsetType
+from litestar.params import HeaderParameter, QueryParameter
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from gateway import ids
 from gateway.agency.turn.request import RoomMessage
@@ -18,7 +20,7 @@ from gateway.conversation.rooms.participants import Member, ParticipantKind, Sta
 from gateway.conversation.rooms.rights import Right
 from gateway.errors import InvalidRequest
 from gateway.routes.http.errors import JSON
-from gateway.streams.events import Conversation, Interaction
+from gateway.streams.events import Conversation, Interaction, Owner
 
 IdempotencyKey = Annotated[
     str | None,
@@ -29,6 +31,24 @@ IdempotencyKey = Annotated[
         description="The same request again is given the first answer, for 24 hours.",
     ),
 ]
+IfMatch = Annotated[
+    str | None,
+    HeaderParameter(
+        name="If-Match",
+        max_length=1000,
+        description="The ETag of the message as you know it. Without one the last write wins.",
+    ),
+]
+AsBot = Annotated[
+    str | None,
+    QueryParameter(
+        name="as",
+        max_length=64,
+        description="A bot of yours in whose place you act: `agent/143` or `agency/7`.",
+    ),
+]
+_TAG = re.compile(r'"([0-9]{1,18})"')
+_TAGS = re.compile(r'\s*"[0-9]{1,18}"(?:\s*,\s*"[0-9]{1,18}")*\s*')
 Title = Annotated[str, Meta(min_length=1, max_length=200)]
 Drive = Annotated[
     Literal["auto", "manual"],
@@ -84,13 +104,44 @@ class ConversationPatch(Struct, forbid_unknown_fields=True):
     owner: NextOwner | UnsetType = UNSET
 
 
+class Place(Struct, forbid_unknown_fields=True):
+    """A bot in whose place the owner of its agency acts: an `agent` or an `agency`."""
+
+    kind: ParticipantKind
+    identifier: Identifier
+
+
 class NewMessage(Struct, forbid_unknown_fields=True):
     content: str
     file_ids: Annotated[list[Annotated[str, Meta(max_length=100)]], Meta(max_length=100)] = []
+    as_: Place | None = field(default=None, name="as")
+
+
+class MessagePatch(Struct, forbid_unknown_fields=True):
+    content: str
+    as_: Place | None = field(default=None, name="as")
+
+
+class Excluded(Struct, forbid_unknown_fields=True):
+    excluded: bool
 
 
 class NewStatus(Struct, forbid_unknown_fields=True):
     status: Status
+    as_: Place | None = field(default=None, name="as")
+
+
+class MessageEdition(Struct):
+    """What a message said from `written_at` on. `version` is the one that it had then."""
+
+    version: int
+    owner: Owner
+    content: str
+    written_at: datetime
+
+
+class MessageHistory(Struct):
+    data: list[MessageEdition]
 
 
 class ConversationList(Struct):
@@ -99,8 +150,11 @@ class ConversationList(Struct):
 
 
 class MessageList(Struct):
+    """`next_cursor` leads to older messages; `previous_cursor`, as `after`, to newer ones."""
+
     data: list[Interaction]
     next_cursor: str | None
+    previous_cursor: str | None
 
 
 class Created(Response[bytes]):
@@ -128,6 +182,41 @@ def said(conversation_id: UUID, message: NewMessage) -> RoomMessage:
     """Raises InvalidRequest for a message without anything in it, NotFound."""
     if not message.content and not message.file_ids:
         raise InvalidRequest("A message needs content or files.", param="content")
-    return RoomMessage(
-        conversation_id, message.content, tuple(ids.read_all(ids.FILE, message.file_ids))
-    )
+    files = tuple(ids.read_all(ids.FILE, message.file_ids))
+    return RoomMessage(conversation_id, message.content, files, in_place(message.as_))
+
+
+def in_place(of: Place | None) -> Member | None:
+    """Raises InvalidRequest."""
+    if of is None:
+        return None
+    (place,) = checked([Member(of.kind, of.identifier)])
+    return place
+
+
+def place_in(query: str | None) -> Member | None:
+    """The same for `agent/143`, as a query has it."""
+    if query is None:
+        return None
+    kind, _, identifier = query.partition("/")
+    if kind not in (ParticipantKind.AGENT, ParticipantKind.AGENCY):
+        raise InvalidRequest("`as` is agent/<number> or agency/<number>.", param="as")
+    return in_place(Place(ParticipantKind(kind), identifier))
+
+
+class Versioned(Response[bytes]):
+    """A message as JSON, with its version as the ETag."""
+
+    def __init__(self, message: Interaction) -> None:
+        etag = f'"{message.version}"'
+        body = msgspec.json.encode(message)
+        super().__init__(body, headers={"ETag": etag}, media_type=JSON, status_code=200)
+
+
+def versions(if_match: str | None) -> frozenset[int] | None:
+    """Returns the versions that an `If-Match` names; None if any will do. Raises InvalidRequest."""
+    if if_match is None or if_match.strip() == "*":
+        return None
+    if not _TAGS.fullmatch(if_match):
+        raise InvalidRequest('`If-Match` holds the version of a message: "5".', param="If-Match")
+    return frozenset(map(int, _TAG.findall(if_match)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import asyncpg
@@ -36,6 +36,7 @@ class Problem:
     code: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
     reasons: Sequence[Reason] = ()
+    beside: Mapping[str, object] = field(default_factory=dict)
 
 
 class Unrouted(Exception):
@@ -81,7 +82,7 @@ def render_openai(problem: Problem) -> bytes:
         "param": problem.param,
         "code": problem.code,
     }
-    return msgspec.json.encode({"error": error})
+    return msgspec.json.encode({"error": error, **problem.beside})
 
 
 def render_rpc(problem: Problem) -> bytes:
@@ -113,7 +114,14 @@ def describe(error: Exception) -> Problem:
         headers["retry-after"] = str(known.retry_after)
     reasons = known.reasons if isinstance(known, Violations) else ()
     return Problem(
-        known.status, known.message, known.type, known.param, known.code, headers, reasons
+        known.status,
+        known.message,
+        known.type,
+        known.param,
+        known.code,
+        headers,
+        reasons,
+        known.beside,
     )
 
 

@@ -23,7 +23,7 @@ from litestar.openapi.spec import (
 from litestar.typing import FieldDefinition
 
 from gateway.agency.engine.engine import Engine
-from gateway.agency.records.removal import Removal
+from gateway.agency.revision.removal import Removal
 from gateway.agency.teams.catalog import Catalog
 from gateway.auth import Principal, Scope
 from gateway.conversation.assets.skill_sets import SkillSets

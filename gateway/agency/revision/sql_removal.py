@@ -55,9 +55,9 @@ DELETE = f"""
     FROM raised
 """
 
-# $1 interactions, $3 their conversations, locked. A turn is `hit` if one of its inputs or its reply
-# is deleted: it is cancelled if it is open, and no retry is given its answer. No history that holds
-# what was deleted is recognised any more.
+# $1 interactions, $3 their conversations, locked, $4 who deletes them. A turn is `hit` if one of its
+# inputs or its reply is deleted: it is cancelled if it is open, and no retry is given its answer. No
+# history that holds what was deleted is recognised any more.
 DELETE_INTERACTIONS = f"""
     WITH gone AS (
         SELECT id, conversation_id, ordinal FROM interaction
@@ -94,6 +94,8 @@ DELETE_INTERACTIONS = f"""
         UPDATE interaction SET updated_at = now(), version = raised.version,
                deleted_at = CASE WHEN interaction.id IN (SELECT id FROM gone)
                                  THEN now() ELSE deleted_at END,
+               deleted_by = CASE WHEN interaction.id IN (SELECT id FROM gone)
+                                 THEN $4 ELSE deleted_by END,
                completed_at = coalesce(completed_at, now()),
                errors = CASE WHEN interaction.id IN (SELECT id FROM replies)
                              THEN {_WHY} ELSE errors END,

@@ -15,7 +15,7 @@ from gateway import ids
 from gateway.agency.ledger.observer import Observer
 from gateway.agency.ledger.rows import encoded
 from gateway.agency.model import Json
-from gateway.agency.records import sql_removal as sql
+from gateway.agency.revision import sql_removal as sql
 from gateway.auth import Principal
 from gateway.conversation.absence import absent
 from gateway.conversation.raising import announce
@@ -61,9 +61,21 @@ class Removal:
         """Delete interactions, all or none. Returns the turns that were cancelled, with `why`."""
         async with self._database.transaction():
             locked = await self._lock_around(wanted, principal)
-            rows = await self._database.fetch(sql.DELETE_INTERACTIONS, wanted, encoded(why), locked)
-            _demand(ids.INTERACTION, wanted, (one for row in rows for one in row["gone"]))
-            return self._changed(rows, why)
+            return await self.delete_locked(wanted, locked, principal.user, why)
+
+    async def delete_locked(
+        self,
+        wanted: Sequence[UUID],
+        conversations: Sequence[UUID],
+        by: str,
+        why: Mapping[str, Json],
+    ) -> list[TurnId]:
+        """The same in conversations that the caller has locked, for a user who may."""
+        rows = await self._database.fetch(
+            sql.DELETE_INTERACTIONS, wanted, encoded(why), conversations, by
+        )
+        _demand(ids.INTERACTION, wanted, (one for row in rows for one in row["gone"]))
+        return self._changed(rows, why)
 
     async def exclude(self, interaction_id: UUID, principal: Principal, *, excluded: bool) -> None:
         """Keep an interaction from the agents, or show it again. Does nothing if it is so."""

@@ -1,0 +1,1 @@
+"""What was said is changed afterwards, with the turns that rest on it."""

@@ -1,0 +1,247 @@
+"""`/api/conversations/{id}/messages`: what is said in a conversation, and changed afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
+from litestar import Request, Response, Router, delete, get, patch, post, put
+from litestar.datastructures import State
+from litestar.di import NamedDependency, Provide
+from litestar.openapi import ResponseSpec
+from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.types import ControllerRouterHandler
+
+from gateway import ids
+from gateway.agency.engine.engine import Engine
+from gateway.agency.ledger.outcome import describe
+from gateway.agency.revision.editing import Editing, Target
+from gateway.agency.revision.removal import Removal
+from gateway.auth import Principal, Scope
+from gateway.conversation.idempotency import Claim, Idempotency, body_hash
+from gateway.conversation.rooms.participants import Member, Participants
+from gateway.conversation.rooms.rooms import Rooms
+from gateway.errors import InvalidRequest, TurnCancelled
+from gateway.routes.conversations.wire import (
+    AsBot,
+    Created,
+    Excluded,
+    IdempotencyKey,
+    IfMatch,
+    MessageEdition,
+    MessageHistory,
+    MessageList,
+    MessagePatch,
+    NewMessage,
+    Versioned,
+    in_place,
+    place_in,
+    said,
+    versions,
+)
+from gateway.routes.http.guards import needs
+from gateway.routes.shapes.pages import Cursor, Limit
+from gateway.routes.shapes.refusals import BAD, MISSING, refusal
+from gateway.streams.events import Interaction
+
+ONE = "/{conversation_id:str}/messages/{message_id:str}"
+MESSAGE = {200: ResponseSpec(Interaction, generate_examples=False)}
+REUSED = {422: refusal("The idempotency key was used before with another request.")}
+KNOWN = MISSING | {403: refusal("`right_missing`: you are in it, but may not do this.")}
+CHANGED = {412: refusal("`version_mismatch`: `message`, beside the error, is as it is now.")}
+SPEAKING = {409: refusal("`not_complete`: the reply is still being given.")}
+After = Annotated[str | None, QueryParameter(description="Only messages that follow this one.")]
+Around = Annotated[str | None, QueryParameter(description="This message, in the midst of others.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Who asks, and all that these routes need, as one dependency: each costs a task."""
+
+    principal: Principal
+    rooms: Rooms
+    participants: Participants
+    editing: Editing
+    idempotency: Idempotency
+    engine: Engine
+
+    def target(
+        self,
+        conversation_id: str,
+        message_id: str,
+        place: Member | None = None,
+        if_match: str | None = None,
+    ) -> Target:
+        return Target(
+            ids.read(ids.CONVERSATION, conversation_id),
+            ids.read(ids.INTERACTION, message_id),
+            self.principal,
+            place,
+            versions(if_match),
+        )
+
+
+TheTable = NamedDependency[Table]
+
+
+@post(
+    "/{conversation_id:str}/messages",
+    summary="Say something in a conversation",
+    responses={201: ResponseSpec(Interaction, generate_examples=False)} | BAD | KNOWN | REUSED,
+)
+async def add_message(
+    conversation_id: FromPath[str],
+    data: JSONBody[NewMessage],
+    table: TheTable,
+    idempotency_key: IdempotencyKey = None,
+) -> Response[bytes]:
+    """The call returns at once. Every bot in the conversation then replies, one after the other in
+    their order, and the channel tells it. With `as` you speak in the place of a bot of yours, and
+    nobody replies."""
+    conversation = ids.read(ids.CONVERSATION, conversation_id)
+    message, principal = said(conversation, data), table.principal
+
+    async def say() -> bytes:
+        made = await table.engine.say(message, principal)
+        return msgspec.json.encode(await table.rooms.message(made))
+
+    if idempotency_key is None:
+        return Created(await say())
+    claim = Claim(principal.user, "add_message", idempotency_key, body_hash(message))
+    return Created(await table.idempotency.once(claim, say))
+
+
+@get(
+    "/{conversation_id:str}/messages",
+    summary="List the messages of a conversation, newest first",
+    responses=BAD | MISSING,
+)
+async def list_messages(
+    conversation_id: FromPath[str],
+    table: TheTable,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+    after: After = None,
+    around: Around = None,
+) -> MessageList:
+    """The newest ones, unless `cursor`, `after` or `around` says where to begin."""
+    conversation = ids.read(ids.CONVERSATION, conversation_id)
+    if [cursor, after, around].count(None) < 2:
+        raise InvalidRequest("Only one of `cursor`, `after` and `around` can be.", param="cursor")
+    await table.participants.standing(conversation, table.principal)
+    if after is not None:
+        one = ids.read(ids.INTERACTION, after)
+        found = await table.rooms.messages_after(conversation, limit, one)
+    elif around is not None:
+        one = ids.read(ids.INTERACTION, around)
+        found = await table.rooms.messages_around(conversation, limit, one)
+    else:
+        found = await table.rooms.messages(conversation, limit, cursor)
+    return MessageList(list(found.items), found.older, found.newer)
+
+
+@get(ONE, summary="Read a message", responses=MESSAGE | MISSING)
+async def read_message(
+    conversation_id: FromPath[str], message_id: FromPath[str], table: TheTable
+) -> Response[bytes]:
+    return Versioned(await table.editing.read(table.target(conversation_id, message_id)))
+
+
+@patch(ONE, summary="Edit a message", responses=MESSAGE | BAD | KNOWN | SPEAKING | CHANGED)
+async def edit_message(
+    conversation_id: FromPath[str],
+    message_id: FromPath[str],
+    data: JSONBody[MessagePatch],
+    table: TheTable,
+    if_match: IfMatch = None,
+) -> Response[bytes]:
+    """Your own, or any with the right `edit_others_messages`. Agents hear the new words from then
+    on; replies to the old ones stay and are `outdated`."""
+    target = table.target(conversation_id, message_id, in_place(data.as_), if_match)
+    return Versioned(await table.editing.edit(target, data.content))
+
+
+@delete(ONE, summary="Delete a message", responses=BAD | KNOWN | CHANGED)
+async def delete_message(
+    conversation_id: FromPath[str],
+    message_id: FromPath[str],
+    table: TheTable,
+    as_: AsBot = None,
+    if_match: IfMatch = None,
+) -> None:
+    """Your own, or any with the right `delete_others_messages`. Replies to it that are being given
+    are cancelled."""
+    target = table.target(conversation_id, message_id, place_in(as_), if_match)
+    why = describe(TurnCancelled("The message was deleted."))
+    await table.engine.stop(await table.editing.delete(target, why))
+
+
+@post(f"{ONE}/restore", status_code=200, summary="Restore a message", responses=MESSAGE | KNOWN)
+async def restore_message(
+    conversation_id: FromPath[str],
+    message_id: FromPath[str],
+    table: TheTable,
+    as_: AsBot = None,
+) -> Response[bytes]:
+    """What you deleted yourself, or any with the right `delete_others_messages`. Replies that were
+    cancelled by its deletion stay so."""
+    target = table.target(conversation_id, message_id, place_in(as_))
+    return Versioned(await table.editing.restore(target))
+
+
+@put(f"{ONE}/excluded", summary="Keep a message from the agents", responses=MESSAGE | BAD | KNOWN)
+async def exclude_message(
+    conversation_id: FromPath[str],
+    message_id: FromPath[str],
+    data: JSONBody[Excluded],
+    table: TheTable,
+) -> Response[bytes]:
+    """With `excluded: false` they hear it again. Only the owner of the conversation may."""
+    target = table.target(conversation_id, message_id)
+    return Versioned(await table.editing.exclude(target, excluded=data.excluded))
+
+
+@get(f"{ONE}/history", summary="Read what a message said before", responses=MISSING)
+async def message_history(
+    conversation_id: FromPath[str], message_id: FromPath[str], table: TheTable
+) -> MessageHistory:
+    """Oldest first; the last is what it says now."""
+    editions = await table.editing.history(table.target(conversation_id, message_id))
+    return MessageHistory(
+        [MessageEdition(one.version, one.owner, one.content, one.written_at) for one in editions]
+    )
+
+
+async def provide_table(request: Request[Principal, str, State]) -> Table:
+    state = request.app.state
+    database, announcer, engine = state.database, state.announcer, state.engine
+    removal = Removal(database, announcer, engine.ledger.observer)
+    return Table(
+        principal=request.user,
+        rooms=Rooms(database, announcer),
+        participants=Participants(database, announcer),
+        editing=Editing(database, announcer, removal),
+        idempotency=Idempotency(database),
+        engine=engine,
+    )
+
+
+ROUTES: list[ControllerRouterHandler] = [
+    Router(
+        path="/api/conversations",
+        route_handlers=[
+            add_message,
+            list_messages,
+            read_message,
+            edit_message,
+            delete_message,
+            restore_message,
+            exclude_message,
+            message_history,
+        ],
+        dependencies={"table": Provide(provide_table)},
+        guards=[needs(Scope.CONVERSATIONS)],
+        tags=["Conversations"],
+    )
+]
