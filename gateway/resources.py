@@ -23,6 +23,7 @@ from gateway.agency.run.checks import FormatChecks
 from gateway.agency.teams.catalog import Catalog
 from gateway.auth import Callers
 from gateway.conversation.changes import ConversationChanges
+from gateway.conversation.rooms.presence import Presence
 from gateway.network.egress import Guard
 from gateway.postgres.database import Database, open_database
 from gateway.process.drain import Drain
@@ -81,7 +82,7 @@ async def open_resources(settings: Settings, dsn: str) -> AsyncIterator[Resource
         Remotes(Guard(settings.egress_allow), settings.remote_keys) as remotes,
         open_broker(settings) as broker,
         open_announcer(broker) as announcer,
-        open_feed(broker, _source(database), announcer, drain, settings.polls) as feed,
+        open_feed(broker, _source(database, announcer), announcer, drain, settings.polls) as feed,
         open_embedders(settings) as embedders,
         open_index(settings) as index,
         open_watch(database, drain, settings.polls.documents) as watch,
@@ -133,9 +134,16 @@ async def open_index(settings: Settings) -> AsyncIterator[Index]:
         await index.close()
 
 
-def _source(database: Database) -> Source:
-    rows = ConversationChanges(database)
-    return Source(rows.changes, rows.whole, rows.one, rows.versions, Hearing(database).access)
+def _source(database: Database, announcer: Announcer) -> Source:
+    rows, presence = ConversationChanges(database), Presence(database, announcer)
+    return Source(
+        rows.changes,
+        rows.whole,
+        rows.one,
+        rows.versions,
+        Hearing(database).access,
+        presence.seen,
+    )
 
 
 def open_model(settings: Settings) -> AbstractAsyncContextManager[Model]:

@@ -93,8 +93,9 @@ class Participant(Table):
     """A member of a conversation: a user, an agent, an agency or a model.
 
     `ordinal` is its place among them, in which bots answer. `status` is what it does at the moment;
-    one that must be renewed ends with `status_until`. A user is invited, by `invited_by`, until
-    `joined_at`.
+    one that must be renewed ends with `status_until`. A user with an open stream is taken to be
+    there until `present_until`, and one who has said to be offline is `away`. A user is invited,
+    by `invited_by`, until `joined_at`.
     """
 
     conversation_id = UUID(primary_key=True)
@@ -103,6 +104,8 @@ class Participant(Table):
     ordinal = Integer()
     status = Text()
     status_until = Timestamptz(null=True, default=None)
+    present_until = Timestamptz(null=True, default=None)
+    away = Boolean()
     invited_at = Timestamptz()
     invited_by = Text(null=True, default=None)
     joined_at = Timestamptz(null=True, default=None)

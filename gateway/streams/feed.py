@@ -95,6 +95,7 @@ class Feed:
         if self._drain.begun:
             raise Unavailable("The gateway is shutting down.")
         lens = Lens(await self.access(wish.reader), wish.only)
+        await self._source.seen([wish.reader])
         async with self._channel(wish.reader.conversation_id) as channel:
             follower = Follower(wish.reader, lens, channel.speeches, full=wish.full)
             if not await self._bring_up(channel, follower, wish):
@@ -289,6 +290,7 @@ class Feed:
                 follower.end(StreamEnd.RIGHTS)
             elif access != follower.lens.access:
                 await self._show_anew(follower, access)
+        await self._source.seen(list(found))
 
     async def _show_anew(self, follower: Follower, access: Access) -> None:
         """Sends the conversation anew to readers who may now see more, or less, than before."""

@@ -36,10 +36,12 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a reader of a conversation may see of it: the talk of `hears`, or of all agents."""
+    """What a reader of a conversation may see of it: the talk of `hears`, or of all agents; and
+    what the reader may do in it."""
 
     hears_all: bool = False
     hears: frozenset[str] = field(default_factory=frozenset)
+    rights: frozenset[str] = field(default_factory=frozenset)
 
     def seen(self, changed: Changed) -> Change | None:
         """Returns as much of the change as the reader may see, or None."""
@@ -66,6 +68,9 @@ ReadVersions: TypeAlias = Callable[[Sequence[UUID]], Awaitable[Mapping[UUID, int
 ReadAccess: TypeAlias = Callable[[Sequence[Reader]], Awaitable[Mapping[Reader, Access]]]
 """What readers may see. Who is missing in the answer may see nothing."""
 
+NoteReaders: TypeAlias = Callable[[Sequence[Reader]], Awaitable[None]]
+"""Takes note of who follows which conversation."""
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -74,3 +79,4 @@ class Source:
     one: ReadOne
     versions: ReadVersions
     access: ReadAccess
+    seen: NoteReaders

@@ -52,11 +52,8 @@ async def test_an_edit_is_heard_shown_and_kept_in_the_history(
         assert (body["content"], body["outdated"]) == ("Paint it green", False)
         assert body["edited_at"] is not None
         await stream.until(lambda one: len(one.of("interaction.updated")) == 2)
-        now = {
-            one["interaction"]["content"]: one["interaction"]
-            for one in stream.events
-            if one["type"] == "interaction.updated"
-        }
+        changed = [one["interaction"] for one in stream.of("interaction.updated")]
+        now = {one["content"]: one for one in changed}
         assert now["Blue it is."]["outdated"]
         assert now["Paint it green"] == body
     assert (await ann.http.get(place(room, said))).json() == body
@@ -176,7 +173,7 @@ async def test_a_reply_that_is_being_given_cant_be_edited_and_a_deletion_ends_it
 ) -> None:
     room = await ann.create(("model", "gpt"))
     hold = asyncio.Event()
-    upstream.script("*", text("Hello there", hold=hold, chunk=5))
+    upstream.script("*", text("Hello there", hold=hold, hold_after=1))
     said = await ann.say(room["id"], "Hi")
     call = await upstream.arrived()
     async with asyncio.timeout(10):

@@ -375,3 +375,41 @@ async def test_driven_by_hand_a_room_waits_until_it_is_driven_again(
         "Two days.",
         "Fine.",
     ]
+
+
+# ---- whom a message addresses --------------------------------------------------------------------
+
+
+async def test_only_those_who_are_addressed_answer(
+    ann: Caller, team: Team, upstream: ScriptedUpstream
+) -> None:
+    agent = team["programmer"]
+    room = await ann.create(("model", "gpt"), ("agency", team.id), ("agent", agent))
+    upstream.always("*", text("From a model."))
+    upstream.always("manager", say(0, "From the manager."))
+    upstream.always("programmer", say(0, "From the programmer."))
+    model, agency, programmer = "From a model.", "From the manager.", "From the programmer."
+    for words, answers in (
+        ("@Programmer, can it be done?", [programmer]),
+        (f"#{agent} and @gpt?", [model, programmer]),
+        ("Can it be done?", [model, agency, programmer]),
+        ("`@programmer` is code", [model, agency, programmer]),
+        ("@nobody", [model, agency, programmer]),
+    ):
+        before = len((await ann.read(room["id"]))["messages"])
+        await ann.say(room["id"], words)
+        whole = await settled(ann, room["id"])
+        assert [one["content"] for one in whole["messages"][before + 1 :]] == answers, words
+    # Who was not asked has heard it all the same.
+    assert ("ann", "@Programmer, can it be done?") in voices(upstream.calls_of("manager")[-1])
+
+
+async def test_a_bot_that_somebody_speaks_for_asks_those_whom_it_addresses(
+    ann: Caller, team: Team, upstream: ScriptedUpstream
+) -> None:
+    room = await ann.create(("model", "gpt"), ("agency", team.id))
+    upstream.always("*", text("Pong."))
+    bot = {"kind": "agency", "identifier": str(team.id)}
+    await ann.say(room["id"], f"Ping, @gpt and #{team.id}", **{"as": bot})
+    whole = await settled(ann, room["id"])
+    assert [one["content"] for one in whole["messages"][1:]] == ["Pong."]

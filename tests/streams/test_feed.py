@@ -59,6 +59,10 @@ def interaction(key: int, content: str, version: int) -> Interaction:
     )
 
 
+async def unseen(readers: Sequence[Reader]) -> None:
+    """Nobody takes note of who follows."""
+
+
 class Rows:
     """One conversation, as its rows would stand. Reading takes a moment, and may fail."""
 
@@ -137,7 +141,7 @@ class Rows:
         return {one: self.access.get(one.key_id, Access()) for one in readers}
 
     def source(self) -> Source:
-        return Source(self.changes, self.whole, self.one, self.versions, self.read_access)
+        return Source(self.changes, self.whole, self.one, self.versions, self.read_access, unseen)
 
 
 async def settled(feed: Feed) -> None:
@@ -386,7 +390,7 @@ async def test_one_read_serves_all_who_follow(standing: Standing) -> None:
     source = standing.rows.source()
     feed = Feed(
         standing.broker,
-        Source(counted, source.whole, source.one, source.versions, source.access),
+        Source(counted, source.whole, source.one, source.versions, source.access, unseen),
         Announcer(standing.broker),
         standing.drain,
         QUICK,
@@ -415,7 +419,7 @@ async def test_who_may_not_read_is_told_that_there_is_nothing(standing: Standing
     source = standing.rows.source()
     feed = Feed(
         standing.broker,
-        Source(source.changes, source.whole, source.one, source.versions, nobody),
+        Source(source.changes, source.whole, source.one, source.versions, nobody, unseen),
         Announcer(standing.broker),
         standing.drain,
         QUICK,
@@ -445,7 +449,7 @@ async def test_what_changes_while_a_reader_is_brought_up_is_merged_in(standing: 
         return whole
 
     source = rows.source()
-    slowly = Source(source.changes, slow, source.one, source.versions, source.access)
+    slowly = Source(source.changes, slow, source.one, source.versions, source.access, unseen)
     feed = Feed(standing.broker, slowly, Announcer(standing.broker), standing.drain, QUICK)
     async with feed.follow(standing.wish()), AsyncExitStack() as late:
         read.clear()

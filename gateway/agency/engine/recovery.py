@@ -27,7 +27,7 @@ from gateway.agency.run.services import Services
 from gateway.agency.teams.catalog import Catalog
 from gateway.agency.turn.library import Library
 from gateway.conversation.idempotency import Idempotency
-from gateway.conversation.rooms.participants import Participants
+from gateway.conversation.rooms.presence import Presence
 from gateway.postgres.database import Database
 from gateway.process.drain import Drain, end
 from gateway.process.periods import regularly
@@ -80,7 +80,7 @@ async def open_engine(
         asyncio.create_task(regularly(runner.running.save, polls.saves), name="save replies"),
         asyncio.create_task(regularly(idempotency.forget_old, FORGET_S), name="forget keys"),
         asyncio.create_task(
-            regularly(Participants(database, announcer).sweep, polls.statuses),
+            regularly(Presence(database, announcer).sweep, polls.statuses),
             name="sweep statuses",
         ),
         asyncio.create_task(_wind_down(runner, drain), name="wind turns down"),

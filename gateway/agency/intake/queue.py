@@ -19,6 +19,7 @@ from gateway.agency.intake.members import member_of, responder_of
 from gateway.agency.intake.responder import check, remembered
 from gateway.agency.intake.start import Answering
 from gateway.agency.ledger.rows import encoded, uuids
+from gateway.agency.speech.mentions import Named, addressed
 from gateway.agency.teams.catalog import Catalog
 from gateway.agency.teams.team import AgencySpec
 from gateway.agency.turn.request import Ask, Posted, Public, RoomMessage
@@ -26,7 +27,7 @@ from gateway.auth import Principal
 from gateway.conversation.absence import absent
 from gateway.conversation.assets.skill_sets import SkillSet, SkillSets
 from gateway.conversation.raising import announce
-from gateway.conversation.rooms.participants import Member, Participants
+from gateway.conversation.rooms.participants import Member, ParticipantKind, Participants
 from gateway.conversation.rooms.rights import Right, demand, standing_of
 from gateway.conversation.store import Conversation
 from gateway.errors import InvalidRequest, NotFound, Unauthenticated
@@ -212,24 +213,31 @@ class Queue:
             return (await self._put(letter, found, turns)).input_id
 
     async def _asked(self, message: RoomMessage, principal: Principal) -> dict[str, Ask]:
-        """Returns who is to answer: all bots a person, and nobody a bot."""
-        if message.place is not None:
-            return {}
-        return {
-            responder: Ask(responder, silence=True)
+        """Returns who is to answer: those whom the message addresses, or else all bots a person,
+        and nobody a bot. None answers itself."""
+        bots = {
+            responder: named
             for member in await self._participants.bots(message.conversation_id)
-            if (responder := await self._answering(member, principal))
+            if message.place is None or member.name != message.place.name
+            if (responder := responder_of(member)) is not None
+            if (named := await self._named(member, responder, principal)) is not None
         }
+        asked = addressed(message.content, bots)
+        if not asked and message.place is None:
+            asked = frozenset(bots)
+        return {one: Ask(one, silence=True) for one in bots if one in asked}
 
-    async def _answering(self, member: Member, principal: Principal) -> str | None:
-        """Returns who answers for a participant. An agency that may no longer be used stays
+    async def _named(self, member: Member, responder: str, principal: Principal) -> Named | None:
+        """Returns what a bot is called. None for an agency that may no longer be used, which stays
         silent."""
-        if (responder := responder_of(member)) is not None:
-            try:
-                await check(responder, self._catalog, principal)
-            except NotFound:
-                return None
-        return responder
+        try:
+            team = await check(responder, self._catalog, principal)
+        except NotFound:
+            return None
+        if team is None or member.kind is ParticipantKind.MODEL:
+            return Named(member.identifier)
+        name = team.name if member.kind is ParticipantKind.AGENCY else team.manager.name
+        return Named(name, member.identifier)
 
     async def _queue(
         self, letter: Letter, found: Locked, turns: Sequence[TurnId]

@@ -30,7 +30,10 @@ _ACCESS = f"""
         WHERE a.owner IN (SELECT "user" FROM readers) AND a.deleted_at IS NULL
         GROUP BY a.owner
     )
-    SELECT r.conversation_id, r.key_id, r.admin, coalesce(o.responders, '{{}}') AS responders
+    SELECT r.conversation_id, r.key_id, r.admin, coalesce(o.responders, '{{}}') AS responders,
+           ARRAY(SELECT p."right" FROM participant_right p
+                 WHERE p.conversation_id = r.conversation_id AND p.kind = 'user'
+                   AND p.identifier = r."user") AS rights
     FROM readers r
     JOIN conversation c ON c.id = r.conversation_id
     LEFT JOIN owned o ON o.owner = r."user"
@@ -48,7 +51,7 @@ class Hearing:
         )
         return {
             Reader(row["conversation_id"], row["key_id"]): Access(
-                row["admin"], frozenset(row["responders"])
+                row["admin"], frozenset(row["responders"]), frozenset(row["rights"])
             )
             for row in rows
         }

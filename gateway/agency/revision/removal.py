@@ -46,7 +46,7 @@ class Removal:
         self, wanted: Sequence[UUID], principal: Principal, why: Mapping[str, Json]
     ) -> list[TurnId]:
         """Delete conversations, all or none. Returns the turns that were cancelled, with `why`."""
-        async with self._database.transaction():
+        async with self._database.joined():
             locked = await self._database.fetch(sql.LOCK, wanted, principal.user)
             found = _readable(locked, principal)
             _demand(ids.CONVERSATION, wanted, found)
@@ -59,7 +59,7 @@ class Removal:
         self, wanted: Sequence[UUID], principal: Principal, why: Mapping[str, Json]
     ) -> list[TurnId]:
         """Delete interactions, all or none. Returns the turns that were cancelled, with `why`."""
-        async with self._database.transaction():
+        async with self._database.joined():
             locked = await self._lock_around(wanted, principal)
             return await self.delete_locked(wanted, locked, principal.user, why)
 
@@ -79,7 +79,7 @@ class Removal:
 
     async def exclude(self, interaction_id: UUID, principal: Principal, *, excluded: bool) -> None:
         """Keep an interaction from the agents, or show it again. Does nothing if it is so."""
-        async with self._database.transaction():
+        async with self._database.joined():
             locked = await self._lock_around([interaction_id], principal)
             row = await self._database.fetchrow(sql.EXCLUDE, interaction_id, excluded, locked)
             if row is None:

@@ -55,9 +55,9 @@ DELETE = f"""
     FROM raised
 """
 
-# $1 interactions, $3 their conversations, locked, $4 who deletes them. A turn is `hit` if one of its
-# inputs or its reply is deleted: it is cancelled if it is open, and no retry is given its answer. No
-# history that holds what was deleted is recognised any more.
+# $1 interactions, $3 their conversations, locked, $4 who deletes them. A turn is `hit` if one of
+# its inputs or its reply is deleted: it is cancelled if it is open, and no retry is given its
+# answer. No history that holds what was deleted is recognised any more.
 DELETE_INTERACTIONS = f"""
     WITH gone AS (
         SELECT id, conversation_id, ordinal FROM interaction

@@ -26,6 +26,7 @@ from gateway.conversation.rooms.participants import (
     Participants,
     checked,
 )
+from gateway.conversation.rooms.presence import OFFLINE_S
 from gateway.conversation.rooms.rights import (
     Right,
     Standing,
@@ -161,7 +162,7 @@ class Membership:
             if row is None:
                 raise absent(ids.CONVERSATION, [conversation_id])
             if not row.joined:
-                await self._write(sql.JOIN, conversation_id, principal.user)
+                await self._write(sql.JOIN, conversation_id, principal.user, OFFLINE_S)
             return await self._shown(conversation_id, member)
 
     async def leave(

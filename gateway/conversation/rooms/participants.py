@@ -15,6 +15,7 @@ from gateway.auth import USER, Principal
 from gateway.conversation.absence import absent
 from gateway.conversation.raising import LOCK, announce
 from gateway.conversation.rooms import sql_participants as sql
+from gateway.conversation.rooms.presence import OFFLINE_S
 from gateway.conversation.rooms.rights import (
     Actor,
     Right,
@@ -30,9 +31,9 @@ from gateway.streams.announcer import Announcer
 from gateway.streams.events import Participant
 
 LASTS_S = 60.0
-"""What a person says to be doing must be said again within this time, or it is over."""
-AT_ONCE = 100
-"""Conversations that one sweep sees to."""
+"""What somebody says to be doing must be said again within this time, or it is over."""
+WRITES_S = 10.0
+"""The same for `writing`."""
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 _NUMBERED = re.compile(r"(agency|agent)/.*")
@@ -55,8 +56,15 @@ class Status(StrEnum):
     OFFLINE = "offline"
 
 
-LASTING = frozenset((Status.IDLE, Status.OFFLINE))
-"""These are no activity: they stand until something else is said."""
+def lasts(status: Status) -> float | None:
+    """Returns for how many seconds a status stands, or None if until something else is said."""
+    match status:
+        case Status.IDLE | Status.OFFLINE:
+            return None
+        case Status.WRITING:
+            return WRITES_S
+        case _:
+            return LASTS_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +161,6 @@ class Participants:
     ) -> Participant:
         """Set what the caller does at the moment, or the bot in whose `place` the caller is. Raises
         NotFound, Forbidden."""
-        lasts = None if status in LASTING else LASTS_S
         async with self._database.transaction():
             if await self._database.fetchrow(LOCK, conversation_id) is None:
                 raise absent(ids.CONVERSATION, [conversation_id])
@@ -162,17 +169,12 @@ class Participants:
             actor = await self.actor(conversation_id, found, principal, place)
             await self.enrol(conversation_id)
             row = await self._database.fetchrow(
-                sql.SET_STATUS, conversation_id, *actor.name, status, lasts
+                sql.SET_STATUS, conversation_id, *actor.name, status, lasts(status), OFFLINE_S
             )
             if row is None:
                 raise absent(ids.CONVERSATION, [conversation_id])
             self._announce(conversation_id, row["version"])
             return _participant.decode(row["body"])
-
-    async def sweep(self) -> None:
-        """End what people have not said again in time."""
-        for row in await self._database.fetch(sql.SWEEP, AT_ONCE):
-            announce(self._database, self._announcer, row["id"], row["version"])
 
     async def enrol(self, conversation_id: UUID) -> None:
         """Give a conversation of another door rows for its participants. It is locked."""

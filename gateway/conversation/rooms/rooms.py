@@ -17,6 +17,7 @@ from gateway.conversation.changes import ConversationChanges
 from gateway.conversation.raising import announce
 from gateway.conversation.rooms import sql_rooms as sql
 from gateway.conversation.rooms.participants import Member, ParticipantKind
+from gateway.conversation.rooms.presence import OFFLINE_S
 from gateway.names import line
 from gateway.postgres.database import Database, Row
 from gateway.postgres.pages import LAST, Page, id_in, page
@@ -68,6 +69,7 @@ class Rooms:
             [one is first or one.kind is not ParticipantKind.USER for one in members],
             [user for user, _ in rights],
             [right for _, right in rights],
+            OFFLINE_S,
         )
         return made
 

@@ -46,10 +46,11 @@ INVITE = f"""
     SELECT version FROM raised
 """
 
-# $1 conversation, $2 user, who is invited.
+# $1 conversation, $2 user, who is invited, $3 seconds that they are taken to be there.
 JOIN = f"""
     WITH raised AS ({RAISE} WHERE id = $1 RETURNING version), p AS (
-        UPDATE participant SET joined_at = now(), status = 'idle', version = raised.version
+        UPDATE participant SET joined_at = now(), status = 'idle', version = raised.version,
+               away = false, present_until = now() + make_interval(secs => $3)
         FROM raised WHERE conversation_id = $1 AND kind = 'user' AND identifier = $2
     )
     SELECT version FROM raised
@@ -59,6 +60,7 @@ JOIN = f"""
 LEAVE = f"""
     WITH raised AS ({RAISE} WHERE id = $1 RETURNING version), p AS (
         UPDATE participant SET left_at = now(), status = 'offline', status_until = NULL,
+               present_until = NULL,
                version = raised.version
         FROM raised WHERE conversation_id = $1 AND kind = $2 AND identifier = $3
     ), r AS (

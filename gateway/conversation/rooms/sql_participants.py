@@ -19,7 +19,7 @@ def becomes(status: str, *, version: str, beside: str, of: str) -> str:
     `beside` others in one statement, and gets the `version` of that. It does nothing if the bot is
     no participant."""
     return f"""
-        UPDATE participant p SET status = {status}, version = {version}
+        UPDATE participant p SET status = {status}, status_until = NULL, version = {version}
         FROM {beside}, turn
         WHERE turn.id = {of} AND p.conversation_id = turn.conversation_id AND p.kind <> 'user'
           AND p.left_at IS NULL AND {RESPONDER} = turn.responder AND p.status <> {status}"""
@@ -97,8 +97,8 @@ BOTS = """
     ORDER BY ordinal
 """
 
-# $1 conversation, $2 kind, $3 identifier of a bot, $4 user, who may own its agency. No row if the bot
-# is not in the conversation.
+# $1 conversation, $2 kind, $3 identifier of a bot, $4 user, who may own its agency. No row if the
+# bot is not in the conversation.
 OWNED = """
     SELECT a.owner IS NOT DISTINCT FROM $4 AS owned
     FROM participant p
@@ -110,7 +110,8 @@ OWNED = """
 """
 
 # $1 conversation, locked, $2 kind, $3 identifier, $4 status, $5 seconds that it lasts or null for
-# ever. Saying the same again makes no version. No row if they are not in it.
+# ever, $6 seconds that who says it is taken to be there. Saying the same again makes no version. No
+# row if they are not in it.
 SET_STATUS = f"""
     WITH found AS (
         SELECT * FROM participant
@@ -121,6 +122,9 @@ SET_STATUS = f"""
         RETURNING version
     ), p AS (
         UPDATE participant SET status = $4, status_until = now() + make_interval(secs => $5),
+               away = $4 = 'offline',
+               present_until = CASE WHEN $4 <> 'offline' AND participant.kind = 'user'
+                   THEN greatest(participant.present_until, now() + make_interval(secs => $6)) END,
                version = coalesce((SELECT version FROM raised), found.version)
         FROM found WHERE (participant.conversation_id, participant.kind, participant.identifier)
             = (found.conversation_id, found.kind, found.identifier)
@@ -128,22 +132,4 @@ SET_STATUS = f"""
     )
     SELECT ({PARTICIPANT})::text AS body, (SELECT version FROM raised) AS version
     FROM p JOIN conversation c ON c.id = p.conversation_id
-"""
-
-# $1 conversations at most. Statuses that nobody has renewed.
-SWEEP = f"""
-    WITH over AS (
-        SELECT id FROM conversation
-        WHERE id IN (SELECT conversation_id FROM participant WHERE status_until < now()
-                     ORDER BY status_until LIMIT $1)
-        ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
-    ), raised AS (
-        {RAISE} WHERE id IN (SELECT id FROM over)
-        RETURNING id, version
-    ), p AS (
-        UPDATE participant SET status = 'idle', status_until = NULL, version = raised.version
-        FROM raised
-        WHERE participant.conversation_id = raised.id AND participant.status_until < now()
-    )
-    SELECT id, version FROM raised
 """

@@ -4,7 +4,8 @@ from gateway.conversation.raising import RAISE
 from gateway.conversation.sql import CONVERSATION, INTERACTION
 
 # $1 conversation, $2 owner, $3 title or null, $4 drive, $5 to $7 participants: kinds, identifiers,
-# whether they have joined. $8 and $9 rights: users, and a right of each.
+# whether they have joined. $8 and $9 rights: users, and a right of each. $10 seconds that who
+# has joined is taken to be there.
 CREATE = """
     WITH c AS (
         INSERT INTO conversation (id, owner_type, owner_identifier, title, drive, version, length,
@@ -12,10 +13,12 @@ CREATE = """
         VALUES ($1, 'user', $2, $3, $4, 1, 0, $1) RETURNING id, version
     ), p AS (
         INSERT INTO participant (conversation_id, kind, identifier, ordinal, status, joined_at,
-                                 version)
+                                 present_until, version)
         SELECT c.id, n.kind, n.identifier, n.ordinal - 1,
                CASE WHEN n.joined THEN 'idle' ELSE 'offline' END,
-               CASE WHEN n.joined THEN now() END, c.version
+               CASE WHEN n.joined THEN now() END,
+               CASE WHEN n.joined AND n.kind = 'user'
+                    THEN now() + make_interval(secs => $10) END, c.version
         FROM c, unnest($5::text[], $6::text[], $7::bool[]) WITH ORDINALITY
              AS n (kind, identifier, joined, ordinal)
     )

@@ -140,8 +140,9 @@ async def put_status(
     desk: TheRoomDesk,
     principal: ThePrincipal,
 ) -> Participant:
-    """The channel tells it. A status that you do not send again within a minute ends, and you are
-    idle; `idle` and `offline` last. With `as` it is the status of a bot of yours."""
+    """The channel tells it. A status that you do not send again within a minute ends, `writing`
+    within ten seconds; `offline` lasts until you set another, and `idle` while you follow the
+    channel. With `as` it is the status of a bot of yours."""
     conversation = ids.read(ids.CONVERSATION, conversation_id)
     place = in_place(data.as_)
     return await desk.participants.set_status(conversation, principal, data.status, place)

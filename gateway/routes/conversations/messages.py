@@ -96,9 +96,9 @@ async def add_message(
     table: TheTable,
     idempotency_key: IdempotencyKey = None,
 ) -> Response[bytes]:
-    """The call returns at once. Every bot in the conversation then replies, one after the other in
-    their order, and the channel tells it. With `as` you speak in the place of a bot of yours, and
-    nobody replies."""
+    """The call returns at once. Those bots then reply that the message addresses (`@programmer`,
+    `#143`), or else all of them, one after the other in their order, and the channel tells it. With
+    `as` you speak in the place of a bot of yours, and only those reply whom you address."""
     conversation = ids.read(ids.CONVERSATION, conversation_id)
     message, principal = said(conversation, data), table.principal
 
