@@ -27,7 +27,7 @@ from gateway.resources import Resources, open_resources
 from gateway.routes import health, keys
 from gateway.routes.agencies import agencies, messages, sessions, turns
 from gateway.routes.channels import channels
-from gateway.routes.conversations import conversations, participants
+from gateway.routes.conversations import branches, conversations, participants
 from gateway.routes.conversations import messages as said
 from gateway.routes.http import errors, guards
 from gateway.routes.http.bulk import Counted
@@ -55,6 +55,7 @@ ROUTES: list[ControllerRouterHandler] = [
     *conversations.ROUTES,
     *participants.ROUTES,
     *said.ROUTES,
+    *branches.ROUTES,
     *files.ROUTES,
     *messages.ROUTES,
     *models.ROUTES,

@@ -20,7 +20,8 @@ class Conversation(Table):
     """What its participants see: an ordered list of interactions, owned by a user.
 
     `version` rises by one with every transaction that changes the conversation; `length` counts
-    the interactions ever made in it. `root_id` is shared by a conversation and all its forks.
+    the interactions ever made in it. `root_id` is shared by a conversation and all its forks. A
+    fork left its parent at the reply of a turn, or at an interaction.
     `described_version` is that of the last change of its own columns; a trigger keeps it.
     """
 
@@ -37,6 +38,7 @@ class Conversation(Table):
     root_id = UUID()
     parent_id = UUID(null=True, default=None)
     forked_at_turn = UUID(null=True, default=None)
+    forked_at_interaction = UUID(null=True, default=None)
     created_at = Timestamptz()
     updated_at = Timestamptz()
     deleted_at = Timestamptz(null=True, default=None)

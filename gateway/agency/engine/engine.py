@@ -224,9 +224,15 @@ class Engine:
         themselves, once this is committed. Raises NotFound, InvalidRequest."""
         async with self._queue.transaction():
             said = await self._queue.say(message, principal)
-            if (started := await self.runner.next(message.conversation_id)) is not None:
-                self._queue.after_commit(partial(self.runner.see_through, started))
+            await self.begin_next(message.conversation_id)
         return said
+
+    async def begin_next(self, conversation_id: UUID) -> None:
+        """Begin the turn that is next in a conversation, if nobody works there. It goes on by
+        itself, once this is committed."""
+        async with self._queue.transaction():
+            if (started := await self.runner.next(conversation_id)) is not None:
+                self._queue.after_commit(partial(self.runner.see_through, started))
 
     # ---- following -------------------------------------------------------------------------------
 

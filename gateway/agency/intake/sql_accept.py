@@ -199,6 +199,7 @@ FORK = f"""
             from_id, to_id, text, ordinal, version, created_at
         FROM message WHERE conversation_id = (SELECT id FROM source)
           AND (turn_id IN (SELECT id FROM kept)
+               OR id IN (SELECT system_message_id FROM kept)
                OR (turn_id IS NULL AND interaction_id IN (SELECT id FROM said)))
     )
     SELECT c.version, (SELECT {copied("system_message_id", "$2")} FROM kept WHERE id = $4)

@@ -46,7 +46,7 @@ PARTICIPANT = f"""
 """
 
 # Of a conversation `c` without rows: who is in it all the same.
-_IMPLIED = """
+IMPLIED = """
     SELECT c.id AS conversation_id, n.kind, n.identifier, n.ordinal, 'idle' AS status,
            c.created_at AS invited_at, c.created_at AS joined_at, NULL::timestamptz AS left_at,
            1::bigint AS version
@@ -65,7 +65,7 @@ PARTICIPANTS = f"""
         SELECT conversation_id, kind, identifier, ordinal, status, invited_at, joined_at, left_at,
                version
         FROM participant WHERE conversation_id = c.id
-        UNION ALL {_IMPLIED}
+        UNION ALL {IMPLIED}
     ) p
 """
 
@@ -85,7 +85,7 @@ ENROL = f"""
                                  joined_at, version)
         SELECT n.conversation_id, n.kind, n.identifier, n.ordinal, n.status, n.invited_at,
                n.joined_at, c.version
-        FROM c CROSS JOIN LATERAL ({_IMPLIED}) n
+        FROM c CROSS JOIN LATERAL ({IMPLIED}) n
     )
     SELECT version FROM c
 """

@@ -144,6 +144,35 @@ class MessageHistory(Struct):
     data: list[MessageEdition]
 
 
+class NewFork(Struct, forbid_unknown_fields=True):
+    """Where a branch leaves. With `content`, `at` is a message of a person's, which says that
+    instead; with `regenerate`, `at` is a reply, which is asked again. With neither the branch ends
+    after `at`."""
+
+    at: Annotated[str, Meta(max_length=100)]
+    content: str | UnsetType = UNSET
+    regenerate: bool = False
+
+
+class BranchNode(Struct):
+    """It left its parent at `at_interaction_id`, and went on with `excerpt`. `door` is `api` or
+    `chat`, where it was made; null for the root."""
+
+    conversation_id: str
+    parent_id: str | None
+    at_interaction_id: str | None
+    title: str | None
+    turns: int
+    excerpt: str | None
+    door: str | None
+    created_at: datetime
+
+
+class BranchTree(Struct):
+    root_id: str
+    nodes: list[BranchNode]
+
+
 class ConversationList(Struct):
     data: list[Conversation]
     next_cursor: str | None
