@@ -25,7 +25,7 @@ from gateway.process.drain import on_signals
 from gateway.process.watchdog import open_watchdog
 from gateway.resources import Resources, open_resources
 from gateway.routes import health, keys
-from gateway.routes.agencies import agencies, messages, sessions, turns
+from gateway.routes.agencies import agencies, inbox, messages, sessions, turns
 from gateway.routes.channels import channels
 from gateway.routes.conversations import branches, conversations, participants
 from gateway.routes.conversations import messages as said
@@ -61,6 +61,7 @@ ROUTES: list[ControllerRouterHandler] = [
     *models.ROUTES,
     *rpc.ROUTES,
     *sessions.ROUTES,
+    *inbox.ROUTES,
     *channels.ROUTES,
     *turns.ROUTES,
     *collections.ROUTES,

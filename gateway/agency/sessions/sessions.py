@@ -68,7 +68,7 @@ class WrongStep(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class SessionPlace:
     """An agent, for a caller who may have it work."""
 
     agent_id: int
@@ -182,11 +182,11 @@ class Sessions:
             if state
             else None,
         )
-        return page(rows, limit, partial(_session, place))
+        return page(rows, limit, partial(session_of, place))
 
-    async def _settled(self, place: _Place, session_id: UUID, wait: float) -> Session:
+    async def _settled(self, place: SessionPlace, session_id: UUID, wait: float) -> Session:
         row = await self._row(place, session_id)
-        session = _session(place, row)
+        session = session_of(place, row)
         clock: Callable[[], float] = asyncio.get_running_loop().time
         until = clock() + wait
         if wait <= 0 or session.state != SessionState.THINKING:
@@ -199,17 +199,17 @@ class Sessions:
                     return session
                 await change.wait(min(left, self._engine.runner.polls.replies))
 
-    async def _one(self, place: _Place, session_id: UUID) -> Session:
-        return _session(place, await self._row(place, session_id))
+    async def _one(self, place: SessionPlace, session_id: UUID) -> Session:
+        return session_of(place, await self._row(place, session_id))
 
-    async def _row(self, place: _Place, session_id: UUID) -> Row:
+    async def _row(self, place: SessionPlace, session_id: UUID) -> Row:
         row = await self._database.fetchrow(sql.ONE, session_id, place.names)
         if row is None:
             raise _missing()
         return row
 
-    async def _place(self, agent_id: int, principal: Principal) -> _Place:
-        return _Place(agent_id, await self._catalog.around(agent_id, principal))
+    async def _place(self, agent_id: int, principal: Principal) -> SessionPlace:
+        return SessionPlace(agent_id, await self._catalog.around(agent_id, principal))
 
     # ---- answering -------------------------------------------------------------------------------
 
@@ -223,7 +223,9 @@ class Sessions:
             raise WrongStep(refused.reason, await self._one(place, session_id))
         return await self._settled(place, session_id, wait)
 
-    async def _answer(self, place: _Place, turn_id: TurnId, given: Given) -> StepRefused | None:
+    async def _answer(
+        self, place: SessionPlace, turn_id: TurnId, given: Given
+    ) -> StepRefused | None:
         async with self._database.transaction():
             locked = await self._database.fetchrow(sql.LOCK, turn_id, place.names)
             turn = None if locked is None else await self._ledger.turn(turn_id)
@@ -275,7 +277,7 @@ def _public(entry: Entry) -> Public:
     return Public(entry.role, entry.told, kept(entry.parts, entry.by))
 
 
-def _work(place: _Place, turn: StoredTurn) -> Work:
+def _work(place: SessionPlace, turn: StoredTurn) -> Work:
     agency = place.agency.entered_by(place.agent_id) or place.agency
     return begin(agency, turn.ask.within(agency.limits), manual=True)
 
@@ -284,7 +286,8 @@ def _missing() -> NotFound:
     return NotFound("There is no such session.", code="session_not_found")
 
 
-def _session(place: _Place, row: Row) -> Session:
+def session_of(place: SessionPlace, row: Row) -> Session:
+    """Reads the columns of `sql.SESSION`."""
     question = None
     if row["state"] == TurnState.WAITING and row["awaited"] is not None:
         question = msgspec.json.decode(row["awaited"], type=Question)

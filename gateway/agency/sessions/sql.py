@@ -9,7 +9,7 @@ from gateway.conversation.raising import RAISE
 from gateway.conversation.sql import ANSWERS
 from gateway.conversation.turn_states import RUNNING, WAITING
 
-_SESSION = f"""
+SESSION = f"""
     SELECT t.id, t.conversation_id AS kept_in, t.state, t.awaited, t.error, t.created_at,
            t.updated_at, i.content AS answer,
            CASE c.owner_type WHEN 'session' THEN c.parent_id ELSE c.id END AS conversation_id,
@@ -20,13 +20,13 @@ _SESSION = f"""
 """
 
 # $1 turn, $2 the agent's names as a responder.
-ONE = f"{_SESSION} WHERE t.id = $1 AND t.responder = ANY($2::text[])"
+ONE = f"{SESSION} WHERE t.id = $1 AND t.responder = ANY($2::text[])"
 
 # $1 the agent as a responder, $2 its agency if it is the manager, $3 the last id of the page
 # before, $4 rows, $5 states of a turn or null, $6 whether the library is asked, or null. Of the
 # agency's turns, those that wait.
 PAGE = f"""
-    {_SESSION} WHERE t.id IN (
+    {SESSION} WHERE t.id IN (
         (SELECT id FROM turn
          WHERE responder = $1 AND responder LIKE 'agent/%' AND id > $3
            AND ($5::text[] IS NULL OR state = ANY($5))
@@ -87,3 +87,38 @@ SOURCE = f"""
     WHERE c.id = $1 AND c.deleted_at IS NULL AND c.owner_type = 'user' AND c.owner_identifier = $4
     ORDER BY said.version DESC
 """
+
+
+def inbox(columns: str) -> str:
+    """Of the turns that wait: those of the agencies of the user $1, or if $2 of all."""
+    return f"""
+    SELECT {columns}
+    FROM agency a
+    CROSS JOIN LATERAL (
+        SELECT 'agency/' || a.id AS name, a.manager_id AS agent_id
+        UNION ALL
+        SELECT 'agent/' || g.id, g.id FROM agent g WHERE g.agency_id = a.id AND g.deleted_at IS NULL
+    ) r
+    JOIN turn t ON t.responder = r.name AND t.state = {WAITING} AND t.awaited IS NOT NULL
+    JOIN conversation c ON c.id = t.conversation_id AND c.deleted_at IS NULL
+    WHERE a.deleted_at IS NULL AND ($2 OR a.owner = $1)
+    """
+
+
+# $1 user, $2 whether they answer for all, $3 and $4 the last time and id of the page before, $5
+# rows. What waits for the longest time comes first.
+INBOX = f"""
+    WITH waits AS MATERIALIZED ({inbox("t.id, t.updated_at, r.agent_id, a.id AS agency_id")}
+          AND (t.updated_at, t.id) > ($3, $4)
+        ORDER BY t.updated_at, t.id LIMIT $5
+    )
+    SELECT s.*, w.agent_id, w.agency_id, w.updated_at AS waiting_since, o.lease_until AS expires_at,
+           p.title
+    FROM waits w
+    JOIN LATERAL ({SESSION} WHERE t.id = w.id) s ON true
+    JOIN turn o ON o.id = w.id
+    LEFT JOIN conversation p ON p.id = s.conversation_id AND p.deleted_at IS NULL
+    ORDER BY w.updated_at, w.id
+"""
+
+COUNT = inbox("count(*) AS waiting")

@@ -23,6 +23,11 @@ def may_define(spec: AgencySpec, principal: Principal) -> bool:
     return spec.owner == principal.user or principal.may(Scope.ADMIN)
 
 
+def may_answer(spec: AgencySpec, principal: Principal) -> bool:
+    """Returns True for who may have the agents of an agency work, and answer in their place."""
+    return may_define(spec, principal) or principal.may(Scope.ACT_AS)
+
+
 def owned(agency_id: int, spec: AgencySpec | None, principal: Principal) -> AgencySpec:
     if spec and may_define(spec, principal):
         return spec

@@ -12,7 +12,7 @@ from msgspec import UNSET
 
 from gateway.agency.teams import register, roster
 from gateway.agency.teams import sql_catalog as sql
-from gateway.agency.teams.access import may_define, missing, owned, usable
+from gateway.agency.teams.access import may_answer, missing, owned, usable
 from gateway.agency.teams.documents import (
     AgencyDocument,
     AgencyPatch,
@@ -88,11 +88,11 @@ class Catalog:
         return None if spec is None else spec.entered_by(agent_id)
 
     async def around(self, agent_id: int, principal: Principal) -> AgencySpec:
-        """The agency of an agent, for its owner and admins alone; to others the agent does not
-        exist."""
+        """The agency of an agent, for its owner, admins and keys that may act as anybody; to others
+        the agent does not exist."""
         agency_id = await self._agency_of(agent_id)
         spec = None if agency_id is None else await self.working(agency_id)
-        if spec is None or spec.agent(agent_id) is None or not may_define(spec, principal):
+        if spec is None or spec.agent(agent_id) is None or not may_answer(spec, principal):
             raise roster.no_agent(agent_id)
         return spec
 

@@ -1,0 +1,113 @@
+"""The inbox: what waits for whom, over all agents."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.rooms.asking import calling
+from tests.running import Gateway
+from tests.scripted import ScriptedUpstream, say
+from tests.sessions.asking import Body, Driver, driver, driving
+from tests.shelf import Shelf, lend, make_readers
+from tests.team import Team
+
+
+async def inbox(who: Driver, **query: Any) -> Body:
+    answer = await who.http.get("/api/inbox", params=query)
+    assert answer.status_code == 200, answer.text
+    body: Body = answer.json()
+    return body
+
+
+async def teams(gateway: Gateway, upstream: ScriptedUpstream) -> tuple[Team, Team]:
+    """One of ann's, whose manager asks the baker; one of bob's, whose manager asks the library."""
+    lend(Shelf({"bread": []}), gateway)
+    anns = await make_readers(gateway, "baker", owner_key=await gateway.key("ann", "agencies"))
+    bobs = await make_readers(gateway, "clerk", owner_key=await gateway.key("bob", "agencies"))
+    upstream.always(
+        "manager",
+        lambda call: (
+            say(-1, "bread") if "Bread?" in str(call.messages) else say(anns["baker"], "Rye?")
+        ),
+    )
+    return anns, bobs
+
+
+async def test_each_sees_what_waits_for_them(gateway: Gateway, upstream: ScriptedUpstream) -> None:
+    anns, bobs = await teams(gateway, upstream)
+    ann = await driver(gateway, anns["manager"], "ann")
+    bob = await driver(gateway, bobs["manager"], "bob")
+    assert await inbox(ann) == {"data": [], "count": 0, "next_cursor": None}
+    first = await ann.begin("Hi")
+    second = await bob.begin("Bread?")
+    (item,) = (await inbox(ann))["data"]
+    assert item["session"] == first
+    assert item["agency"]["id"] == anns.id
+    assert item["agent"] == {"id": anns["manager"], "label": f"#{anns['manager']} (manager)"}
+    baker = anns["baker"]
+    asked = {"by": anns["manager"], "to": baker, "label": f"#{baker} (baker)"}
+    assert (item["asked"], item["conversation"]) == (asked, None)
+    assert item["expires_at"] is not None
+    (item,) = (await inbox(bob))["data"]
+    assert (item["session"], item["asked"]["label"]) == (second, "library")
+    for scope in ("admin", "act_as"):
+        all_ = await driver(gateway, bobs["manager"], "root", "conversations", scope)
+        seen = await inbox(all_)
+        assert [one["session"]["id"] for one in seen["data"]] == [first["id"], second["id"]]
+        assert seen["count"] == 2
+    # Who is shown a step may read and answer its session.
+    acting = await driver(gateway, anns["manager"], "proxy", "conversations", "act_as")
+    assert await acting.read(first, wait=0) == first
+    await acting.answer(first, 1, wait=0, context="Dark.")
+    eve = await driver(gateway, anns["manager"], "eve")
+    assert (await inbox(eve))["count"] == 0
+    await eve.refused("GET", f"/{first['id']}", 404)
+
+
+async def test_a_room_that_is_driven_by_hand_waits_there_too(
+    gateway: Gateway, upstream: ScriptedUpstream
+) -> None:
+    anns, _ = await teams(gateway, upstream)
+    ann = await calling(gateway, "ann", "conversations", "chat")
+    room = await ann.create(("agency", anns.id), drive="manual")
+    await ann.say(room["id"], "Hi")
+    answering = await driver(gateway, anns["manager"], "ann")
+    async with asyncio.timeout(10):
+        while not (found := await inbox(answering))["data"]:
+            await asyncio.sleep(0.02)
+    (item,) = found["data"]
+    assert item["conversation"] == {"id": room["id"], "title": "Room"}
+    assert item["expires_at"] is None
+    await ann.http.delete(f"/api/conversations/{room['id']}")
+    assert (await inbox(answering))["count"] == 0
+
+
+async def test_the_longest_waits_first_page_by_page(
+    gateway: Gateway, upstream: ScriptedUpstream
+) -> None:
+    anns, _ = await teams(gateway, upstream)
+    ann = driving(gateway, anns["manager"])
+    begun = [await ann.begin(f"Hi {n}") for n in range(5)]
+    # One that is answered, and asks again, waits anew.
+    await ann.answer(begun[0], 1, context="Dark.")
+    begun = [*begun[1:], begun[0]]
+    seen: list[str] = []
+    cursor = None
+    while True:
+        query = {} if cursor is None else {"cursor": cursor}
+        found = await inbox(ann, limit=2, **query)
+        assert found["count"] == 5
+        seen += [one["session"]["id"] for one in found["data"]]
+        if (cursor := found["next_cursor"]) is None:
+            break
+    assert seen == [one["id"] for one in begun]
+
+
+@pytest.mark.parametrize("cursor", ["x", "1.x", "1", ".", f"{10**30}.{'0' * 32}", "-1.0", ""])
+async def test_a_cursor_that_is_none(gateway: Gateway, cursor: str) -> None:
+    answer = await gateway.http.get("/api/inbox", params={"cursor": cursor})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "cursor"
