@@ -101,7 +101,7 @@ async def test_a_lost_process_has_its_turn_finished_once_by_another(
     asking = asyncio.create_task(ann.say("Hi"))
     await upstream.arrived("manager", 2)
     lose(one)
-    others = [await start_gateway(lease=1.0) for _ in range(2)]
+    others = [await start_gateway(lease=3.0) for _ in range(2)]
     again.gateway = others[0]
     assert await again.say("Hi", **retry()) == "Done."
     turn = await only_turn(database)

@@ -54,6 +54,8 @@ def interaction(key: int, content: str, version: int) -> Interaction:
         None,
         NOW,
         NOW,
+        None,
+        False,
         NOW,
         version,
     )

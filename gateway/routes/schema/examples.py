@@ -15,7 +15,10 @@ from gateway.routes.agencies.session_wire import NewSession, SessionAnswer
 from gateway.routes.channels.channels import TokenRequest
 from gateway.routes.conversations.wire import (
     ConversationPatch,
+    Excluded,
+    MessagePatch,
     NewConversation,
+    NewFork,
     NewMessage,
     NewParticipant,
     NewStatus,
@@ -54,6 +57,9 @@ EXAMPLES: Mapping[type[Struct], Mapping[str, object]] = {
     NewParticipant: {"kind": "user", "identifier": "bob", "rights": ["add_message"]},
     ConversationPatch: {"title": "A bakery", "drive": "manual"},
     NewMessage: {"content": "Which colours?"},
+    MessagePatch: {"content": "Which colours, and why?"},
+    Excluded: {"excluded": True},
+    NewFork: {"at": INTERACTION, "content": "Which shapes?"},
     NewStatus: {"status": "writing"},
     AgencyDocument: {"name": "Studio", "manager": "manager", "agents": [MANAGER, PROGRAMMER]},
     AgencyPatch: {"shared": True, "settings": {"limits": {"model_calls": 12}}},
