@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -45,6 +46,10 @@ _KEEP_RESPONSE = """
 _FORGET_OLD = f"""
     DELETE FROM idempotency_key WHERE created_at < now() - interval '{KEPT}'
 """  # noqa: S608
+
+
+Act: TypeAlias = Callable[[], Awaitable[bytes]]
+"""What is to happen once. Returns the answer to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +97,17 @@ class Idempotency:
             raise IdempotencyMismatch("This idempotency key was used before with another request.")
         return Seen(row["turn_id"], row["response"])
 
-    async def once(self, claim: Claim, act: Callable[[], Awaitable[bytes]]) -> bytes:
+    async def keyed(
+        self, user: str, endpoint: str, key: str | None, body: object, act: Act
+    ) -> bytes:
+        """The answer of the first one who sent this body with this key; without a key that of
+        `act`. Raises IdempotencyMismatch."""
+        if key is None:
+            async with self._database.joined():
+                return await act()
+        return await self.once(Claim(user, endpoint, key, body_hash(body)), act)
+
+    async def once(self, claim: Claim, act: Act) -> bytes:
         """The answer of the first one who made this claim. `act` runs in a transaction."""
         async with self._database.transaction():
             seen = await self.claim(claim)

@@ -297,3 +297,36 @@ async def test_nobody_else_speaks_in_its_place(
     acting = await calling(gateway, "root", "conversations", "act_as")
     answer = await acting.http.patch(place(room, said), json={"content": "As", "as": bot})
     assert answer.status_code == 200
+
+
+async def test_with_a_key_each_change_happens_once(ann: Caller) -> None:
+    keyed = {"idempotency-key": "one"}
+    bodies = [
+        (await ann.http.post("/api/conversations", json={"title": "Room"}, headers=keyed)).content
+        for _ in range(2)
+    ]
+    assert bodies[0] == bodies[1]
+    room = (await ann.call("GET", ""))["data"][0]
+    said = await ann.say(room["id"], "One")
+    first = await edit(ann, room, said, "Two", idempotency_key="one")
+    await edit(ann, room, said, "Three")
+    again = await edit(ann, room, said, "Two", idempotency_key="one")
+    assert (again.content, again.headers["etag"]) == (first.content, first.headers["etag"])
+    assert (await ann.http.get(place(room, said))).json()["content"] == "Three"
+    other = await edit(ann, room, said, "Four", idempotency_key="one")
+    assert other.status_code == 422
+    for _ in range(2):
+        gone = await ann.http.delete(place(room, said), headers=keyed)
+        assert gone.status_code == 204
+    assert (await ann.http.delete(place(room, said))).status_code == 404
+
+
+async def test_what_was_refused_may_be_sent_again_with_its_key(ann: Caller) -> None:
+    room = await ann.create()
+    said = await ann.say(room["id"], "One")
+    known, keyed = f'"{said["version"] + 1}"', "one"
+    refused = await edit(ann, room, said, "Two", if_match=known, idempotency_key=keyed)
+    assert refused.status_code == 412
+    await edit(ann, room, said, "1")
+    done = await edit(ann, room, said, "Two", if_match=known, idempotency_key=keyed)
+    assert done.status_code == 200, done.text

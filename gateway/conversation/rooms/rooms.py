@@ -6,7 +6,6 @@ Who asks has been found to be allowed to: see `participants` and `rights`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -47,10 +46,6 @@ class Rooms:
         self._database = database
         self._announcer = announcer
         self._changes = ConversationChanges(database)
-
-    def transaction(self) -> AbstractAsyncContextManager[None]:
-        """For what must happen together, or not at all."""
-        return self._database.joined()
 
     async def create(
         self, owner: str, title: str | None, drive: str, others: Sequence[Member]

@@ -20,7 +20,7 @@ from gateway.agency.engine.engine import Engine
 from gateway.agency.revision.branches import Branch, Branches
 from gateway.agency.turn.request import RoomMessage
 from gateway.auth import Principal, Scope
-from gateway.conversation.idempotency import Claim, Idempotency, body_hash
+from gateway.conversation.idempotency import Idempotency
 from gateway.conversation.rooms.rooms import Rooms
 from gateway.errors import InvalidRequest
 from gateway.routes.conversations.wire import (
@@ -91,13 +91,8 @@ async def fork_conversation(
         copy = await forking.fork(conversation, data)
         return msgspec.json.encode(await forking.rooms.whole(copy))
 
-    if idempotency_key is None:
-        async with forking.rooms.transaction():
-            made = await make()
-        return Created(made)
-    asked = body_hash((conversation, data))
-    claim = Claim(forking.principal.user, "fork", idempotency_key, asked)
-    return Created(await forking.idempotency.once(claim, make))
+    user, asked = forking.principal.user, (conversation, data)
+    return Created(await forking.idempotency.keyed(user, "fork", idempotency_key, asked, make))
 
 
 @get(

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from litestar import Router, delete, get, patch, post, put
+import msgspec
+from litestar import Response, Router, delete, get, patch, post, put
 from litestar.di import NamedDependency, Provide
+from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.types import ControllerRouterHandler
 from msgspec import UNSET
@@ -18,6 +20,7 @@ from gateway.agency.ledger.outcome import describe
 from gateway.agency.revision.removal import Removal
 from gateway.agency.teams.catalog import Catalog
 from gateway.auth import Principal, Scope
+from gateway.conversation.idempotency import Idempotency
 from gateway.conversation.rooms.membership import Membership
 from gateway.conversation.rooms.participants import Participants
 from gateway.conversation.rooms.rights import demand_lead
@@ -27,6 +30,8 @@ from gateway.postgres.database import Database
 from gateway.routes.conversations.wire import (
     ConversationList,
     ConversationPatch,
+    Created,
+    IdempotencyKey,
     NewConversation,
     NewStatus,
     in_place,
@@ -42,6 +47,8 @@ ThePrincipal = NamedDependency[Principal]
 Titled = Annotated[
     str | None, QueryParameter(name="q", max_length=200, description="Part of a title.")
 ]
+MADE = {201: ResponseSpec(WholeConversation, generate_examples=False)}
+REUSED = {422: refusal("The idempotency key was used before with another request.")}
 KNOWN = MISSING | {403: refusal("`right_missing`: you are in it, but may not do this.")}
 
 
@@ -54,22 +61,31 @@ class RoomDesk:
     membership: Membership
     catalog: Catalog
     removal: Removal
+    idempotency: Idempotency
     engine: Engine
 
 
 TheRoomDesk = NamedDependency[RoomDesk]
 
 
-@post("/", summary="Create a conversation", responses=BAD | MISSING)
+@post("/", summary="Create a conversation", responses=MADE | BAD | MISSING | REUSED)
 async def create_conversation(
-    data: JSONBody[NewConversation], desk: TheRoomDesk, principal: ThePrincipal
-) -> WholeConversation:
+    data: JSONBody[NewConversation],
+    desk: TheRoomDesk,
+    principal: ThePrincipal,
+    idempotency_key: IdempotencyKey = None,
+) -> Response[bytes]:
     """You own it. Agents, agencies and models join at once and answer what is said; users are
     invited."""
     others = members(data)
     await admit(others, desk.catalog, principal)
-    made = await desk.rooms.create(principal.user, data.title, data.drive, others)
-    return await desk.rooms.whole(made)
+
+    async def create() -> bytes:
+        made = await desk.rooms.create(principal.user, data.title, data.drive, others)
+        return msgspec.json.encode(await desk.rooms.whole(made))
+
+    keyed = desk.idempotency.keyed
+    return Created(await keyed(principal.user, "create_room", idempotency_key, data, create))
 
 
 @get("/", summary="List your conversations, newest first", responses=BAD)
@@ -160,6 +176,7 @@ async def _desk(
         Membership(database, announcer),
         catalog,
         Removal(database, announcer, engine.ledger.observer),
+        Idempotency(database),
         engine,
     )
 

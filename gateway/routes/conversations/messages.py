@@ -19,10 +19,11 @@ from gateway.agency.ledger.outcome import describe
 from gateway.agency.revision.editing import Editing, Target
 from gateway.agency.revision.removal import Removal
 from gateway.auth import Principal, Scope
-from gateway.conversation.idempotency import Claim, Idempotency, body_hash
+from gateway.conversation.idempotency import Act, Idempotency
 from gateway.conversation.rooms.participants import Member, Participants
 from gateway.conversation.rooms.rooms import Rooms
 from gateway.errors import InvalidRequest, TurnCancelled
+from gateway.ids import TurnId
 from gateway.routes.conversations.wire import (
     AsBot,
     Created,
@@ -81,6 +82,9 @@ class Table:
             versions(if_match),
         )
 
+    async def once(self, what: str, key: str | None, body: object, act: Act) -> bytes:
+        return await self.idempotency.keyed(self.principal.user, what, key, body, act)
+
 
 TheTable = NamedDependency[Table]
 
@@ -100,16 +104,13 @@ async def add_message(
     `#143`), or else all of them, one after the other in their order, and the channel tells it. With
     `as` you speak in the place of a bot of yours, and only those reply whom you address."""
     conversation = ids.read(ids.CONVERSATION, conversation_id)
-    message, principal = said(conversation, data), table.principal
+    message = said(conversation, data)
 
     async def say() -> bytes:
-        made = await table.engine.say(message, principal)
+        made = await table.engine.say(message, table.principal)
         return msgspec.json.encode(await table.rooms.message(made))
 
-    if idempotency_key is None:
-        return Created(await say())
-    claim = Claim(principal.user, "add_message", idempotency_key, body_hash(message))
-    return Created(await table.idempotency.once(claim, say))
+    return Created(await table.once("add_message", idempotency_key, message, say))
 
 
 @get(
@@ -148,33 +149,49 @@ async def read_message(
     return Versioned(await table.editing.read(table.target(conversation_id, message_id)))
 
 
-@patch(ONE, summary="Edit a message", responses=MESSAGE | BAD | KNOWN | SPEAKING | CHANGED)
+@patch(ONE, summary="Edit a message", responses=MESSAGE | BAD | KNOWN | SPEAKING | CHANGED | REUSED)
 async def edit_message(
     conversation_id: FromPath[str],
     message_id: FromPath[str],
     data: JSONBody[MessagePatch],
     table: TheTable,
     if_match: IfMatch = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response[bytes]:
     """Your own, or any with the right `edit_others_messages`. Agents hear the new words from then
     on; replies to the old ones stay and are `outdated`."""
     target = table.target(conversation_id, message_id, in_place(data.as_), if_match)
-    return Versioned(await table.editing.edit(target, data.content))
+
+    async def edit() -> bytes:
+        return msgspec.json.encode(await table.editing.edit(target, data.content))
+
+    asked = conversation_id, message_id, data, if_match
+    edited = await table.once("edit_message", idempotency_key, asked, edit)
+    return Versioned(msgspec.json.decode(edited, type=Interaction))
 
 
-@delete(ONE, summary="Delete a message", responses=BAD | KNOWN | CHANGED)
+@delete(ONE, summary="Delete a message", responses=BAD | KNOWN | CHANGED | REUSED)
 async def delete_message(
     conversation_id: FromPath[str],
     message_id: FromPath[str],
     table: TheTable,
     as_: AsBot = None,
     if_match: IfMatch = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> None:
     """Your own, or any with the right `delete_others_messages`. Replies to it that are being given
     are cancelled."""
     target = table.target(conversation_id, message_id, place_in(as_), if_match)
     why = describe(TurnCancelled("The message was deleted."))
-    await table.engine.stop(await table.editing.delete(target, why))
+    cancelled: list[TurnId] = []
+
+    async def delete_() -> bytes:
+        cancelled.extend(await table.editing.delete(target, why))
+        return b""
+
+    asked = conversation_id, message_id, as_, if_match
+    await table.once("delete_message", idempotency_key, asked, delete_)
+    await table.engine.stop(cancelled)
 
 
 @post(f"{ONE}/restore", status_code=200, summary="Restore a message", responses=MESSAGE | KNOWN)

@@ -20,7 +20,7 @@ from gateway.agency.engine.engine import Engine
 from gateway.agency.intake.members import admit, responder_of
 from gateway.agency.teams.catalog import Catalog
 from gateway.auth import Principal, Scope
-from gateway.conversation.idempotency import Claim, Idempotency, body_hash
+from gateway.conversation.idempotency import Idempotency
 from gateway.conversation.rooms.membership import Membership
 from gateway.conversation.rooms.participants import Member, ParticipantKind
 from gateway.conversation.rooms.rights import Right
@@ -94,11 +94,9 @@ async def add_participant(
         made = await lobby.membership.invite(conversation, lobby.principal, new)
         return msgspec.json.encode(made)
 
-    if idempotency_key is None:
-        return Created(await add())
-    asked = body_hash((conversation, data))
-    claim = Claim(lobby.principal.user, "add_participant", idempotency_key, asked)
-    return Created(await lobby.idempotency.once(claim, add))
+    user, asked = lobby.principal.user, (conversation, data)
+    made = await lobby.idempotency.keyed(user, "add_participant", idempotency_key, asked, add)
+    return Created(made)
 
 
 @delete(

@@ -13,7 +13,6 @@ from litestar.params import JSONBody
 from gateway import ids
 from gateway.auth import Scope
 from gateway.conversation.assets.skill_sets import NewSkillSet, SkillSet, SkillSetPatch
-from gateway.conversation.idempotency import Claim, body_hash
 from gateway.routes.rpc_2025_02_12.answers import skill_set
 from gateway.routes.rpc_2025_02_12.calls import (
     RpcDesk,
@@ -52,10 +51,8 @@ async def create_skill_set(
     async def create() -> bytes:
         return msgspec.json.encode(skill_set(await desk.skill_sets.create(caller.user, new)))
 
-    if data.idempotency_key is None:
-        return answer(await create())
-    claim = Claim(caller.user, "create_skill_set", data.idempotency_key, body_hash(data))
-    return answer(await desk.idempotency.once(claim, create))
+    key = data.idempotency_key
+    return answer(await desk.idempotency.keyed(caller.user, "create_skill_set", key, data, create))
 
 
 @post(
