@@ -57,6 +57,7 @@ bench: $(DEV)
 	$(BIN)/python -m bench
 	$(BIN)/python -m bench.streams
 	$(BIN)/python -m bench.lists
+	$(BIN)/python -m bench.rooms
 	$(BIN)/python -m bench.retrieval
 
 lock: $(DEV)

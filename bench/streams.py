@@ -76,10 +76,10 @@ class Reader(asyncio.Protocol):
                 self.arrived[int(line[4:])] = now
 
 
-async def connect(port: int, channel: str, last: int | None = None) -> Reader:
+async def connect(port: int, channel: str, last: int | None = None, key: str = KEY) -> Reader:
     place = "" if last is None else f"last-event-id: {last}\r\n"
     request = (
-        f"GET /streams/{channel} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\n{place}\r\n"
+        f"GET /streams/{channel} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n{place}\r\n"
     )
     loop = asyncio.get_running_loop()
     _, reader = await loop.create_connection(lambda: Reader(request.encode()), "127.0.0.1", port)

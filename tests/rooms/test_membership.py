@@ -190,8 +190,10 @@ async def test_who_is_there_is_not_invited_again(ann: Caller, bob: Caller) -> No
     assert first.content == again.content
 
 
-async def test_a_conversation_has_at_most_fifty_participants_beside_its_owner(ann: Caller) -> None:
-    named = [("user", f"u{n}") for n in range(50)]
+async def test_a_conversation_has_at_most_a_hundred_participants_beside_its_owner(
+    ann: Caller,
+) -> None:
+    named = [("user", f"u{n}") for n in range(100)]
     room = (await ann.create(*named))["id"]
     body = {"kind": "user", "identifier": "one_more"}
     await ann.refused("POST", f"/{room}/participants", 409, "full", json=body)

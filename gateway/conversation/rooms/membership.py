@@ -41,7 +41,7 @@ from gateway.postgres.pages import LAST, Page, id_in, page
 from gateway.streams.announcer import Announcer
 from gateway.streams.events import Participant
 
-MOST = 50
+MOST = 100
 """Participants of a conversation beside its owner, those who are invited included."""
 
 _participant = msgspec.json.Decoder(Participant)
