@@ -12,7 +12,6 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
-from functools import partial
 from uuid import UUID
 from weakref import WeakValueDictionary
 
@@ -224,15 +223,18 @@ class Engine:
         themselves, once this is committed. Raises NotFound, InvalidRequest."""
         async with self._queue.transaction():
             said = await self._queue.say(message, principal)
-            await self.begin_next(message.conversation_id)
+            self.begin_next(message.conversation_id)
         return said
 
-    async def begin_next(self, conversation_id: UUID) -> None:
-        """Begin the turn that is next in a conversation, if nobody works there. It goes on by
-        itself, once this is committed."""
-        async with self._queue.transaction():
-            if (started := await self.runner.next(conversation_id)) is not None:
-                self._queue.after_commit(partial(self.runner.see_through, started))
+    def begin_next(self, conversation_id: UUID) -> None:
+        """Have the turn that is next in a conversation begin once this is committed, if nobody
+        works there. Nobody waits for that: to read a long conversation takes a while."""
+        begin = self._begin_next
+        self._queue.after_commit(lambda: self.runner.running.see_to(begin(conversation_id)))
+
+    async def _begin_next(self, conversation_id: UUID) -> None:
+        if (started := await self.runner.next(conversation_id)) is not None:
+            self.runner.see_through(started)
 
     # ---- following -------------------------------------------------------------------------------
 

@@ -62,7 +62,7 @@ class Forking:
             return copy
         if wanted.regenerate:
             copy = await self.branches.again(leaving, principal)
-            await self.engine.begin_next(copy)
+            self.engine.begin_next(copy)
             return copy
         return await self.branches.after(leaving, principal)
 
