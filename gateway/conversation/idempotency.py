@@ -49,7 +49,7 @@ _FORGET_OLD = f"""
 
 
 Act: TypeAlias = Callable[[], Awaitable[bytes]]
-"""What is to happen once. Returns the answer to it."""
+"""Does the work, and returns the answer to it."""
 
 
 @dataclass(frozen=True, slots=True)

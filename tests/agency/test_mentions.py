@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.agency.speech.mentions import Named, addressed
+from gateway.agency.speech.mentions import Addressable, addressed
 
 BOTS = {
-    "a": Named("programmer", "143"),
-    "b": Named("Senior  Programmer", "14"),
-    "c": Named("programmer", "15"),
-    "d": Named("gpt-4"),
-    "e": Named("gpt-4-mini"),
-    "f": Named("Jürgen", "7"),
-    "g": Named("C++", "8"),
-    "h": Named("", "9"),
+    "a": Addressable("programmer", "143"),
+    "b": Addressable("Senior  Programmer", "14"),
+    "c": Addressable("programmer", "15"),
+    "d": Addressable("gpt-4"),
+    "e": Addressable("gpt-4-mini"),
+    "f": Addressable("Jürgen", "7"),
+    "g": Addressable("C++", "8"),
+    "h": Addressable("", "9"),
 }
 
 
@@ -75,7 +75,7 @@ WORDS = st.text(st.sampled_from("ab_ `~@#1\n-.é"), max_size=40)
 
 @given(WORDS, WORDS)
 def test_what_stands_in_a_fence_addresses_nobody(before: str, inside: str) -> None:
-    bots = {"x": Named("a"), "y": Named("b", "1")}
+    bots = {"x": Addressable("a"), "y": Addressable("b", "1")}
     fenced = inside.replace("~~~", "")
     text = before.replace("~", "").replace("`", "") + "\n~~~\n" + fenced + "\n~~~"
     assert addressed(text, bots) == addressed(before.replace("~", "").replace("`", ""), bots)
@@ -83,13 +83,13 @@ def test_what_stands_in_a_fence_addresses_nobody(before: str, inside: str) -> No
 
 @given(WORDS)
 def test_case_does_not_matter(text: str) -> None:
-    bots = {"x": Named("a b"), "y": Named("B", "1"), "z": Named("Éa")}
+    bots = {"x": Addressable("a b"), "y": Addressable("B", "1"), "z": Addressable("Éa")}
     assert addressed(text.upper(), bots) == addressed(text, bots)
 
 
 @pytest.mark.parametrize("bad", ["`", "``` `", "@a", "@ab", "#1", "~~~\n", "`` ` "])
 def test_it_takes_linear_time(bad: str) -> None:
-    bots = {number: Named(f"name {number}", f"{number}") for number in range(50)}
+    bots = {number: Addressable(f"name {number}", f"{number}") for number in range(50)}
     began = time.perf_counter()
     addressed(bad * 100_000, bots)
     assert time.perf_counter() - began < 10

@@ -19,7 +19,7 @@ from gateway.agency.intake.members import member_of, responder_of
 from gateway.agency.intake.responder import check, remembered
 from gateway.agency.intake.start import Answering
 from gateway.agency.ledger.rows import encoded, uuids
-from gateway.agency.speech.mentions import Named, addressed
+from gateway.agency.speech.mentions import Addressable, addressed
 from gateway.agency.teams.catalog import Catalog
 from gateway.agency.teams.team import AgencySpec
 from gateway.agency.turn.request import Ask, Posted, Public, RoomMessage
@@ -227,7 +227,9 @@ class Queue:
             asked = frozenset(bots)
         return {one: Ask(one, silence=True) for one in bots if one in asked}
 
-    async def _named(self, member: Member, responder: str, principal: Principal) -> Named | None:
+    async def _named(
+        self, member: Member, responder: str, principal: Principal
+    ) -> Addressable | None:
         """Returns what a bot is called. None for an agency that may no longer be used, which stays
         silent."""
         try:
@@ -235,9 +237,9 @@ class Queue:
         except NotFound:
             return None
         if team is None or member.kind is ParticipantKind.MODEL:
-            return Named(member.identifier)
+            return Addressable(member.identifier)
         name = team.name if member.kind is ParticipantKind.AGENCY else team.manager.name
-        return Named(name, member.identifier)
+        return Addressable(name, member.identifier)
 
     async def _queue(
         self, letter: Letter, found: Locked, turns: Sequence[TurnId]

@@ -21,14 +21,14 @@ _ON = re.compile(r"\w|[-.:/+@#]\w")
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class Addressable:
     """What somebody is called. Who has no `number` is addressed by name alone."""
 
     name: str
     number: str | None = None
 
 
-def addressed(text: str, bots: Mapping[Key, Named]) -> frozenset[Key]:
+def addressed(text: str, bots: Mapping[Key, Addressable]) -> frozenset[Key]:
     """Returns those whom a text addresses: of one name, all who bear it."""
     if "@" not in text and "#" not in text:
         return frozenset()

@@ -1,4 +1,5 @@
-"""Who is there: a user with an open stream is, and is offline some time after the last has ended.
+"""Keeps who is there: a user with an open stream is, and goes offline some time after the last one
+has ended.
 
 What people say to be doing ends when they do not say it again in time. Who has said to be offline
 stays so until they say something else.

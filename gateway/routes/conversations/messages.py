@@ -57,7 +57,7 @@ Around = Annotated[str | None, QueryParameter(description="This message, in the 
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class MessageDesk:
     """Who asks, and all that these routes need, as one dependency: each costs a task."""
 
     principal: Principal
@@ -86,7 +86,7 @@ class Table:
         return await self.idempotency.keyed(self.principal.user, what, key, body, act)
 
 
-TheTable = NamedDependency[Table]
+TheMessageDesk = NamedDependency[MessageDesk]
 
 
 @post(
@@ -97,7 +97,7 @@ TheTable = NamedDependency[Table]
 async def add_message(
     conversation_id: FromPath[str],
     data: JSONBody[NewMessage],
-    table: TheTable,
+    desk: TheMessageDesk,
     idempotency_key: IdempotencyKey = None,
 ) -> Response[bytes]:
     """The call returns at once. Those bots then reply that the message addresses (`@programmer`,
@@ -107,8 +107,8 @@ async def add_message(
     message = said(conversation, data)
 
     async def say() -> bytes:
-        made = await table.engine.say(message, table.principal)
-        return msgspec.json.encode(await table.rooms.message(made))
+        made = await desk.engine.say(message, desk.principal)
+        return msgspec.json.encode(await desk.rooms.message(made))
 
     # As it was hashed before one could speak for a bot: while processes are replaced one by one, a
     # retry may meet another version than its first try.
@@ -119,7 +119,7 @@ async def add_message(
     }
     if message.place is not None:
         asked["place"] = message.place
-    return Created(await table.once("add_message", idempotency_key, asked, say))
+    return Created(await desk.once("add_message", idempotency_key, asked, say))
 
 
 @get(
@@ -129,7 +129,7 @@ async def add_message(
 )
 async def list_messages(
     conversation_id: FromPath[str],
-    table: TheTable,
+    desk: TheMessageDesk,
     limit: Limit = 20,
     cursor: Cursor = None,
     after: After = None,
@@ -139,23 +139,23 @@ async def list_messages(
     conversation = ids.read(ids.CONVERSATION, conversation_id)
     if [cursor, after, around].count(None) < 2:
         raise InvalidRequest("Only one of `cursor`, `after` and `around` can be.", param="cursor")
-    await table.participants.standing(conversation, table.principal)
+    await desk.participants.standing(conversation, desk.principal)
     if after is not None:
         one = ids.read(ids.INTERACTION, after)
-        found = await table.rooms.messages_after(conversation, limit, one)
+        found = await desk.rooms.messages_after(conversation, limit, one)
     elif around is not None:
         one = ids.read(ids.INTERACTION, around)
-        found = await table.rooms.messages_around(conversation, limit, one)
+        found = await desk.rooms.messages_around(conversation, limit, one)
     else:
-        found = await table.rooms.messages(conversation, limit, cursor)
+        found = await desk.rooms.messages(conversation, limit, cursor)
     return MessageList(list(found.items), found.older, found.newer)
 
 
 @get(ONE, summary="Read a message", responses=MESSAGE | MISSING)
 async def read_message(
-    conversation_id: FromPath[str], message_id: FromPath[str], table: TheTable
+    conversation_id: FromPath[str], message_id: FromPath[str], desk: TheMessageDesk
 ) -> Response[bytes]:
-    return Versioned(await table.editing.read(table.target(conversation_id, message_id)))
+    return Versioned(await desk.editing.read(desk.target(conversation_id, message_id)))
 
 
 @patch(ONE, summary="Edit a message", responses=MESSAGE | BAD | KNOWN | SPEAKING | CHANGED | REUSED)
@@ -163,19 +163,19 @@ async def edit_message(
     conversation_id: FromPath[str],
     message_id: FromPath[str],
     data: JSONBody[MessagePatch],
-    table: TheTable,
+    desk: TheMessageDesk,
     if_match: IfMatch = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response[bytes]:
     """Your own, or any with the right `edit_others_messages`. Agents hear the new words from then
     on; replies to the old ones stay and are `outdated`."""
-    target = table.target(conversation_id, message_id, in_place(data.as_), if_match)
+    target = desk.target(conversation_id, message_id, in_place(data.as_), if_match)
 
     async def edit() -> bytes:
-        return msgspec.json.encode(await table.editing.edit(target, data.content))
+        return msgspec.json.encode(await desk.editing.edit(target, data.content))
 
     asked = conversation_id, message_id, data, if_match
-    edited = await table.once("edit_message", idempotency_key, asked, edit)
+    edited = await desk.once("edit_message", idempotency_key, asked, edit)
     return Versioned(msgspec.json.decode(edited, type=Interaction))
 
 
@@ -183,37 +183,37 @@ async def edit_message(
 async def delete_message(
     conversation_id: FromPath[str],
     message_id: FromPath[str],
-    table: TheTable,
+    desk: TheMessageDesk,
     as_: AsBot = None,
     if_match: IfMatch = None,
     idempotency_key: IdempotencyKey = None,
 ) -> None:
     """Your own, or any with the right `delete_others_messages`. Replies to it that are being given
     are cancelled."""
-    target = table.target(conversation_id, message_id, place_in(as_), if_match)
+    target = desk.target(conversation_id, message_id, place_in(as_), if_match)
     why = describe(TurnCancelled("The message was deleted."))
     cancelled: list[TurnId] = []
 
     async def delete_() -> bytes:
-        cancelled.extend(await table.editing.delete(target, why))
+        cancelled.extend(await desk.editing.delete(target, why))
         return b""
 
     asked = conversation_id, message_id, as_, if_match
-    await table.once("delete_message", idempotency_key, asked, delete_)
-    await table.engine.stop(cancelled)
+    await desk.once("delete_message", idempotency_key, asked, delete_)
+    await desk.engine.stop(cancelled)
 
 
 @post(f"{ONE}/restore", status_code=200, summary="Restore a message", responses=MESSAGE | KNOWN)
 async def restore_message(
     conversation_id: FromPath[str],
     message_id: FromPath[str],
-    table: TheTable,
+    desk: TheMessageDesk,
     as_: AsBot = None,
 ) -> Response[bytes]:
     """What you deleted yourself, or any with the right `delete_others_messages`. Replies that were
     cancelled by its deletion stay so."""
-    target = table.target(conversation_id, message_id, place_in(as_))
-    return Versioned(await table.editing.restore(target))
+    target = desk.target(conversation_id, message_id, place_in(as_))
+    return Versioned(await desk.editing.restore(target))
 
 
 @put(f"{ONE}/excluded", summary="Keep a message from the agents", responses=MESSAGE | BAD | KNOWN)
@@ -221,29 +221,29 @@ async def exclude_message(
     conversation_id: FromPath[str],
     message_id: FromPath[str],
     data: JSONBody[Excluded],
-    table: TheTable,
+    desk: TheMessageDesk,
 ) -> Response[bytes]:
     """With `excluded: false` they hear it again. Only the owner of the conversation may."""
-    target = table.target(conversation_id, message_id)
-    return Versioned(await table.editing.exclude(target, excluded=data.excluded))
+    target = desk.target(conversation_id, message_id)
+    return Versioned(await desk.editing.exclude(target, excluded=data.excluded))
 
 
 @get(f"{ONE}/history", summary="Read what a message said before", responses=MISSING)
 async def message_history(
-    conversation_id: FromPath[str], message_id: FromPath[str], table: TheTable
+    conversation_id: FromPath[str], message_id: FromPath[str], desk: TheMessageDesk
 ) -> MessageHistory:
     """Oldest first; the last is what it says now."""
-    editions = await table.editing.history(table.target(conversation_id, message_id))
+    editions = await desk.editing.history(desk.target(conversation_id, message_id))
     return MessageHistory(
         [MessageEdition(one.version, one.owner, one.content, one.written_at) for one in editions]
     )
 
 
-async def provide_table(request: Request[Principal, str, State]) -> Table:
+async def provide_message_desk(request: Request[Principal, str, State]) -> MessageDesk:
     state = request.app.state
     database, announcer, engine = state.database, state.announcer, state.engine
     removal = Removal(database, announcer, engine.ledger.observer)
-    return Table(
+    return MessageDesk(
         principal=request.user,
         rooms=Rooms(database, announcer),
         participants=Participants(database, announcer),
@@ -266,7 +266,7 @@ ROUTES: list[ControllerRouterHandler] = [
             exclude_message,
             message_history,
         ],
-        dependencies={"table": Provide(provide_table)},
+        dependencies={"desk": Provide(provide_message_desk)},
         guards=[needs(Scope.CONVERSATIONS)],
         tags=["Conversations"],
     )

@@ -104,7 +104,7 @@ class ConversationPatch(Struct, forbid_unknown_fields=True):
     owner: NextOwner | UnsetType = UNSET
 
 
-class Place(Struct, forbid_unknown_fields=True):
+class BotPlace(Struct, forbid_unknown_fields=True):
     """A bot in whose place the owner of its agency acts: an `agent` or an `agency`."""
 
     kind: ParticipantKind
@@ -114,12 +114,12 @@ class Place(Struct, forbid_unknown_fields=True):
 class NewMessage(Struct, forbid_unknown_fields=True):
     content: str
     file_ids: Annotated[list[Annotated[str, Meta(max_length=100)]], Meta(max_length=100)] = []
-    as_: Place | None = field(default=None, name="as")
+    as_: BotPlace | None = field(default=None, name="as")
 
 
 class MessagePatch(Struct, forbid_unknown_fields=True):
     content: str
-    as_: Place | None = field(default=None, name="as")
+    as_: BotPlace | None = field(default=None, name="as")
 
 
 class Excluded(Struct, forbid_unknown_fields=True):
@@ -128,7 +128,7 @@ class Excluded(Struct, forbid_unknown_fields=True):
 
 class NewStatus(Struct, forbid_unknown_fields=True):
     status: Status
-    as_: Place | None = field(default=None, name="as")
+    as_: BotPlace | None = field(default=None, name="as")
 
 
 class MessageEdition(Struct):
@@ -215,7 +215,7 @@ def said(conversation_id: UUID, message: NewMessage) -> RoomMessage:
     return RoomMessage(conversation_id, message.content, files, in_place(message.as_))
 
 
-def in_place(of: Place | None) -> Member | None:
+def in_place(of: BotPlace | None) -> Member | None:
     """Raises InvalidRequest."""
     if of is None:
         return None
@@ -230,7 +230,7 @@ def place_in(query: str | None) -> Member | None:
     kind, _, identifier = query.partition("/")
     if kind not in (ParticipantKind.AGENT, ParticipantKind.AGENCY):
         raise InvalidRequest("`as` is agent/<number> or agency/<number>.", param="as")
-    return in_place(Place(ParticipantKind(kind), identifier))
+    return in_place(BotPlace(ParticipantKind(kind), identifier))
 
 
 class Versioned(Response[bytes]):
