@@ -54,7 +54,8 @@ class Turn(Table):
     to the input while the turn is open, and up to its answer once it is completed. `request_hash`
     tells the same request when it comes again. `fence` rises each time a process takes the turn.
     Unless it is `attended`, the work goes on whether or not anybody waits for it. `awaited` is the
-    question `{asker, asked, text}` that a waiting turn waits for.
+    question `{asker, asked, text}` that a waiting turn waits for. `driven` stands for this turn
+    where the conversation's drive does not: manual, or auto once its bot is driven by hand no more.
     """
 
     id = UUID(primary_key=True)
@@ -81,6 +82,7 @@ class Turn(Table):
     finish_reason = Text(null=True, default=None)
     error = JSONB(null=True, default=None)
     awaited = JSONB(null=True, default=None)
+    driven = Text(null=True, default=None)
     created_at = Timestamptz()
     updated_at = Timestamptz()
     completed_at = Timestamptz(null=True, default=None)

@@ -97,13 +97,15 @@ class Participant(Table):
     `ordinal` is its place among them, in which bots answer. `status` is what it does at the moment;
     one that must be renewed ends with `status_until`. A user with an open stream is taken to be
     there until `present_until`, and one who has said to be offline is `away`. A user is invited,
-    by `invited_by`, until `joined_at`.
+    by `invited_by`, until `joined_at`. What a bot asks in a turn waits for somebody outside if its
+    `drive` is manual.
     """
 
     conversation_id = UUID(primary_key=True)
     kind = Text()
     identifier = Text()
     ordinal = Integer()
+    drive = Text(default="auto")
     status = Text()
     status_until = Timestamptz(null=True, default=None)
     present_until = Timestamptz(null=True, default=None)

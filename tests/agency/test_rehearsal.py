@@ -238,3 +238,12 @@ async def test_a_plain_model_hears_the_words_of_one_of_several() -> None:
     wrapped = {"role": "user", "content": json.dumps({"by": by, "context": "Hello, all"})}
     text = (await Rehearsal().complete(ModelCall("m", [wrapped]))).text
     assert "“Hello, all”" in text
+
+
+async def test_where_several_speak_whom_it_quotes_is_not_asked_by_that() -> None:
+    by = {"kind": "user", "identifier": "ann"}
+    spoken = {"from": 0, "by": by, "context": "What, @gpt and #7?"}
+    said = {"role": "user", "content": json.dumps(spoken)}
+    envelope = await answer((0,), system(MANAGER), said)
+    assert "What, gpt and 7?" in envelope["context"]
+    assert "#" not in envelope["context"]

@@ -7,12 +7,9 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from gateway.agency.ledger.context_cache import ContextCache, Remembered
-from gateway.agency.ledger.ledger import Ledger
-from gateway.agency.ledger.observer import Observer
 from gateway.agency.speech.prompt import GATEWAY, Entry
 from gateway.agency.turn.rules import ANSWER_NOW
 from gateway.ids import CONVERSATION, new, read
-from gateway.postgres.database import Database
 from tests.running import Gateway
 from tests.scripted import Call, ScriptedUpstream, Step, say, say_many, text
 from tests.team import Team, make_team
@@ -42,9 +39,7 @@ def remembered_by(gateway: Gateway) -> Mapping[UUID, Remembered]:
     return gateway.resources.engine.runner.running.cache.kept
 
 
-async def test_memory_and_rows_tell_the_same(
-    gateway: Gateway, upstream: ScriptedUpstream, database: Database
-) -> None:
+async def test_memory_and_rows_tell_the_same(gateway: Gateway, upstream: ScriptedUpstream) -> None:
     team = await make_team(gateway, "programmer", "tester")
     dice = random.Random(7)
     manager, programmer, tester = team["manager"], team["programmer"], team["tester"]
@@ -73,7 +68,7 @@ async def test_memory_and_rows_tell_the_same(
     upstream.always("programmer", follow)
     upstream.always("tester", follow)
     talks = [Talk(gateway, team) for _ in range(3)]
-    ledger = Ledger(database, "test", 15, gateway.resources.announcer, Observer())
+    ledger = gateway.resources.engine.ledger
     compared = 0
     for turn in range(24):
         talk = dice.choice(talks)

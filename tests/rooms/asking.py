@@ -57,6 +57,14 @@ async def settled(caller: Caller, conversation_id: str) -> Body:
             await asyncio.sleep(0.02)
 
 
+async def shown(caller: Caller, conversation_id: str, messages: int) -> Body:
+    """The conversation, once it shows so many messages, whether or not they are complete."""
+    async with asyncio.timeout(10):
+        while len((whole := await caller.read(conversation_id))["messages"]) < messages:
+            await asyncio.sleep(0.02)
+    return whole
+
+
 def heard(conversation: Body) -> list[tuple[str, str]]:
     """Who said what, in order."""
     return [(one["owner"]["identifier"], one["content"]) for one in conversation["messages"]]

@@ -273,6 +273,9 @@ ACTS: dict[str, Act] = {
     f"DELETE {ROOM}": Act(RIGHT, final=True),
     f"PUT {ROOM}/status": Act(READ, {"status": "writing"}),
     f"POST {ROOM}/participants": Act(LEAD, {"kind": "user", "identifier": "dora"}),
+    f"PATCH {ROOM}/participants": Act(
+        LEAD, {"kind": "agency", "identifier": "{agency_id}", "drive": "manual"}
+    ),
     f"DELETE {ROOM}/participants": Act(LEAD, final=True),
     f"POST {ROOM}/join": Act(JOIN, final=True),
     f"POST {ROOM}/leave": Act(LEAVE, final=True),

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from gateway.postgres.database import Database
-from tests.rooms.asking import Caller, by, heard, settled, told, voices, wrapped
+from tests.rooms.asking import Caller, by, heard, settled, shown, told, voices, wrapped
 from tests.rpc.asking import TITLED
 from tests.running import Gateway
 from tests.scripted import Call, ScriptedUpstream, say, status, text
@@ -27,44 +27,64 @@ async def test_without_bots_a_message_is_a_message(ann: Caller, upstream: Script
     assert upstream.calls == []
 
 
-async def test_every_bot_answers_in_its_turn(
+async def test_all_bots_start_from_the_same_and_hear_each_other_next_time(
     ann: Caller, team: Team, upstream: ScriptedUpstream, database: Database
 ) -> None:
     room = await ann.create(("model", "gpt"), ("agency", team.id))
-    upstream.script("*", text("Apples."), text("Pears."))
-    upstream.script("manager", say(0, "I agree."), say(0, "I don't."))
+    hold = asyncio.Event()
+    upstream.script("*", text("Apples.", hold=hold), text("Pears."))
+    upstream.script("manager", say(0, "Plums."), say(0, "Figs.", hold=hold))
     await ann.say(room["id"], "Which fruit?")
+    await shown(ann, room["id"], 2)  # the agency's words are there before the model's
+    hold.set()
     await settled(ann, room["id"])
+    hold.clear()
     await ann.say(room["id"], "Another one?")
+    await shown(ann, room["id"], 5)
+    hold.set()
     whole = await settled(ann, room["id"])
     bot = str(team.id)
     assert heard(whole) == [
         ("ann", "Which fruit?"),
+        (bot, "Plums."),
         ("gpt", "Apples."),
-        (bot, "I agree."),
         ("ann", "Another one?"),
         ("gpt", "Pears."),
-        (bot, "I don't."),
+        (bot, "Figs."),
     ]
-    assert [one["owner"]["type"] for one in whole["messages"]] == ["user", "model", "agency"] * 2
     inputs = await database.fetch("SELECT DISTINCT input_interaction_id FROM turn")
     assert len(inputs) == 2
     first, second = upstream.calls_of("*")
     assert told(first) == [("user", "Which fruit?")]
     assert wrapped(second) == [
         {"by": by("user", "ann"), "context": "Which fruit?"},
-        {"by": by("agency", bot), "context": "I agree."},
+        {"by": by("agency", bot), "context": "Plums."},
         {"by": by("user", "ann"), "context": "Another one?"},
     ]
     assert ("assistant", "Apples.") in told(second)
     first, second = upstream.calls_of("manager")
-    assert voices(first) == [("ann", "Which fruit?"), ("gpt", "Apples.")]
-    assert voices(second) == [
-        ("ann", "Which fruit?"),
-        ("gpt", "Apples."),
-        ("ann", "Another one?"),
-        ("gpt", "Pears."),
-    ]
+    assert voices(first) == [("ann", "Which fruit?")]
+    assert voices(second) == [("ann", "Which fruit?"), ("gpt", "Apples."), ("ann", "Another one?")]
+
+
+async def test_replies_stand_in_the_order_of_their_first_words(
+    ann: Caller, upstream: ScriptedUpstream
+) -> None:
+    names = ["one", "two", "three", "four"]
+    room = await ann.create(*(("model", name) for name in names))
+    begin = {name: asyncio.Event() for name in names}
+
+    def answer(call: Call) -> Any:
+        name = call.body["model"]
+        return text(f"{name} has a lot to say", hold=begin[name])
+
+    upstream.always("*", answer)
+    await ann.say(room["id"], "Hi")
+    for count, name in enumerate(("three", "one", "four", "two")):
+        begin[name].set()
+        await shown(ann, room["id"], count + 2)
+    whole = await settled(ann, room["id"])
+    assert [who for who, _ in heard(whole)] == ["ann", "three", "one", "four", "two"]
 
 
 async def test_nothing_that_somebody_says_can_pass_for_what_another_says(
@@ -116,18 +136,15 @@ async def test_messages_that_come_meanwhile_wait_for_all_answers(
     upstream.always("*", answer)
     await ann.say(room["id"], "First")
     await upstream.arrived()
+    await upstream.arrived()
     await ann.say(room["id"], "Second")
     hold.set()
     whole = await settled(ann, room["id"])
-    assert names == ["one", "two", "one", "two"]
-    assert [one["content"] for one in whole["messages"]] == [
-        "First",
-        "one after 1",
-        "two after 2",
-        "Second",
-        "one after 4",
-        "two after 5",
-    ]
+    assert sorted(names[:2]) == sorted(names[2:]) == ["one", "two"]
+    said = heard(whole)
+    assert [who for who, _ in said][::3] == ["ann", "ann"]
+    assert {words for _, words in said[1:3]} == {"one after 1", "two after 1"}
+    assert {words for _, words in said[4:]} == {"one after 4", "two after 4"}
 
 
 async def test_who_has_nothing_to_say_posts_nothing(
@@ -150,13 +167,9 @@ async def test_who_has_nothing_to_say_posts_nothing(
         assert shown == {"ann", "gpt"}
         await ann.say(room["id"], "And now?")
         whole = await settled(ann, room["id"])
-    assert [one["content"] for one in whole["messages"]] == [
-        "Anybody?",
-        "Hello.",
-        "And now?",
-        "Now I do.",
-        "Hello.",
-    ]
+    words = [one["content"] for one in whole["messages"]]
+    assert words[:3] == ["Anybody?", "Hello.", "And now?"]
+    assert sorted(words[3:]) == ["Hello.", "Now I do."]
     assert told(upstream.calls_of("*")[0]) == [("user", "Anybody?")]
     listed = await ann.call("GET", f"/{room['id']}/messages")
     assert [one["content"] for one in listed["data"]][::-1] == [
@@ -164,14 +177,15 @@ async def test_who_has_nothing_to_say_posts_nothing(
     ]
 
 
-async def test_a_bot_that_fails_says_so_and_the_next_one_answers(
+async def test_a_bot_that_fails_says_so_and_the_others_answer(
     ann: Caller, team: Team, upstream: ScriptedUpstream
 ) -> None:
     room = await ann.create(("agency", team.id), ("model", "gpt"))
     upstream.always("manager", status(400))
     upstream.always("*", text("Hello."))
     await ann.say(room["id"], "Anybody?")
-    _, failed, answer = (await settled(ann, room["id"]))["messages"]
+    _, *replies = (await settled(ann, room["id"]))["messages"]
+    answer, failed = sorted(replies, key=lambda one: len(one["errors"]))
     assert failed["owner"] == {"type": "agency", "identifier": str(team.id)}
     assert (failed["content"], len(failed["errors"])) == ("", 1)
     assert (answer["content"], answer["errors"]) == ("Hello.", [])
@@ -215,7 +229,7 @@ async def test_files_stand_with_a_message(
     assert said["file_ids"] == [made.json()["id"]]
     await settled(ann, room["id"])
     assert "Four words of text" in told(upstream.calls_of("*")[0])[0][1]
-    letter, _ = json.loads(upstream.calls_of("manager")[0].messages[1]["content"])
+    letter = json.loads(upstream.calls_of("manager")[0].messages[1]["content"])
     assert letter["files"] == [{"file": "a.txt", "text": "Four words of text"}]
     assert letter["context"] == ""
 
@@ -264,7 +278,7 @@ async def test_deleting_a_conversation_cancels_its_turns(
         await call.disconnected.wait()
     rows = await database.fetch("SELECT state FROM turn")
     assert [row["state"] for row in rows] == ["cancelled", "cancelled"]
-    assert len(upstream.calls) == 1
+    assert len(upstream.calls) == 2
 
 
 async def test_a_message_to_a_conversation_of_another_door_is_answered_by_its_responder(
@@ -333,25 +347,48 @@ async def test_excluding_a_message_hides_all_answers_to_it(
     await ann.say(room["id"], "Which animal?")
     await settled(ann, room["id"])
     assert told(upstream.calls_of("*")[-1]) == [("user", "Which animal?")]
-    assert voices(upstream.calls_of("manager")[-1]) == [
-        ("ann", "Which animal?"),
-        ("gpt", "Apples."),
-    ]
+    assert voices(upstream.calls_of("manager")[-1]) == [("ann", "Which animal?")]
 
 
 async def test_an_agent_answers_for_itself_with_its_team_behind_it(
     ann: Caller, team: Team, upstream: ScriptedUpstream
 ) -> None:
     room = await ann.create(("agent", team["programmer"]), ("agency", team.id))
-    upstream.script("programmer", say(team["manager"], "How long?"), say(0, "Two days."))
-    upstream.script("manager", say(team["programmer"], "Two."), say(0, "So it is."))
-    await ann.say(room["id"], "How hard is it?")
-    whole = await settled(ann, room["id"])
     agent = team["programmer"]
-    assert heard(whole)[1:] == [(str(agent), "Two days."), (str(team.id), "So it is.")]
-    assert [one["owner"]["type"] for one in whole["messages"]] == ["user", "agent", "agency"]
+    upstream.script("programmer", say(team["manager"], "How long?"), say(0, "Two days."))
+    upstream.script("manager", say(agent, "Two."), say(0, "So it is."))
+    await ann.say(room["id"], f"#{agent}, how hard is it?")
+    await settled(ann, room["id"])
+    await ann.say(room["id"], f"And you, #{team.id}?")
+    whole = await settled(ann, room["id"])
+    assert [one for one in heard(whole) if one[0] != "ann"] == [
+        (str(agent), "Two days."),
+        (str(team.id), "So it is."),
+    ]
+    assert [one["owner"]["type"] for one in whole["messages"]][1::2] == ["agent", "agency"]
     last = voices(upstream.calls_of("manager")[-1])
-    assert last[-2:] == [("ann", "How hard is it?"), (str(agent), "Two days.")]
+    assert (str(agent), "Two days.") in last
+
+
+async def test_an_agent_takes_part_and_works_in_its_team_at_the_same_time(
+    ann: Caller, team: Team, upstream: ScriptedUpstream
+) -> None:
+    agent = team["programmer"]
+    room = await ann.create(("agent", agent), ("agency", team.id))
+
+    def programmer(call: Call) -> Any:
+        asked = call.inbound[-1]
+        return say(0, "Mine.") if asked[0] == 0 else say(asked[0], "For the team.")
+
+    upstream.always("programmer", programmer)
+    upstream.script("manager", say(agent, "Go on."), say(0, "Ours."), say(agent, "Go on."))
+    upstream.always("manager", say(0, "Ours again."))
+    for words in ("Who?", "And now?"):
+        await ann.say(room["id"], words)
+        whole = await settled(ann, room["id"])
+    said = heard(whole)
+    assert sorted(said[1:3]) == sorted([(str(agent), "Mine."), (str(team.id), "Ours.")])
+    assert sorted(said[4:]) == sorted([(str(agent), "Mine."), (str(team.id), "Ours again.")])
 
 
 async def test_driven_by_hand_a_room_waits_until_it_is_driven_again(
@@ -368,12 +405,13 @@ async def test_driven_by_hand_a_room_waits_until_it_is_driven_again(
             lambda one: "waiting" in [told["turn"]["state"] for told in one.of("turn.updated")]
         )
         assert (await ann.read(room["id"]))["participants"][1]["status"] == "waiting"
-        assert len(upstream.calls) == 1
+        assert len(upstream.calls_of("programmer")) == 0
+        await shown(ann, room["id"], 2)  # a model asks nobody
     await ann.call("PATCH", f"/{room['id']}", json={"drive": "auto"})
     assert [content for _, content in heard(await settled(ann, room["id"]))] == [
         "How hard is it?",
-        "Two days.",
         "Fine.",
+        "Two days.",
     ]
 
 
@@ -399,7 +437,8 @@ async def test_only_those_who_are_addressed_answer(
         before = len((await ann.read(room["id"]))["messages"])
         await ann.say(room["id"], words)
         whole = await settled(ann, room["id"])
-        assert [one["content"] for one in whole["messages"][before + 1 :]] == answers, words
+        replies = [one["content"] for one in whole["messages"][before + 1 :]]
+        assert sorted(replies) == sorted(answers), words
     # Who was not asked has heard it all the same.
     assert ("ann", "@Programmer, can it be done?") in voices(upstream.calls_of("manager")[-1])
 
@@ -413,3 +452,106 @@ async def test_a_bot_that_somebody_speaks_for_asks_those_whom_it_addresses(
     await ann.say(room["id"], f"Ping, @gpt and #{team.id}", **{"as": bot})
     whole = await settled(ann, room["id"])
     assert [one["content"] for one in whole["messages"][1:]] == ["Pong."]
+
+
+async def test_bots_answer_each_other_when_they_are_addressed(
+    ann: Caller, team: Team, upstream: ScriptedUpstream
+) -> None:
+    room = await ann.create(("model", "gpt"), ("agency", team.id))
+    upstream.script("*", text("Ask the team, I would. What do you say, @team?"), text("Good."))
+    upstream.script("manager", say(0, ""), say(0, "I say yes. Agreed, @gpt?"))
+    await ann.say(room["id"], "Shall we?")
+    whole = await settled(ann, room["id"])
+    assert [who for who, _ in heard(whole)] == ["ann", "gpt", str(team.id), "gpt"]
+    # Each is asked with what the other said, and knows who said it.
+    assert voices(upstream.calls_of("manager")[-1])[-1] == ("gpt", heard(whole)[1][1])
+    assert wrapped(upstream.calls_of("*")[-1])[-1]["by"] == by("agency", str(team.id))
+
+
+async def test_all_who_are_addressed_are_asked_at_once_with_all_that_was_said(
+    ann: Caller, upstream: ScriptedUpstream
+) -> None:
+    names = ("one", "two", "three")
+    room = await ann.create(*(("model", name) for name in names))
+    hold = asyncio.Event()
+
+    def answer(call: Call) -> Any:
+        name = call.body["model"]
+        if len(wrapped_or_told(call)) > 1:
+            return text(f"{name} hears", hold=hold)
+        return text({"one": "@two and @three?", "two": "@one?", "three": "No."}[name])
+
+    upstream.always("*", answer)
+    await ann.say(room["id"], "Hi")
+    for _ in range(6):
+        await upstream.arrived()  # the second three before one of them has answered
+    hold.set()
+    whole = await settled(ann, room["id"])
+    assert sorted(who for who, _ in heard(whole)[4:]) == sorted(names)
+    said = {words for _, words in heard(whole)[:4]}
+    for call in upstream.calls[3:]:
+        assert {words for _, words in wrapped_or_told(call)} | {
+            words for role, words in told(call) if role == "assistant"
+        } == said
+
+
+def wrapped_or_told(call: Call) -> list[tuple[str, str]]:
+    """Who said what, as a plain model was told it."""
+    if [role for role, _ in told(call)] == ["user"] and not told(call)[0][1].startswith("{"):
+        return [("ann", told(call)[0][1])]
+    return [(one["by"]["identifier"], one["context"]) for one in wrapped(call)]
+
+
+async def test_no_room_talks_for_ever(ann: Caller, upstream: ScriptedUpstream) -> None:
+    room = await ann.create(("model", "ping"), ("model", "pong"), ("model", "quiet"))
+    other = {"ping": "@pong", "pong": "@ping"}
+    upstream.always("*", lambda call: text(other.get(call.body["model"], "Well, @ping @pong")))
+    await ann.say(room["id"], "@ping, go")
+    whole = await settled(ann, room["id"])
+    assert [who for who, _ in heard(whole)] == ["ann", *["ping", "pong"] * 3]
+    # Somebody who speaks in a bot's place is not a person that speaks.
+    await ann.say(room["id"], "@pong and @quiet")
+    whole = await settled(ann, room["id"])
+    bots = [who for who, _ in heard(whole)[8:]]
+    assert len(bots) == 6
+    assert set(bots) == {"ping", "pong", "quiet"}
+    assert not await settled_later(ann, room["id"], len(heard(whole)))
+
+
+async def settled_later(caller: Caller, conversation_id: str, messages: int) -> bool:
+    """Whether something was said after all."""
+    await asyncio.sleep(0.3)
+    return len((await settled(caller, conversation_id))["messages"]) != messages
+
+
+async def test_a_person_who_speaks_meanwhile_comes_first(
+    ann: Caller, upstream: ScriptedUpstream
+) -> None:
+    room = await ann.create(("model", "one"), ("model", "two"))
+    hold = asyncio.Event()
+    upstream.script("*", text("@two?", hold=hold))
+    upstream.always("*", text("Yes."))
+    await ann.say(room["id"], "@one, hi")
+    await upstream.arrived()
+    await ann.say(room["id"], "@one, never mind")
+    hold.set()
+    whole = await settled(ann, room["id"])
+    assert [words for _, words in heard(whole)] == [
+        "@one, hi",
+        "@two?",
+        "@one, never mind",
+        "Yes.",
+    ]
+
+
+async def test_whoever_is_in_the_room_is_answered(
+    ann: Caller, bob: Caller, team: Team, upstream: ScriptedUpstream
+) -> None:
+    """Who let a bot in need not let everybody use it elsewhere."""
+    room = await ann.create(("agent", team["programmer"]))
+    invited = {"kind": "user", "identifier": "bob", "rights": ["add_message"]}
+    await ann.call("POST", f"/{room['id']}/participants", status=201, json=invited)
+    await bob.call("POST", f"/{room['id']}/join")
+    upstream.always("programmer", say(0, "Hello, Bob."))
+    await bob.say(room["id"], "Anybody?")
+    assert heard(await settled(ann, room["id"]))[-1] == (str(team["programmer"]), "Hello, Bob.")

@@ -36,6 +36,7 @@ async def test_a_conversation_is_created_with_its_participants(
         "kind",
         "identifier",
         "status",
+        "drive",
         "rights",
         "invited_at",
         "joined_at",

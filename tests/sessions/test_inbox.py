@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.rooms.asking import calling
+from tests.rooms.asking import calling, heard, settled, shown
 from tests.running import Gateway
-from tests.scripted import ScriptedUpstream, say
+from tests.scripted import ScriptedUpstream, say, text
 from tests.sessions.asking import Body, Driver, driver, driving
 from tests.shelf import Shelf, lend, make_readers
 from tests.team import Team
@@ -111,3 +111,45 @@ async def test_a_cursor_that_is_none(gateway: Gateway, cursor: str) -> None:
     answer = await gateway.http.get("/api/inbox", params={"cursor": cursor})
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == "cursor"
+
+
+async def test_one_bot_is_driven_by_hand_and_the_others_do_not_wait(
+    gateway: Gateway, upstream: ScriptedUpstream
+) -> None:
+    anns, _ = await teams(gateway, upstream)
+    upstream.always("*", text("Rye."))
+    ann = await calling(gateway, "ann", "conversations", "chat")
+    room = await ann.create(("agency", anns.id), ("model", "gpt"))
+    path, bot = f"/{room['id']}/participants", {"kind": "agency", "identifier": str(anns.id)}
+    shown_as = await ann.call("PATCH", path, json={**bot, "drive": "manual"})
+    assert shown_as["drive"] == "manual"
+    assert await ann.call("PATCH", path, json={**bot, "drive": "manual"}) == shown_as
+    answering = await driver(gateway, anns["manager"], "ann")
+    for count, words in enumerate(("Which one?", "And now?")):
+        await ann.say(room["id"], words)
+        await shown(ann, room["id"], 2 * (count + 1))
+        async with asyncio.timeout(10):
+            while (found := await inbox(answering))["count"] <= count:
+                await asyncio.sleep(0.02)
+    first = found["data"][0]
+    assert first["session"]["call"]["context"] == "Rye?"
+    # One is answered, and its reply stands among those to the same message.
+    upstream.always("manager", say(0, "Dark, @gpt"))
+    done = await answering.answer(first["session"], 1, context="Dark.")
+    assert done["state"] == "resolved"
+    async with asyncio.timeout(10):
+        while "Dark, @gpt" not in str(heard(await ann.read(room["id"]))):
+            await asyncio.sleep(0.02)
+        while len(heard(whole := await ann.read(room["id"]))) < 6:
+            await asyncio.sleep(0.02)
+    replies = [who for who, _ in heard(whole)]
+    assert replies[:3] == ["ann", "gpt", str(anns.id)]
+    # The other goes on by itself.
+    upstream.always("baker", say(anns["manager"], "Dark."))
+    await ann.call("PATCH", path, json={**bot, "drive": "auto"})
+    await settled(ann, room["id"])
+    assert (await inbox(answering))["count"] == 0
+    missing = {"kind": "model", "identifier": "nobody", "drive": "manual"}
+    await ann.refused("PATCH", path, 404, "participant_not_found", json=missing)
+    user = {"kind": "user", "identifier": "ann", "drive": "manual"}
+    await ann.refused("PATCH", path, 400, json=user)

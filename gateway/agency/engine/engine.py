@@ -189,6 +189,10 @@ class Engine:
         the caller's."""
         self.go_on_with(await self.ledger.drive(conversation_id, drive))
 
+    async def free(self, conversation_id: UUID, responder: str) -> None:
+        """Have the turns of a bot that is driven by hand no more go on."""
+        self.go_on_with(await self.ledger.free(conversation_id, responder))
+
     def go_on_with(self, turn_ids: Sequence[TurnId]) -> None:
         """Take up turns that wait for nobody any more, once that is committed."""
         if turn_ids:
@@ -227,14 +231,13 @@ class Engine:
         return said
 
     def begin_next(self, conversation_id: UUID) -> None:
-        """Have the turn that is next in a conversation begin once this is committed, if nobody
+        """Have the turns that are next in a conversation begin once this is committed, if nobody
         works there. Nobody waits for that: to read a long conversation takes a while."""
         begin = self._begin_next
         self._queue.after_commit(lambda: self.runner.running.see_to(begin(conversation_id)))
 
     async def _begin_next(self, conversation_id: UUID) -> None:
-        if (started := await self.runner.next(conversation_id)) is not None:
-            self.runner.see_through(started)
+        await self.runner.start(conversation_id)
 
     # ---- following -------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from gateway.agency.engine.sweeper import Sweeper
 from gateway.agency.intake.accept import Intake
 from gateway.agency.intake.queue import Queue
 from gateway.agency.intake.rejoin import Reception
+from gateway.agency.intake.rounds import RoomRounds
 from gateway.agency.intake.start import Starter
 from gateway.agency.ledger.context_cache import ContextCache
 from gateway.agency.ledger.ledger import Ledger
@@ -61,10 +62,11 @@ async def open_engine(
     over, the others have a few seconds to end; those left are suspended for their clients' next
     try."""
     node = f"{socket.gethostname()}:{os.getpid()}:{ids.new().hex[-8:]}"
-    ledger = Ledger(database, node, settings.lease, announcer, TurnLog())
+    queue = Queue(database, catalog, announcer, node)
+    rounds = RoomRounds(database, queue)
+    ledger = Ledger(database, node, settings.lease, announcer, TurnLog(), rounds)
     cache = ContextCache()
     reception = Reception(Intake(database, ledger, node, settings.lease, announcer), cache)
-    queue = Queue(database, catalog, announcer, node)
     starter = Starter(database, ledger, catalog, announcer, cache, node=node, lease=settings.lease)
     idempotency = Idempotency(database)
     services = Services(ledger, model, remotes, checks, settings.default_model, library)

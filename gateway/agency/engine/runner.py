@@ -99,9 +99,12 @@ class Runner:
         return None if self.draining else await self.starter.start(conversation_id, answering)
 
     async def start(self, conversation_id: UUID) -> bool:
-        started = await self.next(conversation_id)
-        await self.begin(started)
-        return started is not None
+        """Run what is next in a conversation: all who answer the same. False if nothing is."""
+        began = False
+        while (started := await self.next(conversation_id)) is not None:
+            began = True
+            self.see_through(started)
+        return began
 
     async def _start_next(self, conversation_id: UUID) -> None:
         if not await self.start(conversation_id):
@@ -142,7 +145,7 @@ class Runner:
         if team is None:
             return await self._fail(stored)
         if team.plain:
-            said = await self.ledger.chain(stored.conversation_id, stored.seq)
+            said = await self.ledger.chain(stored.conversation_id, stored.id)
             past, contexts = Past([Event(stored.version, ASKED)], 0.0), {int(PLAIN_MODEL): said}
         else:
             past, contexts = await self.ledger.past(stored.id), {}

@@ -15,11 +15,10 @@ from gateway import ids
 from gateway.agency.intake import sql_queue as sql
 from gateway.agency.intake.accept import NewInteraction
 from gateway.agency.intake.attachments import Attachments
-from gateway.agency.intake.members import member_of, responder_of
-from gateway.agency.intake.responder import check, remembered
+from gateway.agency.intake.responder import Bots, check, member_of, remembered, responder_of
 from gateway.agency.intake.start import Answering
 from gateway.agency.ledger.rows import encoded, uuids
-from gateway.agency.speech.mentions import Addressable, addressed
+from gateway.agency.speech.mentions import addressed
 from gateway.agency.teams.catalog import Catalog
 from gateway.agency.teams.team import AgencySpec
 from gateway.agency.turn.request import Ask, Posted, Public, RoomMessage
@@ -27,10 +26,10 @@ from gateway.auth import Principal
 from gateway.conversation.absence import absent
 from gateway.conversation.assets.skill_sets import SkillSet, SkillSets
 from gateway.conversation.raising import announce
-from gateway.conversation.rooms.participants import Member, ParticipantKind, Participants
+from gateway.conversation.rooms.participants import Member, Participants
 from gateway.conversation.rooms.rights import Right, demand, standing_of
 from gateway.conversation.store import Conversation
-from gateway.errors import InvalidRequest, NotFound, Unauthenticated
+from gateway.errors import InvalidRequest, Unauthenticated
 from gateway.ids import TurnId
 from gateway.postgres.database import Database
 from gateway.streams.announcer import Announcer
@@ -45,7 +44,8 @@ class NoResponder(InvalidRequest):
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """What is said to a conversation, by whom, and whom it is put to. If it is `attended`, its
+    """What is said to a conversation, by whom, and whom it is put to. Without `inputs` it asks for
+    answers to what was said before, `answers`. If it is `attended`, its
     client waits for the reply, and it is nobody's wish once the client has gone. `agency` is what
     is believed of the responder; None where it need not be checked. If `silently`, replies are not
     shown before they begin to speak."""
@@ -64,6 +64,7 @@ class Letter:
     silently: bool = False
     speaker: tuple[str, str] | None = None
     """Who says it, if not the caller: a kind and an identifier."""
+    answers: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,10 @@ class _Queued:
     replies: Sequence[UUID]
 
 
+_System = tuple[UUID | None, str | None, int | None]
+"""A client's system message: its id, its text if it is a new one, and whom it is for."""
+
+
 class Queue:
     """The queue of named conversations, for one process, whose name is `node`."""
 
@@ -111,6 +116,7 @@ class Queue:
         self.attachments = Attachments(database)
         self._skill_sets = SkillSets(database)
         self._participants = Participants(database, announcer)
+        self.bots = Bots(self._participants, catalog)
         self._database = database
         self._catalog = catalog
         self._announcer = announcer
@@ -174,10 +180,11 @@ class Queue:
                 file_ids=message.file_ids,
                 skill_set_ids=message.skill_set_ids,
             )
-            queued = await self._queue(letter, found, [turn_id])
+            queued = await self._queue(letter, _system(letter, found), [turn_id])
             if queued is None:  # the agency has changed since it was remembered
                 team = await check(responder, self._catalog, principal)
-                queued = await self._put(replace(letter, agency=None), found, [turn_id])
+                letter = replace(letter, agency=None)
+                queued = await self._put(letter, _system(letter, found), [turn_id])
             place = message.conversation_id, queued.input_id, queued.replies[0]
             return Posting(turn_id, *place, answering=Answering(responder, team))
 
@@ -186,7 +193,7 @@ class Queue:
         has changed, or the same request is suspended already."""
         async with self.transaction():
             found = await self.lock(letter.conversation_id, letter.principal)
-            queued = await self._queue(letter, found, [TurnId(ids.new())])
+            queued = await self._queue(letter, _system(letter, found), [TurnId(ids.new())])
             if queued is None:
                 return None
             (turn_id,), (reply_id,) = queued.turns, queued.replies
@@ -200,7 +207,7 @@ class Queue:
             found = await self.lock(message.conversation_id, principal, message.place)
             letter = Letter(
                 conversation_id=message.conversation_id,
-                asked=await self._asked(message, principal),
+                asked=await self._asked(message),
                 speaker=None if message.place is None else message.place.name,
                 principal=principal,
                 inputs=(Public("user", message.content),),
@@ -210,39 +217,27 @@ class Queue:
                 silently=True,
             )
             turns = [TurnId(ids.new()) for _ in letter.asked]
-            return (await self._put(letter, found, turns)).input_id
+            system = _system(letter, found)
+            return (await self._put(letter, system, turns)).input_id
 
-    async def _asked(self, message: RoomMessage, principal: Principal) -> dict[str, Ask]:
+    async def _asked(self, message: RoomMessage) -> dict[str, Ask]:
         """Returns who is to answer: those whom the message addresses, or else all bots a person,
-        and nobody a bot. None answers itself."""
-        bots = {
-            responder: named
-            for member in await self._participants.bots(message.conversation_id)
-            if message.place is None or member.name != message.place.name
-            if (responder := responder_of(member)) is not None
-            if (named := await self._named(member, responder, principal)) is not None
-        }
+        and nobody a bot. None answers itself. Who let a bot in lets it answer everybody there."""
+        bots = await self.bots.addressable(message.conversation_id)
+        if message.place is not None:
+            bots.pop(responder_of(message.place) or "", None)
         asked = addressed(message.content, bots)
         if not asked and message.place is None:
             asked = frozenset(bots)
         return {one: Ask(one, silence=True) for one in bots if one in asked}
 
-    async def _named(
-        self, member: Member, responder: str, principal: Principal
-    ) -> Addressable | None:
-        """Returns what a bot is called. None for an agency that may no longer be used, which stays
-        silent."""
-        try:
-            team = await check(responder, self._catalog, principal)
-        except NotFound:
-            return None
-        if team is None or member.kind is ParticipantKind.MODEL:
-            return Addressable(member.identifier)
-        name = team.name if member.kind is ParticipantKind.AGENCY else team.manager.name
-        return Addressable(name, member.identifier)
+    async def ask(self, letter: Letter, system_message_id: UUID | None) -> None:
+        """Have bots answer what was said before. The conversation is locked."""
+        turns = [TurnId(ids.new()) for _ in letter.asked]
+        await self._put(letter, (system_message_id, None, None), turns)
 
     async def _queue(
-        self, letter: Letter, found: Locked, turns: Sequence[TurnId]
+        self, letter: Letter, system: _System, turns: Sequence[TurnId]
     ) -> _Queued | None:
         """Returns None if the key or the agency has changed, or the same request is suspended."""
         agency = letter.agency
@@ -250,9 +245,10 @@ class Queue:
         if agency is not None:
             believed = letter.principal.key_id, int(agency.id), agency.revision
         inputs = [_interaction(letter, one) for one in letter.inputs]
-        inputs[-1] = msgspec.structs.replace(
-            inputs[-1], file_ids=[*inputs[-1].file_ids, *letter.file_ids]
-        )
+        if inputs:
+            inputs[-1] = msgspec.structs.replace(
+                inputs[-1], file_ids=[*inputs[-1].file_ids, *letter.file_ids]
+            )
         replies = [_reply(responder, letter) for responder in letter.asked]
         said = [*inputs, *replies]
         row = await self._database.fetchrow(
@@ -276,19 +272,21 @@ class Queue:
             encoded(letter.metadata) if letter.metadata else None,
             letter.principal.user,
             letter.principal.key_id,
-            *_system(letter, found),
+            *system,
             letter.silently,
             *believed,
             [i.provider for i in said],
+            letter.answers,
         )
         if row is None:
             return None
         announce(self._database, self._announcer, letter.conversation_id, row["version"])
-        return _Queued(inputs[-1].id, turns, [reply.id for reply in replies])
+        input_id = letter.answers or inputs[-1].id
+        return _Queued(input_id, turns, [reply.id for reply in replies])
 
-    async def _put(self, letter: Letter, found: Locked, turns: Sequence[TurnId]) -> _Queued:
+    async def _put(self, letter: Letter, system: _System, turns: Sequence[TurnId]) -> _Queued:
         """The same for a message that rests on no belief, and so is always queued."""
-        queued = await self._queue(letter, found, turns)
+        queued = await self._queue(letter, system, turns)
         if queued is None:
             raise LookupError("a message that rests on nothing was refused")
         return queued
@@ -333,8 +331,7 @@ def _prompts(skills: Sequence[SkillSet]) -> tuple[str, ...]:
     return tuple(skill.prompt for skill in skills)
 
 
-def _system(letter: Letter, found: Locked) -> tuple[UUID | None, str | None, int | None]:
-    """The client's system message: its id, its text if it is a new one, and whom it is for."""
+def _system(letter: Letter, found: Locked) -> _System:
     if letter.system is None or letter.agency is None or letter.system == found.system:
         return found.system_message_id, None, None
     return ids.new(), letter.system, int(letter.agency.manager_id)

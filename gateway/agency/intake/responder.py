@@ -1,11 +1,17 @@
-"""Who answers: the team behind a responder's name."""
+"""Who answers: the team behind a responder's name, and the bots of a conversation."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import assert_never
+from uuid import UUID
+
+from gateway.agency.speech.mentions import Addressable
 from gateway.agency.teams.catalog import Catalog
 from gateway.agency.teams.team import AgencySpec, plain_team
-from gateway.agency.turn.request import agency_id, agent_id
+from gateway.agency.turn.request import AGENCY, AGENT, agency_id, agent_id
 from gateway.auth import Principal
+from gateway.conversation.rooms.participants import Member, ParticipantKind, Participants
 from gateway.errors import NotFound
 
 
@@ -39,3 +45,60 @@ async def remembered(responder: str, catalog: Catalog, principal: Principal) -> 
         return await catalog.recall(number, principal)
     except NotFound:  # it may have been shared since
         return await catalog.read(number, principal)
+
+
+def responder_of(member: Member) -> str | None:
+    """Returns a participant's name as a responder, or None if it does not answer. This is decided
+    here alone."""
+    match member.kind:
+        case ParticipantKind.AGENCY:
+            return f"{AGENCY}{member.identifier}"
+        case ParticipantKind.AGENT:
+            return f"{AGENT}{member.identifier}"
+        case ParticipantKind.MODEL:
+            return member.identifier
+        case ParticipantKind.USER:
+            return None
+        case kind:
+            assert_never(kind)
+
+
+def member_of(responder: str) -> Member:
+    """The reverse."""
+    if (number := agency_id(responder)) is not None:
+        return Member(ParticipantKind.AGENCY, str(number))
+    if (number := agent_id(responder)) is not None:
+        return Member(ParticipantKind.AGENT, str(number))
+    return Member(ParticipantKind.MODEL, responder)
+
+
+async def admit(members: Sequence[Member], catalog: Catalog, principal: Principal) -> None:
+    """Raises NotFound for a bot that the caller may not have answer."""
+    for member in members:
+        if (responder := responder_of(member)) is not None:
+            await check(responder, catalog, principal)
+
+
+class Bots:
+    """Who may answer in a conversation, by the name that turns give them."""
+
+    def __init__(self, participants: Participants, catalog: Catalog) -> None:
+        self._participants = participants
+        self._catalog = catalog
+
+    async def addressable(self, conversation_id: UUID) -> dict[str, Addressable]:
+        """Returns what each is called, in order. The conversation is locked. An agency that was
+        deleted stays silent."""
+        named: dict[str, Addressable] = {}
+        for member in await self._participants.bots(conversation_id):
+            responder = responder_of(member)
+            if responder is None or (team := await team_of(responder, self._catalog)) is None:
+                continue
+            match member.kind:
+                case ParticipantKind.AGENCY:
+                    named[responder] = Addressable(team.name, member.identifier)
+                case ParticipantKind.AGENT:
+                    named[responder] = Addressable(team.manager.name, member.identifier)
+                case _:
+                    named[responder] = Addressable(member.identifier)
+        return named

@@ -4,17 +4,17 @@ They run in one transaction that begins with LOCK, so that each sees what the ot
 """
 
 from gateway.agency.intake.sql_accept import still_true
-from gateway.agency.ledger.sql_read import chain
+from gateway.agency.ledger.sql_read import DRIVE, chain
 from gateway.conversation.raising import RAISE
 from gateway.conversation.rooms.sql_access import standing
-from gateway.conversation.rooms.sql_participants import SHOWN, becomes
+from gateway.conversation.rooms.sql_participants import RESPONDER, SHOWN, becomes
 from gateway.conversation.sql_store import CONVERSATION
 from gateway.conversation.turn_states import (
+    COMPLETED,
     QUEUED,
     RUNNING,
     SUSPENDED,
     UNDER_WAY,
-    UNSUSPENDED,
     WITHOUT_ANSWER,
 )
 
@@ -42,7 +42,8 @@ LOCK = f"""
 # $14 whether their client waits, $15 node, $16 request hash, $17 metadata, $18 caller, $19 key. $20
 # the client's system message or null, $21 its text or null if it is there, $22 the agent that it is
 # for. $23 whether replies are shown only when they begin to speak. $24 to $26 what is believed, if
-# anything is, $27 who provides the interactions' models. No row if that is no longer true.
+# anything is, $27 who provides the interactions' models, $28 what is answered if nothing new is. No
+# row if that is no longer true.
 QUEUE = f"""
     WITH c AS (
         {RAISE}, updated_at = now(),
@@ -71,10 +72,14 @@ QUEUE = f"""
     ), t AS (
         INSERT INTO turn (id, conversation_id, responder, seq, input_interaction_id,
                           reply_interaction_id, system_message_id, state, attended, owner_node,
-                          request_hash, request, metadata, principal, key_id, version)
-        SELECT n.id, c.id, n.responder, c.base + c.said + n.ordinal, ($2::uuid[])[c.said],
+                          request_hash, request, metadata, principal, key_id, driven, version)
+        SELECT n.id, c.id, n.responder, c.base + c.said + n.ordinal,
+               coalesce($28, ($2::uuid[])[c.said]),
                ($2::uuid[])[c.said + n.ordinal], $20, {QUEUED}, $14, $15, $16, n.request::jsonb,
-               $17::jsonb, $18, $19, c.version
+               $17::jsonb, $18, $19,
+               (SELECT nullif(p.drive, 'auto') FROM participant p
+                WHERE p.conversation_id = c.id AND p.kind <> 'user' AND p.left_at IS NULL
+                  AND {RESPONDER} = n.responder), c.version
         FROM c, unnest($11::uuid[], $12::text[], $13::text[]) WITH ORDINALITY
              AS n (id, responder, request, ordinal)
     )
@@ -108,40 +113,58 @@ _ENTRY = """
             WHERE g.id = split_part(t.responder, '/', 2)::bigint AND g.deleted_at IS NULL)
         END AS entry OFFSET 0  -- once, not for each row that it is compared with
 """
-# Of a turn `t` with the reply `r` and the agent `e`: what was said before the reply and is not in
-# the agent's context, in order. `own` if the one who replies said it. It is `asked` in this turn if
-# it came after the turn before that answers something else, and is no reply itself: several may
-# answer the same, and what one says the next hears, but is not asked. `odd` is what an agent is
-# told in another way than as its text alone.
+# Of the agent `e`: when it was last told something that it was asked, and where the input stood
+# that it was asked with. What it has not heard came later: it is newer, or one of the replies to
+# that.
+_HEARD = """
+    SELECT m.version AS at, i.ordinal AS input
+    FROM message m JOIN turn x ON x.id = m.turn_id
+    JOIN interaction i ON i.id = x.input_interaction_id
+    WHERE m.conversation_id = $1 AND m.agent_id = e.entry AND m.role = 'user'
+      AND m.interaction_id IS NOT NULL
+    ORDER BY m.version DESC LIMIT 1
+"""
+# Of a turn `t` with the reply `r` and the agent `e`, which has heard so much, `h`: what was said
+# before the reply and is not in the agent's context, in order; without the replies of others to the
+# same, who start from the same. `own` if the one who replies said it. It is `asked` in this turn if
+# it is an answer to `g`, to which the input is one too, or if it came after the turn before that
+# answers something else, and is no reply itself. `odd` is what an agent is told in another way than
+# as its text alone.
 _UNHEARD = """
     SELECT jsonb_agg(jsonb_build_object(
         'id', u.id, 'owner_type', u.owner_type, 'content', u.content, 'parts', u.parts,
         'own', u.owner_type = 'bot'
                OR (u.owner_type, u.owner_identifier) = (r.owner_type, r.owner_identifier),
-        'asked', u.ordinal > coalesce((
+        'asked', CASE WHEN o.id IS NULL THEN u.ordinal > coalesce((
                      SELECT max(seq) FROM turn WHERE conversation_id = $1 AND seq < t.seq
                      AND input_interaction_id <> t.input_interaction_id), 0)
-                 AND NOT EXISTS (SELECT FROM turn o
-                                 WHERE o.conversation_id = $1 AND o.seq = u.ordinal),
+                 ELSE o.input_interaction_id IS NOT DISTINCT FROM g.input_interaction_id END,
         'odd', u.file_ids IS NOT NULL OR u.marked_as_excluded_at IS NOT NULL
                OR u.owner_type NOT IN ('user', 'bot')
                OR (u.owner_type = 'user' AND u.model_id IS NULL)
     ) ORDER BY u.ordinal)
-    FROM interaction u
+    FROM interaction u LEFT JOIN turn o ON o.conversation_id = $1 AND o.seq = u.ordinal
     WHERE e.entry IS NOT NULL AND u.conversation_id = $1 AND u.ordinal < t.seq
+      AND (h.at IS NULL OR u.version > h.at OR u.ordinal > h.input)
       AND u.deleted_at IS NULL AND u.errors IS NULL AND NOT u.silent
+      AND o.input_interaction_id IS DISTINCT FROM t.input_interaction_id
       AND NOT EXISTS (SELECT FROM message m WHERE m.conversation_id = $1 AND m.agent_id = e.entry
                       AND m.interaction_id = u.id)
 """
+
+# Of a turn `o`: others wait for it, unless they answer the same as it does. Nobody waits for a bot
+# that is driven by hand.
+_HOLDS = f"o.state IN {UNDER_WAY} AND o.driven IS DISTINCT FROM 'manual'"
 
 # $1 conversation, locked, $2 node, $3 seconds. The turn that is next, and all that starting it
 # rests on: whether one runs, those whose clients have gone, the turn before it that counts, what
 # its agent has not heard, and whether nobody has heard anything yet.
 NEXT = f"""
-    SELECT t.*, r.content AS answer, false AS expired, s.text AS system, c.drive, {SHOWN} AS shown,
+    SELECT t.*, r.content AS answer, false AS expired, s.text AS system, {DRIVE} AS drive,
+           {SHOWN} AS shown, r.owner_type <> 'bot' AS in_room,
            c.version AS found_at, {_ours("t", "$2", "$3")} AS ours,
-           EXISTS (SELECT FROM turn o WHERE o.conversation_id = $1
-                   AND o.state IN {UNDER_WAY}) AS busy,
+           EXISTS (SELECT FROM turn o WHERE o.conversation_id = $1 AND {_HOLDS}
+                   AND o.input_interaction_id <> t.input_interaction_id) AS busy,
            ARRAY(SELECT o.id FROM turn o
                  WHERE o.conversation_id = $1 AND o.state = {SUSPENDED}) AS suspended,
            b.responder AS before_responder, b.state AS before_state, b.history_hash AS before_hash,
@@ -151,7 +174,10 @@ NEXT = f"""
     FROM turn t
     JOIN conversation c ON c.id = t.conversation_id
     JOIN interaction r ON r.id = t.reply_interaction_id
+    JOIN interaction i ON i.id = t.input_interaction_id
+    LEFT JOIN turn g ON g.conversation_id = $1 AND g.seq = i.ordinal
     CROSS JOIN LATERAL ({_ENTRY}) e
+    LEFT JOIN LATERAL ({_HEARD}) h ON true
     LEFT JOIN message s ON s.id = t.system_message_id
     LEFT JOIN LATERAL (
         SELECT o.responder, o.state, o.history_hash FROM turn o
@@ -199,6 +225,36 @@ STRANDED = f"""
     WHERE q.state = {QUEUED} AND {_ours("q", "$1", "$2")}
       AND NOT EXISTS (
           SELECT FROM turn o WHERE o.conversation_id = q.conversation_id AND o.seq < q.seq
-            AND o.state IN {UNSUSPENDED})
+            AND o.input_interaction_id <> q.input_interaction_id
+            AND (o.state = {QUEUED} OR {_HOLDS}))
     LIMIT $3
+"""
+
+# $1 turn, which has just ended; its conversation is locked. What came of all that answer the same,
+# in order, and how many messages bots have said since a person did. No row while one of them is to
+# answer yet, or something else was said to the conversation meanwhile. A bot that is driven by hand
+# is waited for by nobody, and so stands for itself.
+ROUND = f"""
+    SELECT t.conversation_id, t.principal, t.key_id, t.system_message_id, (
+        SELECT jsonb_agg(jsonb_build_object(
+                   'id', r.id, 'responder', o.responder, 'content', r.content) ORDER BY o.seq)
+        FROM turn o JOIN interaction r ON r.id = o.reply_interaction_id
+        WHERE o.conversation_id = t.conversation_id AND o.state = {COMPLETED}
+          AND o.input_interaction_id = t.input_interaction_id
+          AND CASE WHEN t.driven IS NULL THEN o.driven IS NULL ELSE o.id = t.id END
+          AND r.deleted_at IS NULL AND NOT r.silent
+    ) AS replies, (
+        SELECT count(*) FROM interaction i
+        WHERE i.conversation_id = t.conversation_id AND i.owner_type <> 'user' AND NOT i.silent
+          AND i.deleted_at IS NULL AND i.errors IS NULL AND i.ordinal > coalesce((
+              SELECT max(p.ordinal) FROM interaction p
+              WHERE p.conversation_id = t.conversation_id AND p.owner_type = 'user'
+                AND p.deleted_at IS NULL), 0)
+    ) AS said
+    FROM turn t
+    WHERE t.id = $1 AND NOT EXISTS (
+        SELECT FROM turn o WHERE o.conversation_id = t.conversation_id
+          AND (o.state = {QUEUED}
+               OR (t.driven IS NULL AND o.driven IS NULL AND o.state IN {UNDER_WAY}
+                   AND o.input_interaction_id = t.input_interaction_id)))
 """

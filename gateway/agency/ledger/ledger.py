@@ -6,9 +6,11 @@ Times of leases are the database's. Every write of a running turn goes through a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from time import monotonic
+from typing import Protocol
 from uuid import UUID
 
 from gateway import ids
@@ -51,6 +53,14 @@ class Fenced(Exception):
     """The turn is no longer this runner's: whatever it was about to write must not be."""
 
 
+class Rounds(Protocol):
+    """What comes after several have answered the same: see `intake.rounds`."""
+
+    async def turn_ended(self, turn_id: UUID) -> bool:
+        """A turn of a room ends, in this transaction. Returns True if others are to answer now."""
+        ...
+
+
 class Ledger:
     """Reads and writes turns for one process, whose name is `node`. `lease` is in seconds. What it
     has committed it announces, and tells the observer."""
@@ -62,12 +72,14 @@ class Ledger:
         lease: float,
         announcer: Announcer,
         observer: Observer,
+        rounds: Rounds,
     ) -> None:
         self._database = database
         self._node = node
         self._lease = lease
         self._announcer = announcer
         self.observer = observer
+        self._rounds = rounds
         self._dropped: list[Taken] = []
 
     def is_late(self, asked_at: float) -> bool:
@@ -84,10 +96,12 @@ class Ledger:
             await self._database.fetch(sql_read.CONTEXT, conversation_id, agent, CONTEXT_ROWS)
         )
 
-    async def chain(self, conversation_id: UUID, seq: int) -> list[Entry]:
+    async def chain(self, conversation_id: UUID, turn_id: TurnId) -> list[Entry]:
         """Returns all that was said before a plain model's reply, oldest first."""
         return entries_of(
-            await self._database.fetch(sql_read.CHAIN, conversation_id, seq, CONTEXT_ROWS)
+            await self._database.fetch(
+                sql_read.CHAIN_OF_TURN, conversation_id, turn_id, CONTEXT_ROWS
+            )
         )
 
     async def advance(
@@ -117,36 +131,50 @@ class Ledger:
     ) -> Ended:
         """Write the answer and end the turn."""
         statement = sql_write.COMPLETE if lease.shown is None else sql_write.COMPLETE_IN_ROOM
-        row = await self._written(
-            lease,
-            statement,
-            *step_columns(lease, step),
-            ids.new(),
-            text,
-            finish_reason,
-            history_hash,
-        )
+        columns = *step_columns(lease, step), ids.new(), text, finish_reason, history_hash
+        async with self._among_others(lease):
+            row = await self._written(lease, statement, *columns)
+            followed = await self._is_followed(lease, row)
         self.observer.step_ended(lease, step)
         self.observer.turn_ended(lease.turn_id, TurnState.COMPLETED, None)
-        return Ended(row["version"], row["followed"], row["untitled"])
+        return Ended(row["version"], followed, row["untitled"])
 
     async def fail(
         self, lease: Lease, step: StepRecord | None, error: Mapping[str, Json], text: str
     ) -> Ended:
         """End the turn without an answer; `text` is what had been said of it."""
         statement = sql_write.FAIL if lease.shown is None else sql_write.FAIL_IN_ROOM
-        row = await self._written(
-            lease, statement, *step_columns(lease, step), encoded(error), text
-        )
+        columns = *step_columns(lease, step), encoded(error), text
+        async with self._among_others(lease):
+            row = await self._written(lease, statement, *columns)
+            followed = await self._is_followed(lease, row)
         if step is not None:
             self.observer.step_ended(lease, step)
         self.observer.turn_ended(lease.turn_id, TurnState.FAILED, error)
-        return Ended(row["version"], row["followed"], row["untitled"])
+        return Ended(row["version"], followed, row["untitled"])
+
+    @asynccontextmanager
+    async def _among_others(self, lease: Lease) -> AsyncIterator[None]:
+        """Have a reply take its place among those to the same message, as it is shown."""
+        if not lease.in_room:
+            yield
+            return
+        async with self._database.joined():
+            await self._database.execute(LOCK, lease.conversation_id)
+            await self._database.execute(sql_write.TAKE_PLACE, lease.turn_id)
+            yield
+
+    async def _is_followed(self, lease: Lease, row: Row) -> bool:
+        return bool(row["followed"]) | (
+            lease.in_room and await self._rounds.turn_ended(lease.turn_id)
+        )
 
     async def show(self, lease: Lease, status: Status) -> None:
         """Show what the responder, a participant, does. Its reply is shown once it writes."""
         place = lease.conversation_id, lease.turn_id, lease.fence
-        row = await self._written(lease, sql_write.SHOW, *place, status)
+        speaks = status is Status.WRITING
+        async with self._among_others(lease) if speaks else nullcontext():
+            row = await self._written(lease, sql_write.SHOW, *place, status)
         if not row["shown"]:
             raise Fenced
 
@@ -241,20 +269,36 @@ class Ledger:
         expired: bool = False,
     ) -> bool:
         """End a turn from outside if it is in one of the states `among`. Whether it was."""
-        row = await self._database.fetchrow(
-            sql_write.END, turn_id, encoded(error), list(among), state, expired
-        )
-        if row is None:
-            return False
-        announce(self._database, self._announcer, row["conversation_id"], row["version"])
-        self._database.after_commit(partial(self.observer.turn_ended, turn_id, state, error))
-        return True
+        ending = turn_id, encoded(error), list(among), state, expired
+        async with self._database.joined():
+            found = await self._database.fetchrow(sql_write.LOCK_OF_TURN, turn_id)
+            in_room = found is not None and found["in_room"]
+            if in_room:
+                await self._database.execute(sql_write.TAKE_PLACE, turn_id)
+            row = await self._database.fetchrow(sql_write.END, *ending)
+            if row is None:
+                return False
+            announce(self._database, self._announcer, row["conversation_id"], row["version"])
+            self._database.after_commit(partial(self.observer.turn_ended, turn_id, state, error))
+            if in_room:
+                await self._rounds.turn_ended(turn_id)
+            return True
 
     async def drive(self, conversation_id: UUID, drive: str) -> list[TurnId]:
         """Say who answers in a conversation. The turns that nobody needs to wait for any more."""
         async with self._database.joined():
             await self._database.execute(LOCK, conversation_id)
             row = await self._database.fetchrow(sql_write.DRIVE, conversation_id, drive)
+        if row is None:
+            return []
+        announce(self._database, self._announcer, conversation_id, row["version"])
+        return [TurnId(turn_id) for turn_id in row["freed"]]
+
+    async def free(self, conversation_id: UUID, responder: str) -> list[TurnId]:
+        """A bot is driven by hand no more. Its turns that nobody needs to wait for any more."""
+        async with self._database.joined():
+            await self._database.execute(LOCK, conversation_id)
+            row = await self._database.fetchrow(sql_write.FREE, conversation_id, responder)
         if row is None:
             return []
         announce(self._database, self._announcer, conversation_id, row["version"])

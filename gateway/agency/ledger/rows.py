@@ -29,7 +29,8 @@ and the engine does."""
 class Lease:
     """The right to write a turn's rows. `version` is the one the turn was accepted or taken at,
     `reply_id` the interaction that its answer is. `shown` is what the responder was seen to do
-    then; None if it is no participant of the conversation, or that is of no interest."""
+    then; None if it is no participant of the conversation, or that is of no interest. In a room
+    others may answer the same."""
 
     turn_id: TurnId
     conversation_id: UUID
@@ -37,6 +38,7 @@ class Lease:
     version: int
     reply_id: UUID
     shown: Status | None = None
+    in_room: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,7 @@ class StoredTurn:
     created_at: float
     manual: bool
     shown: Status | None
+    in_room: bool
 
     @property
     def abandoned(self) -> bool:
@@ -132,7 +135,7 @@ class StoredTurn:
     def lease(self) -> Lease:
         """The lease of whoever has just taken the turn."""
         place = self.id, self.conversation_id, self.fence, self.version, self.reply_id
-        return Lease(*place, self.shown)
+        return Lease(*place, self.shown, self.in_room)
 
 
 def encoded(value: object) -> str:
@@ -241,6 +244,7 @@ def stored(row: Row) -> StoredTurn:
         created_at=row["created_at"].timestamp(),
         manual=row["drive"] == MANUAL,
         shown=None if row["shown"] is None else Status(row["shown"]),
+        in_room=row["in_room"],
     )
 
 

@@ -72,7 +72,7 @@ CONTEXT = context("$2", "$3")
 def chain(ordinal: str, rows: str) -> str:
     """Returns what a plain model is told before it gives the reply of this ordinal, newest first;
     $1 is the conversation. All that was said and is neither deleted, excluded nor failed; what it
-    said itself is the assistant's."""
+    said itself is the assistant's; what others reply to the same is for the next time."""
     return f"""
     SELECT CASE WHEN own THEN 'assistant' ELSE 'user' END AS role, NULL AS from_id,
            NULL AS to_id, i.content AS text, i.parts,
@@ -88,10 +88,13 @@ def chain(ordinal: str, rows: str) -> str:
         ORDER BY t.seq LIMIT 1
     ) t ON true
     LEFT JOIN interaction x ON x.id = t.input_interaction_id AND t.seq = i.ordinal
+    LEFT JOIN turn mine ON mine.conversation_id = $1 AND mine.seq = {ordinal}
     WHERE i.conversation_id = $1 AND i.ordinal < {ordinal} AND i.errors IS NULL AND NOT i.silent
       AND i.deleted_at IS NULL AND i.marked_as_excluded_at IS NULL
       AND x.deleted_at IS NULL AND x.marked_as_excluded_at IS NULL
       AND NOT coalesce(t.attended AND t.state IN {WITHOUT_ANSWER}, false)
+      AND NOT coalesce(t.seq = i.ordinal
+                       AND t.input_interaction_id = mine.input_interaction_id, false)
     ORDER BY i.ordinal DESC
     LIMIT {rows}
 """
@@ -100,10 +103,19 @@ def chain(ordinal: str, rows: str) -> str:
 # $2 the ordinal of a reply, $3 rows.
 CHAIN = chain("$2", "$3")
 
+# $2 a turn, $3 rows.
+CHAIN_OF_TURN = chain("(SELECT seq FROM turn WHERE id = $2)", "$3")
+
+# Of the turn `t` in the conversation `c`: who answers what it asks. Of its reply `i`: whether it is
+# that of a participant, beside whom others may answer the same.
+DRIVE = "coalesce(t.driven, c.drive)"
+IN_ROOM = "i.owner_type <> 'bot'"
+
 # $1 turn. `shown` is what its responder is seen to do, if that is a participant.
 TURN = f"""
     SELECT t.*, i.content AS answer,
-           t.lease_until < now() AS expired, s.text AS system, c.drive, {SHOWN} AS shown
+           t.lease_until < now() AS expired, s.text AS system, {DRIVE} AS drive,
+           {SHOWN} AS shown, {IN_ROOM} AS in_room
     FROM turn t
     JOIN conversation c ON c.id = t.conversation_id
     JOIN interaction i ON i.id = t.reply_interaction_id

@@ -10,6 +10,7 @@ has taken the turn, the statement changes nothing and returns no row.
 from gateway.conversation.raising import RAISE
 from gateway.conversation.rooms.sql_participants import becomes
 from gateway.conversation.turn_states import (
+    ANY_OPEN,
     COMPLETED,
     FAILED,
     RUNNING,
@@ -33,6 +34,7 @@ _STEP = """
     FROM t WHERE $4::uuid IS NOT NULL
 """
 _FENCED = f"turn.id = $2 AND turn.fence = $3 AND turn.state = {RUNNING}"
+_DRIVE = "coalesce(turn.driven, raised.drive)"
 _USED = """
     prompt_tokens = turn.prompt_tokens + $9, completion_tokens = turn.completion_tokens + $10,
     version = raised.version, updated_at = now()
@@ -41,7 +43,7 @@ _USED = """
 # A step and the messages that it caused; without a step ($4 null), messages alone.
 ADVANCE = f"""{_RAISED}, t AS (
         UPDATE turn SET {_USED} FROM raised WHERE {_FENCED}
-        RETURNING raised.version, raised.drive, turn.attempt
+        RETURNING raised.version, {_DRIVE} AS drive, turn.attempt
     ), s AS ({_STEP}), m AS (
         INSERT INTO message (id, conversation_id, turn_id, step_id, linked_message_id, agent_id,
                              role, from_id, to_id, text, ordinal, version)
@@ -58,21 +60,22 @@ ADVANCE = f"""{_RAISED}, t AS (
 # outside, a session at most so long. Nothing happens if the conversation is driven by hand no more.
 PARK = f"""{_RAISED}
     UPDATE turn SET version = raised.version, updated_at = now(), awaited = $4::jsonb,
-           state = CASE raised.drive WHEN 'manual' THEN {WAITING} ELSE state END,
-           owner_node = CASE raised.drive WHEN 'manual' THEN NULL ELSE owner_node END,
-           lease_until = CASE WHEN raised.drive <> 'manual' THEN lease_until
+           state = CASE {_DRIVE} WHEN 'manual' THEN {WAITING} ELSE state END,
+           owner_node = CASE {_DRIVE} WHEN 'manual' THEN NULL ELSE owner_node END,
+           lease_until = CASE WHEN {_DRIVE} <> 'manual' THEN lease_until
                               WHEN raised.owner_type = 'session'
                               THEN now() + make_interval(secs => $5) END
     FROM raised WHERE {_FENCED}
-    RETURNING raised.version, raised.drive
+    RETURNING raised.version, {_DRIVE} AS drive
 """
 
 
 # $1 conversation, locked, $2 who drives it. Turns that wait for somebody outside go on by
-# themselves: those are told.
+# themselves, but for those of bots that are driven by hand all the same: those are told.
 DRIVE = f"""
     WITH freed AS (
         SELECT id FROM turn WHERE conversation_id = $1 AND state = {WAITING} AND $2 = 'auto'
+          AND driven IS NULL
     ), raised AS (
         {RAISE}, drive = $2, updated_at = now()
         WHERE id = $1 AND (drive <> $2 OR EXISTS (SELECT FROM freed)) RETURNING version
@@ -80,6 +83,26 @@ DRIVE = f"""
         UPDATE turn SET state = {RUNNING}, fence = fence + 1, lease_until = now(),
                updated_at = now(), version = raised.version
         FROM raised WHERE turn.id IN (SELECT id FROM freed)
+    )
+    SELECT version, ARRAY(SELECT id FROM freed) AS freed FROM raised
+"""
+
+# $1 conversation, locked, $2 a responder that is driven by hand no more. What waits goes on by
+# itself: those turns are told.
+FREE = f"""
+    WITH found AS (
+        SELECT id, state FROM turn
+        WHERE conversation_id = $1 AND responder = $2 AND driven = 'manual' AND state IN {ANY_OPEN}
+    ), raised AS (
+        {RAISE}, updated_at = now() WHERE id = $1 AND EXISTS (SELECT FROM found) RETURNING version
+    ), t AS (
+        UPDATE turn SET driven = 'auto', updated_at = now(), version = raised.version
+        FROM raised, found WHERE turn.id = found.id AND found.state <> {WAITING}
+    ), freed AS (
+        UPDATE turn SET driven = 'auto', updated_at = now(), version = raised.version,
+               state = {RUNNING}, fence = fence + 1, lease_until = now()
+        FROM raised, found WHERE turn.id = found.id AND found.state = {WAITING}
+        RETURNING turn.id
     )
     SELECT version, ARRAY(SELECT id FROM freed) AS freed FROM raised
 """
@@ -131,6 +154,38 @@ COMPLETE = f"{_COMPLETED}{_ANSWERED}"
 COMPLETE_IN_ROOM = f"{_COMPLETED}{_IDLE}{_ANSWERED}"
 FAIL = f"{_FAILED}{_UNANSWERED}"
 FAIL_IN_ROOM = f"{_FAILED}{_IDLE}{_UNANSWERED}"
+
+# $1 turn; its conversation is locked. Several may answer the same, and their replies stand in the
+# order of their first words: this one, which begins to speak, changes places with the first of
+# those that have not.
+TAKE_PLACE = """
+    WITH mine AS (
+        SELECT t.* FROM turn t
+        JOIN interaction r ON r.id = t.reply_interaction_id AND r.silent AND r.completed_at IS NULL
+        WHERE t.id = $1
+    ), first AS (
+        SELECT o.* FROM mine
+        JOIN turn o ON o.conversation_id = mine.conversation_id AND o.seq < mine.seq
+             AND o.input_interaction_id = mine.input_interaction_id
+        JOIN interaction r ON r.id = o.reply_interaction_id AND r.silent AND r.completed_at IS NULL
+        ORDER BY o.seq LIMIT 1
+    ), places AS (
+        SELECT mine.id AS turn_id, mine.reply_interaction_id AS reply_id, first.seq FROM mine, first
+        UNION ALL
+        SELECT first.id, first.reply_interaction_id, mine.seq FROM mine, first
+    ), i AS (
+        UPDATE interaction SET ordinal = places.seq FROM places WHERE interaction.id = reply_id
+    )
+    UPDATE turn SET seq = places.seq FROM places WHERE turn.id = turn_id
+"""
+
+# $1 turn. Locks its conversation. Whether others may answer the same.
+LOCK_OF_TURN = """
+    SELECT r.owner_type <> 'bot' AS in_room
+    FROM turn t JOIN conversation c ON c.id = t.conversation_id
+    JOIN interaction r ON r.id = t.reply_interaction_id
+    WHERE t.id = $1 FOR NO KEY UPDATE OF c
+"""
 
 # $1 conversation, $2 turn, $3 fence, $4 status. What its responder is seen to do; once it writes,
 # so is its reply. Nothing is shown of a turn that ended while its conversation was waited for.

@@ -236,7 +236,8 @@ class TeamTurn:
         place = self.ended.version, self._lease.turn_id, step.id
         answer = Entry("assistant", spoken.agent, None, text, *place)
         self._contexts.answered(answer)
-        if not self._work.plain:  # what that is told is always read from the rows
+        # What a plain model is told is always read from the rows. In a room others write meanwhile.
+        if not (self._work.plain or self._lease.in_room):
             self.remembered = self._contexts.remembered(CONTEXT_ROWS)
         published = self._reply.said
         # What was published may have turned out to be a thought: then the row alone is right.

@@ -115,6 +115,15 @@ class Membership:
         async with self._led(conversation_id, principal) as place:
             await self._go(place, member)
 
+    async def set_drive(
+        self, conversation_id: UUID, principal: Principal, bot: Member, drive: str
+    ) -> Participant:
+        """Say who answers what a bot asks in its next turns. Raises NotFound, Forbidden."""
+        async with self._led(conversation_id, principal) as place:
+            await self._shown(place.id, bot)
+            await self._write(sql.SET_DRIVE, place.id, *bot.name, drive)
+            return await self._shown(place.id, bot)
+
     async def grant(
         self, conversation_id: UUID, principal: Principal, user: str, right: Right
     ) -> Participant:

@@ -41,7 +41,8 @@ INVITE = f"""
         ON CONFLICT (conversation_id, kind, identifier) DO UPDATE
         SET ordinal = excluded.ordinal, status = excluded.status, status_until = NULL,
             invited_at = excluded.invited_at, invited_by = excluded.invited_by,
-            joined_at = excluded.joined_at, left_at = NULL, version = excluded.version
+            joined_at = excluded.joined_at, left_at = NULL, drive = 'auto',
+            version = excluded.version
     )
     SELECT version FROM raised
 """
@@ -65,6 +66,20 @@ LEAVE = f"""
         FROM raised WHERE conversation_id = $1 AND kind = $2 AND identifier = $3
     ), r AS (
         DELETE FROM participant_right WHERE conversation_id = $1 AND kind = $2 AND identifier = $3
+    )
+    SELECT version FROM raised
+"""
+
+# $1 conversation, $2 kind, $3 identifier of a bot, $4 who drives it. No row if it is so already.
+SET_DRIVE = f"""
+    WITH raised AS (
+        {RAISE} WHERE id = $1 AND EXISTS (
+            SELECT FROM participant WHERE conversation_id = $1 AND kind = $2 AND identifier = $3
+              AND left_at IS NULL AND drive <> $4)
+        RETURNING version
+    ), p AS (
+        UPDATE participant SET drive = $4, version = raised.version
+        FROM raised WHERE conversation_id = $1 AND kind = $2 AND identifier = $3
     )
     SELECT version FROM raised
 """

@@ -35,7 +35,7 @@ ALL_RIGHTS = f"'{json.dumps(sorted(Right))}'::jsonb"
 # Of `p`, in the conversation `c`. Its owner may do everything.
 PARTICIPANT = f"""
     jsonb_build_object(
-        'kind', p.kind, 'identifier', p.identifier, 'status', p.status,
+        'kind', p.kind, 'identifier', p.identifier, 'status', p.status, 'drive', p.drive,
         'rights', CASE WHEN (p.kind, p.identifier) = (c.owner_type, c.owner_identifier)
             THEN {ALL_RIGHTS} ELSE coalesce((
                 SELECT jsonb_agg(r."right" ORDER BY r."right") FROM participant_right r
@@ -48,6 +48,7 @@ PARTICIPANT = f"""
 # Of a conversation `c` without rows: who is in it all the same.
 IMPLIED = """
     SELECT c.id AS conversation_id, n.kind, n.identifier, n.ordinal, 'idle' AS status,
+           'auto' AS drive,
            c.created_at AS invited_at, c.created_at AS joined_at, NULL::timestamptz AS left_at,
            1::bigint AS version
     FROM (SELECT c.model_id ~ '^(agency|agent)/[0-9]+$' AS numbered) m, LATERAL (VALUES
@@ -62,8 +63,8 @@ IMPLIED = """
 # Of a conversation `c`: all its participants, as a JSON list.
 PARTICIPANTS = f"""
     SELECT coalesce(jsonb_agg({PARTICIPANT} ORDER BY p.ordinal), '[]'::jsonb) FROM (
-        SELECT conversation_id, kind, identifier, ordinal, status, invited_at, joined_at, left_at,
-               version
+        SELECT conversation_id, kind, identifier, ordinal, status, drive, invited_at, joined_at,
+               left_at, version
         FROM participant WHERE conversation_id = c.id
         UNION ALL {IMPLIED}
     ) p

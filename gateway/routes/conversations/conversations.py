@@ -15,7 +15,7 @@ from msgspec import UNSET
 
 from gateway import ids
 from gateway.agency.engine.engine import Engine
-from gateway.agency.intake.members import admit
+from gateway.agency.intake.responder import admit
 from gateway.agency.ledger.outcome import describe
 from gateway.agency.revision.removal import Removal
 from gateway.agency.teams.catalog import Catalog

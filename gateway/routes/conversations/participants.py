@@ -8,7 +8,7 @@ from typing import Annotated
 from uuid import UUID
 
 import msgspec
-from litestar import Request, Response, Router, delete, get, post, put
+from litestar import Request, Response, Router, delete, get, patch, post, put
 from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
 from litestar.openapi import ResponseSpec
@@ -17,13 +17,14 @@ from litestar.types import ControllerRouterHandler
 
 from gateway import ids
 from gateway.agency.engine.engine import Engine
-from gateway.agency.intake.members import admit, responder_of
+from gateway.agency.intake.responder import admit, responder_of
 from gateway.agency.teams.catalog import Catalog
 from gateway.auth import Principal, Scope
 from gateway.conversation.idempotency import Idempotency
 from gateway.conversation.rooms.membership import Membership
 from gateway.conversation.rooms.participants import Member, ParticipantKind
 from gateway.conversation.rooms.rights import Right
+from gateway.errors import InvalidRequest
 from gateway.ids import TurnId
 from gateway.routes.conversations.wire import (
     AsBot,
@@ -31,6 +32,7 @@ from gateway.routes.conversations.wire import (
     IdempotencyKey,
     InvitationList,
     NewParticipant,
+    ParticipantPatch,
     invitation,
     member,
     place_in,
@@ -97,6 +99,29 @@ async def add_participant(
     user, asked = lobby.principal.user, (conversation, data)
     made = await lobby.idempotency.keyed(user, "add_participant", idempotency_key, asked, add)
     return Created(made)
+
+
+@patch(
+    "/{conversation_id:str}/participants",
+    summary="Say who answers what a bot asks",
+    responses=BAD | LED,
+)
+async def patch_participant(
+    conversation_id: FromPath[str], data: JSONBody[ParticipantPatch], lobby: TheLobby
+) -> Participant:
+    """With `drive: manual` whatever this bot asks others or the library, from its next reply on,
+    waits in the inbox for somebody to answer it; the others do not wait for that. With `auto` what
+    waits goes on at once."""
+    conversation = ids.read(ids.CONVERSATION, conversation_id)
+    bot = Member(data.kind, data.identifier)
+    responder = responder_of(bot)
+    if responder is None:
+        raise InvalidRequest("Only a bot is driven.", param="kind")
+    async with lobby.membership.transaction():
+        shown = await lobby.membership.set_drive(conversation, lobby.principal, bot, data.drive)
+        if data.drive == "auto":
+            await lobby.engine.free(conversation, responder)
+    return shown
 
 
 @delete(
@@ -211,6 +236,7 @@ ROUTES: list[ControllerRouterHandler] = [
     _router(
         "/api/conversations",
         add_participant,
+        patch_participant,
         remove_participant,
         join_conversation,
         leave_conversation,

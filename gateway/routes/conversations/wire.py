@@ -76,6 +76,14 @@ class NewParticipant(Struct, forbid_unknown_fields=True):
     rights: Annotated[list[Right], Meta(max_length=len(Right))] = []
 
 
+class ParticipantPatch(Struct, forbid_unknown_fields=True):
+    """A bot, and whether somebody outside answers what it asks."""
+
+    kind: ParticipantKind
+    identifier: Identifier
+    drive: Drive
+
+
 class OneInvitation(Struct):
     """`title` and `invited_by` are all that is told of a conversation before one joins it."""
 

@@ -22,6 +22,7 @@ from gateway.routes.conversations.wire import (
     NewMessage,
     NewParticipant,
     NewStatus,
+    ParticipantPatch,
 )
 from gateway.routes.keys import NewKey
 from gateway.routes.library.wire import NewCollection, Query
@@ -55,6 +56,7 @@ EXAMPLES: Mapping[type[Struct], Mapping[str, object]] = {
         "drive": "auto",
     },
     NewParticipant: {"kind": "user", "identifier": "bob", "rights": ["add_message"]},
+    ParticipantPatch: {"kind": "agency", "identifier": "1", "drive": "manual"},
     ConversationPatch: {"title": "A bakery", "drive": "manual"},
     NewMessage: {"content": "Which colours?"},
     MessagePatch: {"content": "Which colours, and why?"},

@@ -35,6 +35,7 @@ DISCLAIMER: Final = "This is a rehearsal and no real model: set OPENAI_API_KEY t
 
 _SELF = re.compile(r"You are (#-?\d+ \(.*?\))\.(?:\s|$)")
 _ROSTER = re.compile(r"^#(-?\d+) \((.*)\)$", re.MULTILINE)
+_ADDRESS = re.compile(r"(?<!\w)[@#](?=\w)")
 _WORD = re.compile(r"\s*\S+|\s+$")
 
 TITLE_WORDS: Final = 6
@@ -72,7 +73,7 @@ def reply(messages: Sequence[ChatMessage], allowed: Sequence[int]) -> str:
     if _texts(messages, "system")[:1] == [TITLE]:
         return _title(_last_question(scene))
     if not allowed:
-        return f"You said: {_quote(_last_question(scene))} {DISCLAIMER}"
+        return _to_nobody(scene, f"You said: {_quote(_last_question(scene))} {DISCLAIMER}")
     play = _lead if END_USER in allowed else _assist
     return encode_outbound([_in_format(scene, said) for said in play(scene, allowed)])
 
@@ -155,7 +156,13 @@ def _lead(scene: _Scene, allowed: Sequence[int]) -> list[Envelope]:
         return [Envelope(agent, _consult(question, agent)) for agent in others]
     if newest in others and newest not in scene.asked:
         return [Envelope(newest, _opinion(scene, scene.newest[-1].context))]
-    return [Envelope(END_USER, _summary(scene, question))]
+    return [Envelope(END_USER, _to_nobody(scene, _summary(scene, question)))]
+
+
+def _to_nobody(scene: _Scene, text: str) -> str:
+    """Where several speak, whom it names and quotes is not asked again by that."""
+    several = any(said.by is not None and not _by_tool(said) for said in scene.heard)
+    return _ADDRESS.sub("", text) if several else text
 
 
 def _consult(question: str, agent: int) -> str:
