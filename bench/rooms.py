@@ -1,5 +1,5 @@
-"""`python -m bench.rooms`: a room of 50 people and 3 agents in which 5,000 messages were said, and
-an inbox in which 1,000 steps wait.
+"""`python -m bench.rooms`: a room of 50 people and 3 agents in which 5,000 messages were said, an
+inbox in which 1,000 steps wait, and a search through 100,000 messages.
 
 The gateway is a process of its own; the models are a mock that answers at once. Targets are marked,
 not asserted: a noisy machine is no failure.
@@ -17,6 +17,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from bench import servers
 from bench.load import Target
@@ -44,6 +45,29 @@ _SAY = """
     SELECT gen_random_uuid(), c.id, c.base + n, 'user', 'root', repeat('word ', 40), now(),
            c.version
     FROM c, generate_series(1, $2::bigint) n
+"""
+
+
+_LIBRARY = """
+    WITH c AS (
+        INSERT INTO conversation (id, owner_type, owner_identifier, title, version, length, root_id)
+        SELECT id, 'user', 'reader' || n % 200, 'Talk ' || n, 1, 100, id
+        FROM (SELECT gen_random_uuid() AS id, n FROM generate_series(1, 1000) n) made
+        RETURNING id, owner_identifier
+    ), p AS (
+        -- Each of 200 users owns 5 and has joined 45.
+        INSERT INTO participant (conversation_id, kind, identifier, ordinal, status, joined_at,
+                                 version)
+        SELECT id, 'user', 'reader' || (substr(owner_identifier, 7)::int + k * 7) % 200, k, 'idle',
+               now(), 1
+        FROM c, generate_series(0, 9) k
+    )
+    INSERT INTO interaction (id, conversation_id, ordinal, owner_type, owner_identifier, content,
+                             completed_at, version)
+    SELECT gen_random_uuid(), c.id, n, 'user', c.owner_identifier,
+           array_to_string(ARRAY(SELECT 'w' || (random() * 5000 + n * 0)::int
+                                 FROM generate_series(1, 40)), ' ') || ' common', now(), 1
+    FROM c, generate_series(1, 100) n
 """
 
 
@@ -168,6 +192,18 @@ async def inbox(found: servers.Servers) -> None:
     show(f"inbox with {WAITING} waiting steps, median", statistics.median(took) * 1000, "ms", 50)
 
 
+async def search(port: int, database: Database) -> None:
+    """Through 1,000 conversations of 200 users, of which the asker may read 50."""
+    await database.execute(_LIBRARY)
+    await database.execute("ANALYZE")
+    _, key = await Callers(database).create("reader3", ["conversations"])
+    reader = Person(port, key)
+    for words in ("w77", "common", "w1 w2", "nothing"):
+        query = urlencode({"q": words})
+        took = [(await reader.call("GET", f"/api/conversations?{query}"))[1] for _ in range(RUNS)]
+        show(f"search for {words!r}, median", statistics.median(took) * 1000, "ms", 100)
+
+
 async def measure(found: servers.Servers) -> None:
     port = found.single.port
     async with open_database(found.dsn) as database:
@@ -175,6 +211,7 @@ async def measure(found: servers.Servers) -> None:
         await talk(port, room, people, database)
         await opening(room, people[-1])
         await inbox(found)
+        await search(port, database)
 
 
 def main() -> None:

@@ -271,6 +271,7 @@ ACTS: dict[str, Act] = {
     f"GET {ROOM}": Act(READ),
     f"PATCH {ROOM}": Act(LEAD, {"title": "New"}),
     f"DELETE {ROOM}": Act(RIGHT, final=True),
+    f"POST {ROOM}/restore": Act(RIGHT),
     f"PUT {ROOM}/status": Act(READ, {"status": "writing"}),
     f"POST {ROOM}/participants": Act(LEAD, {"kind": "user", "identifier": "dora"}),
     f"PATCH {ROOM}/participants": Act(

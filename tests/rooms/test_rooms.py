@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from gateway.conversation.rooms.rights import Right
-from tests.rooms.asking import Caller, calling, names
+from tests.rooms.asking import Caller, calling, names, settled, told
 from tests.running import Gateway
 from tests.scripted import ScriptedUpstream, text
 from tests.streams.reading import following
@@ -127,7 +129,7 @@ async def test_ones_own_conversations_are_listed_newest_first(ann: Caller, bob: 
     page = await ann.call("GET", params={"limit": 2, "cursor": page["next_cursor"]})
     assert [one["id"] for one in page["data"]] == [made[0]]
     assert page["next_cursor"] is None
-    assert "messages" not in page["data"][0]
+    assert page["data"][0]["messages"] == 0
     await ann.refused("GET", "", 400, params={"cursor": "nonsense"})
 
 
@@ -216,3 +218,38 @@ async def test_messages_are_read_page_by_page_newest_first(
     page = await ann.call("GET", place, params={"limit": 1, "cursor": page["next_cursor"]})
     assert [one["content"] for one in page["data"]] == ["Hi"]
     assert page["next_cursor"] is None
+
+
+async def test_a_deleted_conversation_comes_back_as_it_was(
+    gateway: Gateway, ann: Caller, bob: Caller, upstream: ScriptedUpstream
+) -> None:
+    upstream.always("*", text("Hello."))
+    room = await ann.create(("model", "gpt"))
+    body = {"kind": "user", "identifier": "bob"}
+    await ann.call("POST", f"/{room['id']}/participants", status=201, json=body)
+    await bob.call("POST", f"/{room['id']}/join")
+    gone = await ann.say(room["id"], "Never mind")
+    await settled(ann, room["id"])
+    await ann.call("DELETE", f"/{room['id']}/messages/{gone['id']}", status=204)
+    await ann.say(room["id"], "Hi")
+    before = await settled(ann, room["id"])
+    await ann.call("DELETE", f"/{room['id']}", status=204)
+    await bob.refused("POST", f"/{room['id']}/restore", 404)
+    back = await ann.call("POST", f"/{room['id']}/restore")
+    assert await ann.call("POST", f"/{room['id']}/restore") == back
+    after = await bob.read(room["id"])
+    changed = {"version", "updated_at"}
+
+    def kept(one: Any) -> Any:
+        return {name: value for name, value in one.items() if name not in changed}
+
+    assert [kept(one) for one in after["messages"]] == [kept(one) for one in before["messages"]]
+    assert after["participants"] == before["participants"]
+    assert after["version"] == back["version"] > before["version"]
+    await bob.refused("POST", f"/{room['id']}/restore", 403, "right_missing")
+    async with following(bob.http, room["id"]) as stream:
+        await stream.until(lambda one: one.told)
+        await ann.say(room["id"], "Again")
+        await stream.until(lambda one: one.of("interaction.created"))
+    await settled(ann, room["id"])
+    assert told(upstream.calls[-1])[-1][1].endswith("Again")

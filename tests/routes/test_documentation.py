@@ -27,6 +27,7 @@ WITHOUT_BODY = {
     "post /api/turns/{turn_id}/cancel",
     "post /api/conversations/{conversation_id}/join",
     "post /api/conversations/{conversation_id}/leave",
+    "post /api/conversations/{conversation_id}/restore",
     "post /api/conversations/{conversation_id}/messages/{message_id}/restore",
     "put /api/conversations/{conversation_id}/participants/user/{identifier}/rights/{right}",
 }

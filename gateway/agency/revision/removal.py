@@ -1,4 +1,4 @@
-"""Conversations and interactions are deleted here, and interactions excluded, with the turns that
+"""Conversations and interactions are deleted here and interactions excluded, with the turns that
 rest on them: open ones are cancelled in the rows, and no retry or history finds the others again.
 
 What is deleted, or may not be read by the caller, is not there: NotFound. What may be read and not
@@ -24,6 +24,7 @@ from gateway.conversation.rooms.rights import (
     Standing,
     demand,
     demand_lead,
+    may,
     may_read,
     standing_of,
 )
@@ -54,6 +55,21 @@ class Removal:
                 demand(standing, Right.DELETE_CONVERSATION)
             rows = await self._database.fetch(sql.DELETE, wanted, encoded(why))
             return self._changed(rows, why)
+
+    async def restore(self, conversation_id: UUID, principal: Principal) -> None:
+        """Bring a conversation back, for who may delete it. Does nothing to one that is there."""
+        async with self._database.joined():
+            row = await self._database.fetchrow(sql.LOCK_ANY, conversation_id, principal.user)
+            if row is None or not may_read(standing := standing_of(row, principal)):
+                raise absent(ids.CONVERSATION, [conversation_id])
+            if not may(standing, Right.DELETE_CONVERSATION):
+                if row["gone"]:  # to whom may not bring it back it is as gone as before
+                    raise absent(ids.CONVERSATION, [conversation_id])
+                demand(standing, Right.DELETE_CONVERSATION)
+            if row["gone"]:
+                restored = await self._database.fetchrow(sql.RESTORE, conversation_id)
+                if restored is not None:
+                    self._announce(restored)
 
     async def delete_interactions(
         self, wanted: Sequence[UUID], principal: Principal, why: Mapping[str, Json]

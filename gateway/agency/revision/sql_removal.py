@@ -55,6 +55,25 @@ DELETE = f"""
     FROM raised
 """
 
+# $1 conversation, $2 user. One that was deleted, or was not.
+LOCK_ANY = f"""
+    SELECT c.id, c.deleted_at IS NOT NULL AS gone, {standing("c", "$2")} FROM conversation c
+    WHERE c.id = $1 AND c.owner_type = 'user' FOR NO KEY UPDATE
+"""
+
+# $1 conversation, locked, which was deleted. What was deleted with it comes back; turns that were
+# cancelled by that stay so.
+RESTORE = f"""
+    WITH found AS (SELECT deleted_at FROM conversation WHERE id = $1), raised AS (
+        {RAISE}, deleted_at = NULL, updated_at = now() WHERE id = $1 RETURNING id, version
+    ), i AS (
+        UPDATE interaction SET deleted_at = NULL, updated_at = now(), version = raised.version
+        FROM raised, found
+        WHERE interaction.conversation_id = raised.id AND interaction.deleted_at = found.deleted_at
+    )
+    SELECT id, version FROM raised
+"""
+
 # $1 interactions, $3 their conversations, locked, $4 who deletes them. A turn is `hit` if one of
 # its inputs or its reply is deleted: it is cancelled if it is open, and no retry is given its
 # answer. No history that holds what was deleted is recognised any more.

@@ -1,4 +1,4 @@
-"""Conversations as the Conversation API has them: created with participants, listed, described.
+"""Conversations as the Conversation API has them: created with participants, described, read.
 
 Who asks has been found to be allowed to: see `participants` and `rights`.
 """
@@ -20,7 +20,7 @@ from gateway.conversation.rooms.participants import Member, ParticipantKind
 from gateway.conversation.rooms.presence import OFFLINE_S
 from gateway.names import line
 from gateway.postgres.database import Database, Row
-from gateway.postgres.pages import LAST, Page, id_in, page
+from gateway.postgres.pages import id_in
 from gateway.streams.announcer import Announcer
 from gateway.streams.events import Conversation, Interaction, WholeConversation
 
@@ -79,20 +79,6 @@ class Rooms:
         if found is None:
             raise absent(ids.CONVERSATION, [conversation_id])
         return found
-
-    async def page(
-        self, user: str, titled: str | None, limit: int, cursor: str | None
-    ) -> Page[Conversation]:
-        """Returns what a user owns or has joined, or of that what has `titled` in its title, newest
-        first."""
-        last = id_in(cursor, ids.CONVERSATION) or LAST
-        rows = await self._database.fetch(sql.PAGE, user, titled, last, limit + 1)
-        return page(
-            rows,
-            limit,
-            lambda row: _conversation.decode(row["body"]),
-            lambda row: ids.show(ids.CONVERSATION, row["id"]),
-        )
 
     async def one(self, conversation_id: UUID) -> Conversation:
         row = await self._database.fetchrow(sql.ONE, conversation_id)

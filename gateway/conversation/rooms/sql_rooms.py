@@ -27,30 +27,6 @@ CREATE = """
     FROM c, unnest($8::text[], $9::text[]) AS n (identifier, "right")
 """
 
-# Of a conversation `c` that is listed: $2 part of a title or null, $3 the last id before.
-_LISTED = """
-    c.deleted_at IS NULL AND c.id < $3
-        AND ($2::text IS NULL OR strpos(lower(c.title), lower($2)) > 0)
-"""
-
-# $1 user, $2 part of a title or null, $3 the last id of the page before, $4 rows. Those that they
-# own and those that they have joined, newest first, by the indexes conversation_of_owner and
-# participant_of_user.
-PAGE = f"""
-    SELECT c.id, ({CONVERSATION})::text AS body FROM conversation c
-    WHERE c.id IN (
-        (SELECT c.id FROM conversation c
-         WHERE c.owner_type = 'user' AND c.owner_identifier = $1 AND {_LISTED}
-         ORDER BY c.id DESC LIMIT $4)
-        UNION ALL
-        (SELECT c.id FROM participant p JOIN conversation c ON c.id = p.conversation_id
-         WHERE p.kind = 'user' AND p.identifier = $1 AND p.joined_at IS NOT NULL
-           AND p.left_at IS NULL AND {_LISTED}
-         ORDER BY p.conversation_id DESC LIMIT $4)
-    )
-    ORDER BY c.id DESC LIMIT $4
-"""
-
 # $1 conversation.
 ONE = f"""
     SELECT ({CONVERSATION})::text AS body FROM conversation c

@@ -9,7 +9,7 @@ import msgspec
 from litestar import Response, Router, delete, get, patch, post, put
 from litestar.di import NamedDependency, Provide
 from litestar.openapi import ResponseSpec
-from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.types import ControllerRouterHandler
 from msgspec import UNSET
 
@@ -21,6 +21,7 @@ from gateway.agency.revision.removal import Removal
 from gateway.agency.teams.catalog import Catalog
 from gateway.auth import Principal, Scope
 from gateway.conversation.idempotency import Idempotency
+from gateway.conversation.lists.lists import Activity, Listings, Order, Place, Wanted, Whose
 from gateway.conversation.rooms.membership import Membership
 from gateway.conversation.rooms.participants import Participants
 from gateway.conversation.rooms.rights import demand_lead
@@ -34,8 +35,10 @@ from gateway.routes.conversations.wire import (
     IdempotencyKey,
     NewConversation,
     NewStatus,
+    choices,
     in_place,
     members,
+    named,
 )
 from gateway.routes.http.guards import needs
 from gateway.routes.shapes.pages import Cursor, Limit
@@ -44,9 +47,34 @@ from gateway.streams.announcer import Announcer
 from gateway.streams.events import Conversation, Participant, WholeConversation
 
 ThePrincipal = NamedDependency[Principal]
-Titled = Annotated[
-    str | None, QueryParameter(name="q", max_length=200, description="Part of a title.")
+Words = Annotated[
+    str | None,
+    QueryParameter(
+        name="q",
+        max_length=200,
+        description="Part of a title, or words of a message: all of them, the last one may be"
+        ' begun; `"a phrase"`, `-without`.',
+    ),
 ]
+Places = Annotated[
+    str,
+    QueryParameter(name="in", max_length=64, description="Where `q` is looked for, by commas."),
+]
+Who = Annotated[
+    str | None,
+    QueryParameter(
+        max_length=300, description="Who is in it: a kind and an identifier, as `user/ann`."
+    ),
+]
+States = Annotated[
+    str | None,
+    QueryParameter(
+        name="state",
+        max_length=64,
+        description="Where a turn is `running`, `waiting` for somebody, or `failed`; by commas.",
+    ),
+]
+AgencyId = Annotated[int | None, QueryParameter(ge=1, lt=10**18)]
 MADE = {201: ResponseSpec(WholeConversation, generate_examples=False)}
 REUSED = {422: refusal("The idempotency key was used before with another request.")}
 KNOWN = MISSING | {403: refusal("`right_missing`: you are in it, but may not do this.")}
@@ -57,6 +85,7 @@ class RoomDesk:
     """All that these routes need, as one dependency: each costs a task."""
 
     rooms: Rooms
+    listings: Listings
     participants: Participants
     membership: Membership
     catalog: Catalog
@@ -88,16 +117,35 @@ async def create_conversation(
     return Created(await keyed(principal.user, "create_room", idempotency_key, data, create))
 
 
-@get("/", summary="List your conversations, newest first", responses=BAD)
+@get("/", summary="List conversations, newest first", responses=BAD)
 async def list_conversations(
     desk: TheRoomDesk,
     principal: ThePrincipal,
-    q: Titled = None,
+    q: Words = None,
+    in_: Places = "title,text",
+    whose: FromQuery[Whose | None] = None,
+    agency_id: AgencyId = None,
+    participant: Who = None,
+    activity: States = None,
+    order: FromQuery[Order] = Order.CREATED,
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> ConversationList:
-    """Those that you own or have joined, whatever door they were begun at."""
-    page = await desk.rooms.page(principal.user, q, limit, cursor)
+    """Those that you own (`whose=mine`) or have joined (`shared`), or both; with `all` those, too,
+    that an agency of yours answers in, and for admins every one. Whatever door they were begun
+    at. What is looked for in what was said is found once a message is complete: `match`."""
+    places = choices(in_, Place, "in")
+    wanted = Wanted(
+        words=q,
+        in_titles=Place.TITLE in places,
+        in_text=Place.TEXT in places,
+        whose=whose,
+        order=order,
+        agency_id=agency_id,
+        participant=None if participant is None else named(participant),
+        activities=frozenset() if activity is None else choices(activity, Activity, "state"),
+    )
+    page = await desk.listings.page(principal, wanted, limit, cursor)
     return ConversationList(list(page.items), page.next_cursor)
 
 
@@ -149,6 +197,22 @@ async def delete_conversation(
     await desk.engine.stop(await desk.removal.delete([conversation], principal, why))
 
 
+@post(
+    "/{conversation_id:str}/restore",
+    status_code=200,
+    summary="Restore a conversation",
+    responses=KNOWN,
+)
+async def restore_conversation(
+    conversation_id: FromPath[str], desk: TheRoomDesk, principal: ThePrincipal
+) -> Conversation:
+    """Who may delete a conversation brings it back, with all that was in it then. Replies that
+    were being given stay cancelled."""
+    conversation = ids.read(ids.CONVERSATION, conversation_id)
+    await desk.removal.restore(conversation, principal)
+    return await desk.rooms.one(conversation)
+
+
 @put("/{conversation_id:str}/status", summary="Set your status", responses=BAD | MISSING)
 async def put_status(
     conversation_id: FromPath[str],
@@ -172,6 +236,7 @@ async def _desk(
 ) -> RoomDesk:
     return RoomDesk(
         Rooms(database, announcer),
+        Listings(database),
         Participants(database, announcer),
         Membership(database, announcer),
         catalog,
@@ -190,6 +255,7 @@ ROUTES: list[ControllerRouterHandler] = [
             read_conversation,
             patch_conversation,
             delete_conversation,
+            restore_conversation,
             put_status,
         ],
         dependencies={"desk": Provide(_desk)},

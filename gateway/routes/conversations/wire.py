@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Literal
+from enum import StrEnum
+from typing import Annotated, Literal, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -15,12 +16,13 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from gateway import ids
 from gateway.agency.turn.request import RoomMessage
+from gateway.conversation.lists.lists import ConversationEntry
 from gateway.conversation.rooms.membership import MOST, Invitation
 from gateway.conversation.rooms.participants import Member, ParticipantKind, Status, checked
 from gateway.conversation.rooms.rights import Right
 from gateway.errors import InvalidRequest
 from gateway.routes.http.errors import JSON
-from gateway.streams.events import Conversation, Interaction, Owner
+from gateway.streams.events import Interaction, Owner
 
 IdempotencyKey = Annotated[
     str | None,
@@ -182,7 +184,7 @@ class BranchTree(Struct):
 
 
 class ConversationList(Struct):
-    data: list[Conversation]
+    data: list[ConversationEntry]
     next_cursor: str | None
 
 
@@ -239,6 +241,26 @@ def place_in(query: str | None) -> Member | None:
     if kind not in (ParticipantKind.AGENT, ParticipantKind.AGENCY):
         raise InvalidRequest("`as` is agent/<number> or agency/<number>.", param="as")
     return in_place(BotPlace(ParticipantKind(kind), identifier))
+
+
+def named(query: str) -> tuple[ParticipantKind, str]:
+    """Reads who is meant by `user/ann`. Raises InvalidRequest."""
+    kind, _, identifier = query.partition("/")
+    if kind not in set(ParticipantKind) or not identifier:
+        raise InvalidRequest("A participant is a kind and an identifier.", param="participant")
+    return ParticipantKind(kind), identifier
+
+
+Choice = TypeVar("Choice", bound=StrEnum)
+
+
+def choices(query: str, of: type[Choice], param: str) -> frozenset[Choice]:
+    """Reads some of these, by commas. Raises InvalidRequest."""
+    words = query.split(",")
+    if unknown := [word for word in words if word not in set(of)]:
+        told = ", ".join(of)
+        raise InvalidRequest(f"{unknown[0]!r} is none of {told}.", param=param)
+    return frozenset(map(of, words))
 
 
 class Versioned(Response[bytes]):
