@@ -25,6 +25,8 @@ DOCUMENT = "doc"
 SKILL_SET = "skill"
 SESSION = "sess"
 """A session is a turn under another name: the same digits follow."""
+WEBHOOK = "wh"
+DELIVERY = "whd"
 COMPLETION = "chatcmpl"
 """A completion of the OpenAI API is a turn under another name: the same digits follow."""
 
@@ -63,6 +65,8 @@ NAMES = {
     DOCUMENT: "document",
     SKILL_SET: "skill_set",
     SESSION: "session",
+    WEBHOOK: "webhook",
+    DELIVERY: "delivery",
     COMPLETION: "completion",
 }
 

@@ -16,6 +16,7 @@ from gateway.conversation.tables import (
     ParticipantRight,
     SkillSet,
 )
+from gateway.conversation.webhooks.tables import Webhook, WebhookDelivery, WebhookEvent
 from gateway.retrieval.tables import Collection, Document, Passage
 from gateway.streams.tokens import Secret
 
@@ -44,6 +45,9 @@ APP_CONFIG = AppConfig(
         SkillSet,
         Step,
         Turn,
+        Webhook,
+        WebhookDelivery,
+        WebhookEvent,
     ],
     migration_dependencies=[],
 )

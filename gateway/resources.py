@@ -24,6 +24,7 @@ from gateway.agency.teams.catalog import Catalog
 from gateway.auth import Callers
 from gateway.conversation.changes import ConversationChanges
 from gateway.conversation.rooms.presence import Presence
+from gateway.conversation.webhooks.delivery import Deliverer, open_deliverer
 from gateway.network.egress import Guard
 from gateway.postgres.database import Database, open_database
 from gateway.process.drain import Drain
@@ -68,6 +69,7 @@ class Resources:
     library: Library
     shelves: Shelves
     watch: Watch
+    deliverer: Deliverer
     standstills: Standstills
 
 
@@ -87,6 +89,9 @@ async def open_resources(settings: Settings, dsn: str) -> AsyncIterator[Resource
         open_index(settings) as index,
         open_watch(database, drain, settings.polls.documents) as watch,
         open_ingest(database, embedders, index, settings.lease, watch.look) as ingest,
+        open_deliverer(
+            database, Guard(settings.egress_allow), settings.polls.webhooks
+        ) as deliverer,
         FormatChecks() as checks,
     ):
         catalog = Catalog(database)
@@ -114,6 +119,7 @@ async def open_resources(settings: Settings, dsn: str) -> AsyncIterator[Resource
                 library=library,
                 shelves=Shelves(database, embedders, ingest.wake),
                 watch=watch,
+                deliverer=deliverer,
                 standstills=Standstills(),
             )
 

@@ -204,6 +204,8 @@ class Polls:
     """Statuses that people have not said again in time."""
     documents: float = 0.5
     """Documents that are followed."""
+    webhooks: float = 0.5
+    """What webhooks are to be told."""
 
 
 # ---- what there is -------------------------------------------------------------------------------

@@ -51,7 +51,7 @@ _AWAITS = f"""
         'step', {ANSWERS} + 1,
         'state', CASE t.awaited->>'asked' WHEN '-1' THEN 'search' ELSE 'call_agent' END)
 """
-_TURN = f"""
+TURN = f"""
     jsonb_build_object(
         'id', 'turn_' || replace(t.id::text, '-', ''), 'responder', t.responder,
         'state', t.state, 'attempt', t.attempt,
@@ -103,7 +103,7 @@ CHANGES = f"""
          FROM interaction i
          WHERE i.conversation_id = $1 AND i.version > $2 AND NOT i.silent LIMIT $3)
         UNION ALL
-        (SELECT 3, t.seq, 'turn', t.version, ({_TURN})::text, t.id, NULL, false
+        (SELECT 3, t.seq, 'turn', t.version, ({TURN})::text, t.id, NULL, false
          FROM turn t WHERE t.conversation_id = $1 AND t.version > $2 LIMIT $3)
         UNION ALL
         (SELECT 4, m.ordinal, 'message', m.version, ({_MESSAGE})::text, m.id, t.responder, false

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -15,6 +16,13 @@ FIRST = UUID(int=0)
 """An id before every other."""
 LAST = UUID(int=2**128 - 1)
 """An id after every other."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_US = timedelta(microseconds=1)
+BEGINNING = _EPOCH, FIRST
+"""Before every time and id."""
+END = datetime(9999, 12, 31, tzinfo=UTC), LAST
+"""After every one."""
 
 Item = TypeVar("Item")
 
@@ -49,6 +57,24 @@ def id_in(cursor: str | None, prefix: str | None = None) -> UUID | None:
     try:
         return UUID(hex=cursor) if prefix is None else ids.read(prefix, cursor)
     except (ValueError, NotFound):
+        raise _invalid() from None
+
+
+def moment(at: datetime, last: UUID) -> str:
+    """A cursor for what is ordered by a time and an id."""
+    return f"{(at - _EPOCH) // _US}.{last.hex}"
+
+
+def moment_in(cursor: str | None, start: tuple[datetime, UUID]) -> tuple[datetime, UUID]:
+    """The time and the id in such a cursor; `start` without one. Raises InvalidRequest."""
+    if cursor is None:
+        return start
+    since, _, last = cursor.partition(".")
+    if not _is_number(since):
+        raise _invalid()
+    try:
+        return _EPOCH + _US * int(since), UUID(hex=last)
+    except (ValueError, OverflowError):
         raise _invalid() from None
 
 

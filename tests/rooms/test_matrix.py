@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -145,6 +146,21 @@ class World:
     async def _channel(self) -> str:
         return await self.the("conversation_id")
 
+    async def _webhook_id(self) -> str:
+        body = HOOK | {"conversation_id": await self.the("conversation_id")}
+        made = await self.owner.http.post("/api/webhooks", json=body)
+        return str(made.json()["id"])
+
+    async def _delivery_id(self) -> str:
+        hook = await self.the("webhook_id")
+        await self.the("message_id")
+        async with asyncio.timeout(10):
+            while True:
+                path = f"/api/webhooks/{hook}/deliveries"
+                if found := (await self.owner.http.get(path)).json()["data"]:
+                    return str(found[0]["id"])
+                await asyncio.sleep(0.05)
+
     async def _identifier(self) -> str:
         return "member"
 
@@ -192,6 +208,11 @@ UPLOAD: Body = {
     "data": {"purpose": "user_data"},
 }
 DOCUMENT = {"text": "Rye is dark."}
+HOOK = {
+    "url": "http://127.0.0.1:9/hook",
+    "events": ["message.created"],
+    "conversation_id": "{conversation_id}",
+}
 TALK = {"messages": [{"role": "user", "content": "Hi"}]}
 AGENT = {"name": "new", "instructions": "You are new."}
 AGENCY = {"name": "New", "manager": "new", "agents": [AGENT]}
@@ -283,6 +304,11 @@ ACTS: dict[str, Act] = {
     f"PUT {RIGHTS}": Act(LEAD, final=True),
     f"DELETE {RIGHTS}": Act(LEAD, final=True),
     "GET /api/invitations": Act(ANYBODY),
+    "GET /api/webhooks": Act(ANYBODY),
+    "POST /api/webhooks": Act(READ, HOOK),
+    "DELETE /api/webhooks/{webhook_id}": Act(OWN, final=True),
+    "GET /api/webhooks/{webhook_id}/deliveries": Act(OWN),
+    "POST /api/webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver": Act(OWN),
     f"GET {ROOM}/messages": Act(READ),
     f"POST {ROOM}/messages": Act(RIGHT, {"content": "Hi"}),
     f"GET {SAID}": Act(READ),
@@ -411,6 +437,7 @@ SCOPES: Final = {
     "/api/conversations/{conversation_id}/turns": "chat",
     "/api/conversations": "conversations",
     "/api/invitations": "conversations",
+    "/api/webhooks": "conversations",
     "/api/agents": "conversations",
     "/api/inbox": "conversations",
     "/rpc": "conversations",

@@ -28,6 +28,7 @@ WITHOUT_BODY = {
     "post /api/conversations/{conversation_id}/join",
     "post /api/conversations/{conversation_id}/leave",
     "post /api/conversations/{conversation_id}/restore",
+    "post /api/webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver",
     "post /api/conversations/{conversation_id}/messages/{message_id}/restore",
     "put /api/conversations/{conversation_id}/participants/user/{identifier}/rights/{right}",
 }

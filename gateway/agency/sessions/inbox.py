@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from uuid import UUID
+from datetime import datetime
 
 from gateway.agency.sessions import sql
 from gateway.agency.sessions.sessions import SessionPlace, session_of
@@ -14,12 +13,8 @@ from gateway.agency.teams.catalog import Catalog
 from gateway.agency.teams.team import AgencySpec
 from gateway.auth import Principal
 from gateway.conversation.rooms.rights import reads_everything
-from gateway.errors import InvalidRequest
 from gateway.postgres.database import Database, Row
-from gateway.postgres.pages import FIRST
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_US = timedelta(microseconds=1)
+from gateway.postgres.pages import BEGINNING, moment, moment_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +46,9 @@ class Inboxes:
     async def page(self, principal: Principal, limit: int, cursor: str | None) -> Inbox:
         """Raises InvalidRequest for a cursor that is none."""
         whose = principal.user, reads_everything(principal)
-        rows = await self._database.fetch(sql.INBOX, *whose, *_position(cursor), limit + 1)
+        rows = await self._database.fetch(
+            sql.INBOX, *whose, *moment_in(cursor, BEGINNING), limit + 1
+        )
         counted = await self._database.fetchrow(sql.COUNT, *whose)
         agencies: dict[int, AgencySpec | None] = {}
         for number in {row["agency_id"] for row in rows[:limit]}:
@@ -61,24 +58,14 @@ class Inboxes:
             for row in rows[:limit]
             if (agency := agencies[row["agency_id"]]) is not None
         ]
-        more = _cursor(rows[limit - 1]) if len(rows) > limit else None
+        more = (
+            moment(rows[limit - 1]["waiting_since"], rows[limit - 1]["id"])
+            if len(rows) > limit
+            else None
+        )
         return Inbox(items, counted["waiting"] if counted else 0, more)
 
 
 def _waiting(row: Row, agency: AgencySpec) -> Waiting:
     session = session_of(SessionPlace(row["agent_id"], agency), row)
     return Waiting(session, agency, row["title"], row["waiting_since"], row["expires_at"])
-
-
-def _cursor(row: Row) -> str:
-    return f"{(row['waiting_since'] - _EPOCH) // _US}.{row['id'].hex}"
-
-
-def _position(cursor: str | None) -> tuple[datetime, UUID]:
-    if cursor is None:
-        return _EPOCH, FIRST
-    since, _, last = cursor.partition(".")
-    try:
-        return _EPOCH + int(since) * _US, UUID(hex=last)
-    except (ValueError, OverflowError):
-        raise InvalidRequest("Invalid cursor.", param="cursor") from None

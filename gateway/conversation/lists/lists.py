@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
-from uuid import UUID
 
 import msgspec
 
-from gateway import ids
 from gateway.auth import Principal
 from gateway.conversation.lists import sql_lists as sql
 from gateway.conversation.rooms.participants import ParticipantKind
 from gateway.conversation.rooms.rights import reads_everything
 from gateway.conversation.turn_states import TurnState
-from gateway.errors import InvalidRequest, NotFound
 from gateway.postgres.database import Database, Row
-from gateway.postgres.pages import LAST, Page, page
+from gateway.postgres.pages import END, Page, moment, moment_in, page
 from gateway.streams.events import Conversation, Owner, Participant
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_END = datetime(9999, 12, 31, tzinfo=UTC)
-_US = timedelta(microseconds=1)
 
 
 class Whose(StrEnum):
@@ -130,23 +123,11 @@ class Listings:
             wanted.agency_id,
             *(wanted.participant or (None, None)),
             states or None,
-            *_position(cursor),
+            *moment_in(cursor, END),
             limit + 1,
         )
         return page(rows, limit, lambda row: _entry.decode(row["body"]), _cursor)
 
 
 def _cursor(row: Row) -> str:
-    return f"{(row['at'] - _EPOCH) // _US}.{ids.show(ids.CONVERSATION, row['id'])}"
-
-
-def _position(cursor: str | None) -> tuple[datetime, UUID]:
-    """Where the page before ended: its last conversation, with the time that the list goes by."""
-    if cursor is None:
-        return _END, LAST
-    since, _, last = cursor.rpartition(".")
-    try:
-        at = _EPOCH + _US * int(since) if since else _END
-        return at, ids.read(ids.CONVERSATION, last)
-    except (ValueError, OverflowError, NotFound):
-        raise InvalidRequest("Invalid cursor.", param="cursor") from None
+    return moment(row["at"], row["id"])

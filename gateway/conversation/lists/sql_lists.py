@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from gateway.conversation.rooms.sql_access import AGENCY_OF_TURN, may_read
+from gateway.conversation.rooms.sql_access import answers, may_read
 from gateway.conversation.rooms.sql_participants import IMPLIED, PARTICIPANT
 from gateway.conversation.sql import CONVERSATION
 from gateway.conversation.turn_states import FAILED, QUEUED, RUNNING, WAITING
@@ -70,13 +70,7 @@ _FOUND = f"""
 # Of a conversation `c`: whether it is one of those that are asked for.
 _FILTERS = f"""
     c.deleted_at IS NULL AND c.owner_type = 'user'
-    AND ($6::bigint IS NULL OR EXISTS (
-            SELECT FROM participant p LEFT JOIN agent g
-                 ON p.kind = 'agent' AND p.identifier = g.id::text
-            WHERE p.conversation_id = c.id AND p.left_at IS NULL
-              AND ((p.kind = 'agency' AND p.identifier = $6::text) OR g.agency_id = $6))
-        OR EXISTS (SELECT FROM turn t JOIN agency a ON {AGENCY_OF_TURN}
-                   WHERE t.conversation_id = c.id AND a.id = $6))
+    AND ($6::bigint IS NULL OR {answers("$6", "c")})
     AND ($7::text IS NULL OR EXISTS (
             SELECT FROM participant p
             WHERE p.conversation_id = c.id AND p.kind = $7 AND p.identifier = $8

@@ -21,6 +21,18 @@ AGENCY_OF_TURN = """a.id = coalesce(substring(t.responder FROM '^agency/([0-9]{1
 """Joins the agency `a` that answers in the turn `t`."""
 
 
+def answers(agency: str, c: str) -> str:
+    """True if an agency, or one of its agents, is in the conversation or has answered in it."""
+    return f"""(EXISTS (
+            SELECT FROM participant p LEFT JOIN agent g
+                 ON p.kind = 'agent' AND p.identifier = g.id::text
+            WHERE p.conversation_id = {c}.id AND p.left_at IS NULL
+              AND ((p.kind = 'agency' AND p.identifier = {agency}::text)
+                   OR g.agency_id = {agency}))
+        OR EXISTS (SELECT FROM turn t JOIN agency a ON {AGENCY_OF_TURN}
+                   WHERE t.conversation_id = {c}.id AND a.id = {agency}))"""
+
+
 def keeps(c: str, user: str) -> str:
     """True if the user owns an agency that answers in the conversation."""
     return f"""EXISTS (SELECT FROM turn t JOIN agency a ON {AGENCY_OF_TURN}

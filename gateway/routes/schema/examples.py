@@ -13,6 +13,7 @@ from msgspec import Struct
 from gateway.agency.teams.documents import AgencyDocument, AgencyPatch, AgentDocument, AgentPatch
 from gateway.routes.agencies.session_wire import NewSession, SessionAnswer
 from gateway.routes.channels.channels import TokenRequest
+from gateway.routes.conversations.webhooks import NewWebhook
 from gateway.routes.conversations.wire import (
     ConversationPatch,
     Excluded,
@@ -63,6 +64,7 @@ EXAMPLES: Mapping[type[Struct], Mapping[str, object]] = {
     Excluded: {"excluded": True},
     NewFork: {"at": INTERACTION, "content": "Which shapes?"},
     NewStatus: {"status": "writing"},
+    NewWebhook: {"url": "https://example.com/hook", "events": ["message.created"]},
     AgencyDocument: {"name": "Studio", "manager": "manager", "agents": [MANAGER, PROGRAMMER]},
     AgencyPatch: {"shared": True, "settings": {"limits": {"model_calls": 12}}},
     AgentDocument: {

@@ -1,9 +1,10 @@
 """Twenty people and three bots in one room, over two processes of which one is killed: each has
-been told what is stored, and every message was answered by all bots, once."""
+been told what is stored, all bots have answered each message, once, and a webhook was told all."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -12,9 +13,12 @@ from typing import Any
 import httpx
 import openai
 
+from gateway.conversation.webhooks.delivery import LEASE_S
 from gateway.postgres.database import Database
 from tests.client import bearer
+from tests.rooms.receiving import Receiver
 from tests.scripted import Call, ScriptedUpstream, say, text
+from tests.serving.crash.conftest import Spawn
 from tests.serving.crash.invariants import all_ended
 from tests.serving.crash.processes import Process
 from tests.serving.crash.transcripts import Transcript, transcribing
@@ -93,9 +97,10 @@ async def seated(stack: AsyncExitStack, root: httpx.AsyncClient, name: str, *at:
 
 
 async def test_a_crowd_outlives_a_process(
-    pair: tuple[Process, Process], upstream: ScriptedUpstream, database: Database
+    spawn: Spawn, upstream: ScriptedUpstream, database: Database
 ) -> None:
-    one, other = pair
+    near = {"GATEWAY_EGRESS_ALLOW": "127.0.0.1/32"}
+    one, other = await asyncio.gather(*(spawn(name, **near) for name in ("one", "other")))
     root, chance = other.http, random.Random(11)
     team = (await root.post("/api/agencies", json=AGENCY)).json()
 
@@ -111,6 +116,9 @@ async def test_a_crowd_outlives_a_process(
     named = [{"kind": kind, "identifier": name} for kind, name in bots]
     room = (await root.post(ROOMS, json={"participants": named, "title": "Crowd"})).json()["id"]
     async with AsyncExitStack() as stack:
+        receiver = await stack.enter_async_context(Receiver())
+        hook = {"url": receiver.url, "events": ["message.created"], "conversation_id": room}
+        assert (await root.post("/api/webhooks", json=hook)).status_code == 201
         people: list[Person] = []
         for number in range(PEOPLE):
             name = f"person{number}"
@@ -145,16 +153,25 @@ async def test_a_crowd_outlives_a_process(
                 await asyncio.sleep(0.05)
         stored = {message["id"]: message for message in await all_of(root, room)}
         for person in people:
-            told = person.transcript.state()
-            mine = {name: row for name, row in told.items() if name.startswith("int_")}
+            shown = person.transcript.state()
+            mine = {name: row for name, row in shown.items() if name.startswith("int_")}
             # Whoever came later was told the newest 200 at first.
             assert mine == {name: row for name, row in stored.items() if name in mine}
             assert set(mine) >= {message["id"] for message in said}
+        async with asyncio.timeout(LEASE_S + 10):
+            while len(heard := told(receiver)) < len(stored):
+                await asyncio.sleep(0.1)
+        assert heard == set(stored)
     questions = [row for row in stored.values() if row["owner"]["type"] == "user"]
     assert len(questions) == PEOPLE * ROUNDS == len({row["content"] for row in questions})
     replies = [row for row in stored.values() if row["owner"]["type"] != "user"]
     assert not [row for row in replies if row["errors"] or not row["completed_at"]]
     assert len(replies) == ROUNDS * (TYPING + 3 * (PEOPLE - TYPING))
+
+
+def told(receiver: Receiver) -> set[str]:
+    """The messages that a webhook was told, perhaps more than once."""
+    return {json.loads(body)["data"]["message"]["id"] for _, body in receiver.sent}
 
 
 async def all_of(http: httpx.AsyncClient, room: str) -> list[dict[str, Any]]:

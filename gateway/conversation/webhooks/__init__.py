@@ -1,0 +1,1 @@
+"""Webhooks: whoever holds no stream is told by a request what happens."""
