@@ -83,6 +83,7 @@ INJECTED = (
     "engine",
     "feed",
     "library",
+    "news",
     "plain",
     "settings",
     "shelves",

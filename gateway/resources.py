@@ -17,12 +17,15 @@ from gateway.agency.model import Model
 from gateway.agency.models.rehearsal.model import Rehearsal
 from gateway.agency.models.remote import Remotes
 from gateway.agency.models.upstream.client import Upstream
+from gateway.agency.personal.news import News, open_news
 from gateway.agency.plain.models import PlainModels, open_plain
 from gateway.agency.records.hearing import Hearing
 from gateway.agency.run.checks import FormatChecks
+from gateway.agency.sessions.inbox import Inboxes
 from gateway.agency.teams.catalog import Catalog
 from gateway.auth import Callers
 from gateway.conversation.changes import ConversationChanges
+from gateway.conversation.rooms.membership import Membership
 from gateway.conversation.rooms.presence import Presence
 from gateway.conversation.webhooks.delivery import Deliverer, open_deliverer
 from gateway.network.egress import Guard
@@ -70,6 +73,7 @@ class Resources:
     shelves: Shelves
     watch: Watch
     deliverer: Deliverer
+    news: News
     standstills: Standstills
 
 
@@ -96,9 +100,22 @@ async def open_resources(settings: Settings, dsn: str) -> AsyncIterator[Resource
     ):
         catalog = Catalog(database)
         library = Library(database, embedders, index, ingest)
-        async with open_engine(
-            database, catalog, model, remotes, settings, drain, announcer, broker, checks, library
-        ) as engine:
+        inboxes, membership = Inboxes(database, catalog), Membership(database, announcer)
+        async with (
+            open_engine(
+                database,
+                catalog,
+                model,
+                remotes,
+                settings,
+                drain,
+                announcer,
+                broker,
+                checks,
+                library,
+            ) as engine,
+            open_news(database, inboxes, membership, drain, settings.polls.news) as news,
+        ):
             index.claim()
             yield Resources(
                 settings=settings,
@@ -120,6 +137,7 @@ async def open_resources(settings: Settings, dsn: str) -> AsyncIterator[Resource
                 shelves=Shelves(database, embedders, ingest.wake),
                 watch=watch,
                 deliverer=deliverer,
+                news=news,
                 standstills=Standstills(),
             )
 

@@ -206,6 +206,8 @@ class Polls:
     """Documents that are followed."""
     webhooks: float = 0.5
     """What webhooks are to be told."""
+    news: float = 1.0
+    """Lists of those who follow their own channel."""
 
 
 # ---- what there is -------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from gateway.agency.sessions import sql
 from gateway.agency.sessions.sessions import SessionPlace, session_of
@@ -50,20 +51,35 @@ class Inboxes:
             sql.INBOX, *whose, *moment_in(cursor, BEGINNING), limit + 1
         )
         counted = await self._database.fetchrow(sql.COUNT, *whose)
-        agencies: dict[int, AgencySpec | None] = {}
-        for number in {row["agency_id"] for row in rows[:limit]}:
-            agencies[number] = await self._catalog.working(number)
-        items = [
-            _waiting(row, agency)
-            for row in rows[:limit]
-            if (agency := agencies[row["agency_id"]]) is not None
-        ]
+        items = await self._items(rows[:limit])
         more = (
             moment(rows[limit - 1]["waiting_since"], rows[limit - 1]["id"])
             if len(rows) > limit
             else None
         )
         return Inbox(items, counted["waiting"] if counted else 0, more)
+
+    async def newest(self, principal: Principal) -> tuple[int, UUID | None]:
+        """Returns how much waits, and the turn that began to wait last."""
+        whose = principal.user, reads_everything(principal)
+        row = await self._database.fetchrow(sql.NEWEST, *whose)
+        return (0, None) if row is None else (row["waiting"], row["newest"])
+
+    async def one(self, principal: Principal, turn_id: UUID) -> Waiting | None:
+        """A turn that waits for the caller. None if it does so no more."""
+        whose = principal.user, reads_everything(principal)
+        rows = await self._database.fetch(sql.INBOX_ONE, *whose, turn_id)
+        return next(iter(await self._items(rows)), None)
+
+    async def _items(self, rows: Sequence[Row]) -> list[Waiting]:
+        agencies: dict[int, AgencySpec | None] = {}
+        for number in {row["agency_id"] for row in rows}:
+            agencies[number] = await self._catalog.working(number)
+        return [
+            _waiting(row, agency)
+            for row in rows
+            if (agency := agencies[row["agency_id"]]) is not None
+        ]
 
 
 def _waiting(row: Row, agency: AgencySpec) -> Waiting:

@@ -105,13 +105,7 @@ def inbox(columns: str) -> str:
     """
 
 
-# $1 user, $2 whether they answer for all, $3 and $4 the last time and id of the page before, $5
-# rows. What waits for the longest time comes first.
-INBOX = f"""
-    WITH waits AS MATERIALIZED ({inbox("t.id, t.updated_at, r.agent_id, a.id AS agency_id")}
-          AND (t.updated_at, t.id) > ($3, $4)
-        ORDER BY t.updated_at, t.id LIMIT $5
-    )
+_WAITING = f"""
     SELECT s.*, w.agent_id, w.agency_id, w.updated_at AS waiting_since, o.lease_until AS expires_at,
            p.title
     FROM waits w
@@ -121,4 +115,28 @@ INBOX = f"""
     ORDER BY w.updated_at, w.id
 """
 
+# $1 user, $2 whether they answer for all, $3 and $4 the last time and id of the page before, $5
+# rows. What waits for the longest time comes first.
+INBOX = f"""
+    WITH waits AS MATERIALIZED ({inbox("t.id, t.updated_at, r.agent_id, a.id AS agency_id")}
+          AND (t.updated_at, t.id) > ($3, $4)
+        ORDER BY t.updated_at, t.id LIMIT $5
+    )
+    {_WAITING}
+"""
+
+# $1 user, $2 whether they answer for all, $3 a turn. It, if it waits for them.
+INBOX_ONE = f"""
+    WITH waits AS MATERIALIZED ({inbox("t.id, t.updated_at, r.agent_id, a.id AS agency_id")}
+          AND t.id = $3
+    )
+    {_WAITING}
+"""
+
 COUNT = inbox("count(*) AS waiting")
+
+# $1 user, $2 whether they answer for all. How much waits, and what began to wait last.
+NEWEST = f"""
+    SELECT count(*) AS waiting, (array_agg(id ORDER BY updated_at DESC, id DESC))[1] AS newest
+    FROM ({inbox("t.id, t.updated_at")}) w
+"""

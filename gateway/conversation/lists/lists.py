@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from uuid import UUID
 
 import msgspec
 
@@ -127,6 +129,11 @@ class Listings:
             limit + 1,
         )
         return page(rows, limit, lambda row: _entry.decode(row["body"]), _cursor)
+
+    async def some(self, user: str, wanted: Sequence[UUID]) -> dict[UUID, ConversationEntry]:
+        """Those of these that are in the user's own list, the latest last."""
+        rows = await self._database.fetch(sql.SOME, user, wanted)
+        return {row["id"]: _entry.decode(row["body"]) for row in rows}
 
 
 def _cursor(row: Row) -> str:

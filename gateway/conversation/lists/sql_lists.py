@@ -101,6 +101,22 @@ ORDERS = {
 """The time that is told, what comes after the page before, and how a page is put in order."""
 
 
+# $1 user, $2 conversations. Those of them that are in the user's own list, as it shows them.
+SOME = f"""
+    SELECT c.id, ({_ENTRY} || jsonb_build_object('match', NULL))::text AS body
+    FROM (SELECT * FROM ({_MINE}) o UNION ALL SELECT * FROM ({_SHARED}) s) c
+    WHERE c.id = ANY($2::uuid[]) AND c.deleted_at IS NULL AND c.owner_type = 'user'
+    ORDER BY c.updated_at, c.id
+"""
+
+# $1 user, $2 rows. The latest of the user's own list.
+LATEST = f"""
+    SELECT c.id, c.version FROM (SELECT * FROM ({_MINE}) o UNION ALL SELECT * FROM ({_SHARED}) s) c
+    WHERE c.deleted_at IS NULL AND c.owner_type = 'user'
+    ORDER BY c.updated_at DESC, c.id DESC LIMIT $2
+"""
+
+
 @cache
 def listed(whose: str, order: str, *, searched: bool) -> str:
     """Returns the statement of a list, newest first: (id, time, body as JSON).

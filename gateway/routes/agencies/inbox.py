@@ -76,10 +76,10 @@ async def read_inbox(
     """Those of the agents of your agencies; all of them for an admin, and for a key that may act as
     anybody."""
     found = await inboxes.page(principal, limit, cursor)
-    return InboxList([_item(one) for one in found.items], found.count, found.next_cursor)
+    return InboxList([inbox_item(one) for one in found.items], found.count, found.next_cursor)
 
 
-def _item(waiting: Waiting) -> InboxItem:
+def inbox_item(waiting: Waiting) -> InboxItem:
     session, question = waiting.session, waiting.session.question
     if question is None:
         raise LookupError("a session in the inbox waits for nothing")

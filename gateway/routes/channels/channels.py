@@ -1,4 +1,5 @@
-"""Channels: what happens in a conversation, or to a document, told while it happens."""
+"""Channels: what happens in a conversation, to a document, or in one's own lists, told while it
+happens."""
 
 from __future__ import annotations
 
@@ -20,10 +21,11 @@ from litestar.types import ASGIApp, ControllerRouterHandler, Receive, Send
 from litestar.types import Scope as AsgiScope
 
 from gateway import ids
+from gateway.agency.personal.news import News
 from gateway.auth import Principal, Scope
 from gateway.errors import Forbidden, GatewayError, InvalidRequest, NotFound
 from gateway.retrieval.documents.watch import Onlooker, Watch
-from gateway.routes.channels import progress
+from gateway.routes.channels import personal, progress
 from gateway.routes.http.errors import handle
 from gateway.routes.http.guards import TOKENED, token_of
 from gateway.routes.shapes.refusals import MISSING
@@ -85,6 +87,7 @@ async def follow_channel(
     channel: FromPath[str],
     feed: NamedDependency[Feed],
     watch: NamedDependency[Watch],
+    news: NamedDependency[News],
     tokens: NamedDependency[StreamTokens],
     settings: NamedDependency[Settings],
     token: StreamToken = None,
@@ -93,13 +96,16 @@ async def follow_channel(
 ) -> ASGIApp:
     """`channel` is a `stream_channel_id`. `conv_…` is a conversation. `conv_….int_…` is a single
     reply and ends with it; 204 says that it has ended already. `doc_…` is a document: each event
-    holds the whole document, and the stream ends when it is `ready`, `failed` or deleted. Without a
+    holds the whole document, and the stream ends when it is `ready`, `failed` or deleted. `me` is
+    your own: your lists as they change, without positions. Without a
     position the first event is `snapshot`. The `id` of an event is the conversation's version."""
     if view not in (None, "full"):
         raise InvalidRequest("'view' must be 'full', or left out.", param="view")
     key_id = await _key_id(request, channel, token, tokens)
     position = _position(_last_event_id(request) or last_event_id)
     pace = Pace.of(settings)
+    if channel == personal.CHANNEL:
+        return _Stream(request, news.follow(key_id), personal.told, pace)
     if channel.startswith(progress.PREFIX):
         onlooker = Onlooker(progress.read_channel(channel), key_id)
         return _Stream(request, watch.follow(onlooker, position), progress.progress, pace)
@@ -126,7 +132,9 @@ async def create_token(
     """The token is valid for this channel, this caller and five minutes. A stream that is open
     stays open."""
     _require(principal, data.channel)
-    if data.channel.startswith(progress.PREFIX):
+    if data.channel == personal.CHANNEL:
+        pass  # everybody has one
+    elif data.channel.startswith(progress.PREFIX):
         await watch.find(Onlooker(progress.read_channel(data.channel), principal.key_id))
     else:
         conversation_id, _ = read_channel(data.channel)

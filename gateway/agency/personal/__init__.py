@@ -1,0 +1,1 @@
+"""What a user's own channel tells: lists, invitations and turns, over all conversations."""
