@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from gateway.postgres.database import Database
-from tests.rooms.asking import Caller, by, heard, settled, shown, told, voices, wrapped
+from tests.rooms.asking import Caller, by, calling, heard, settled, shown, told, voices, wrapped
 from tests.rpc.asking import TITLED
 from tests.running import Gateway
 from tests.scripted import Call, ScriptedUpstream, say, status, text
@@ -555,3 +555,30 @@ async def test_whoever_is_in_the_room_is_answered(
     upstream.always("programmer", say(0, "Hello, Bob."))
     await bob.say(room["id"], "Anybody?")
     assert heard(await settled(ann, room["id"]))[-1] == (str(team["programmer"]), "Hello, Bob.")
+
+
+async def test_a_bot_answers_where_the_owner_may_use_it(
+    gateway: Gateway, ann: Caller, team: Team, upstream: ScriptedUpstream
+) -> None:
+    bob = await calling(gateway, "bob", "conversations", "chat")
+    upstream.always("manager", say(0, "Hello."))
+    room = await ann.create(("agency", team.id))
+    invited = {"kind": "user", "identifier": "bob", "rights": ["add_message"]}
+    await ann.call("POST", f"/{room['id']}/participants", status=201, json=invited)
+    await bob.call("POST", f"/{room['id']}/join")
+    said = await bob.say(room["id"], "Anybody?")
+    assert len(heard(await settled(ann, room["id"]))) == 2
+    # Who forks the room does not take along the right to use its bots.
+    made = await bob.call("POST", f"/{room['id']}/forks", status=201, json={"at": said["id"]})
+    await bob.say(made["id"], "And here?")
+    assert heard(await settled(bob, made["id"])) == [("bob", "Anybody?"), ("bob", "And here?")]
+    # An agency that is no longer shared is silent in the rooms of others.
+    owner = await gateway.connect("ann", "agencies")
+    path = f"/api/agencies/{team.id}"
+    assert (await owner.patch(path, json={"shared": True})).status_code == 200
+    own = await bob.create(("agency", team.id))
+    await bob.say(own["id"], "Now?")
+    assert len(heard(await settled(bob, own["id"]))) == 2
+    assert (await owner.patch(path, json={"shared": False})).status_code == 200
+    await bob.say(own["id"], "And now?")
+    assert len(heard(await settled(bob, own["id"]))) == 3

@@ -207,7 +207,7 @@ class Queue:
             found = await self.lock(message.conversation_id, principal, message.place)
             letter = Letter(
                 conversation_id=message.conversation_id,
-                asked=await self._asked(message),
+                asked=await self._asked(message, principal),
                 speaker=None if message.place is None else message.place.name,
                 principal=principal,
                 inputs=(Public("user", message.content),),
@@ -220,10 +220,10 @@ class Queue:
             system = _system(letter, found)
             return (await self._put(letter, system, turns)).input_id
 
-    async def _asked(self, message: RoomMessage) -> dict[str, Ask]:
+    async def _asked(self, message: RoomMessage, principal: Principal) -> dict[str, Ask]:
         """Returns who is to answer: those whom the message addresses, or else all bots a person,
-        and nobody a bot. None answers itself. Who let a bot in lets it answer everybody there."""
-        bots = await self.bots.addressable(message.conversation_id)
+        and nobody a bot. None answers itself."""
+        bots = await self.bots.addressable(message.conversation_id, principal)
         if message.place is not None:
             bots.pop(responder_of(message.place) or "", None)
         asked = addressed(message.content, bots)

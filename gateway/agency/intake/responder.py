@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import assert_never
 from uuid import UUID
 
@@ -10,7 +11,7 @@ from gateway.agency.speech.mentions import Addressable
 from gateway.agency.teams.catalog import Catalog
 from gateway.agency.teams.team import AgencySpec, plain_team
 from gateway.agency.turn.request import AGENCY, AGENT, agency_id, agent_id
-from gateway.auth import Principal
+from gateway.auth import ROOT, Principal, Scope
 from gateway.conversation.rooms.participants import Member, ParticipantKind, Participants
 from gateway.errors import NotFound
 
@@ -86,13 +87,20 @@ class Bots:
         self._participants = participants
         self._catalog = catalog
 
-    async def addressable(self, conversation_id: UUID) -> dict[str, Addressable]:
-        """Returns what each is called, in order. The conversation is locked. An agency that was
-        deleted stays silent."""
+    async def addressable(
+        self, conversation_id: UUID, principal: Principal
+    ) -> dict[str, Addressable]:
+        """Returns what each is called, in order. The conversation is locked. One that neither the
+        caller nor the conversation's owner may use stays silent."""
+        owner = await self._participants.owner(conversation_id)
+        leading = Principal(owner, frozenset(Scope if owner == ROOT else [Scope.CHAT]), "")
         named: dict[str, Addressable] = {}
         for member in await self._participants.bots(conversation_id):
             responder = responder_of(member)
-            if responder is None or (team := await team_of(responder, self._catalog)) is None:
+            if responder is None:
+                continue
+            team = await self._usable(responder, principal, leading)
+            if team is None:
                 continue
             match member.kind:
                 case ParticipantKind.AGENCY:
@@ -102,3 +110,9 @@ class Bots:
                 case _:
                     named[responder] = Addressable(member.identifier)
         return named
+
+    async def _usable(self, responder: str, *callers: Principal) -> AgencySpec | None:
+        for caller in callers:
+            with suppress(NotFound):
+                return await check(responder, self._catalog, caller)
+        return None

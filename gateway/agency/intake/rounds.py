@@ -12,7 +12,7 @@ from gateway.agency.intake import sql_queue as sql
 from gateway.agency.intake.queue import Letter, Queue
 from gateway.agency.speech.mentions import addressed
 from gateway.agency.turn.request import Ask
-from gateway.auth import Principal
+from gateway.auth import Principal, Scope
 from gateway.postgres.database import Database
 
 MOST_AMONG_BOTS = 6
@@ -44,7 +44,8 @@ class RoomRounds:
         answers = _answers.decode(found["replies"])
         if not any(sign in answer.content for answer in answers for sign in "@#"):
             return False
-        bots = await self._queue.bots.addressable(found["conversation_id"])
+        principal = Principal(found["principal"], frozenset([Scope.CHAT]), found["key_id"])
+        bots = await self._queue.bots.addressable(found["conversation_id"], principal)
         asked: set[str] = set()
         last: UUID | None = None
         for answer in answers:
@@ -59,7 +60,7 @@ class RoomRounds:
         letter = Letter(
             conversation_id=found["conversation_id"],
             asked={one: Ask(one, silence=True) for one in responders},
-            principal=Principal(found["principal"], frozenset(), found["key_id"]),
+            principal=principal,
             inputs=(),
             request_hash=secrets.token_bytes(32),
             attended=False,

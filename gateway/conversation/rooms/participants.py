@@ -120,6 +120,13 @@ class Participants:
         row = await self._database.fetchrow(sql.STANDING, conversation_id, principal.user)
         return standing(row, conversation_id, principal)
 
+    async def owner(self, conversation_id: UUID) -> str:
+        """Returns who owns a conversation, which is locked."""
+        row = await self._database.fetchrow(sql.OWNER, conversation_id)
+        if row is None:
+            raise LookupError("a conversation that is locked is not there")
+        return str(row["owner_identifier"])
+
     async def bots(self, conversation_id: UUID) -> Sequence[Member]:
         """Returns those who may answer, in order. The conversation is locked: one of another door
         gets its rows now."""

@@ -91,6 +91,9 @@ ENROL = f"""
     SELECT version FROM c
 """
 
+# $1 conversation.
+OWNER = "SELECT owner_identifier FROM conversation WHERE id = $1"
+
 # $1 conversation. Those who may answer in it, in order.
 BOTS = """
     SELECT kind, identifier FROM participant
