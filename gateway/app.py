@@ -27,7 +27,7 @@ from gateway.resources import Resources, open_resources
 from gateway.routes import health, keys
 from gateway.routes.agencies import agencies, inbox, messages, sessions, turns
 from gateway.routes.channels import channels
-from gateway.routes.conversations import branches, conversations, participants, webhooks
+from gateway.routes.conversations import branches, conversations, participants, transfer, webhooks
 from gateway.routes.conversations import messages as said
 from gateway.routes.http import errors, guards
 from gateway.routes.http.bulk import Counted
@@ -53,6 +53,7 @@ ROUTES: list[ControllerRouterHandler] = [
     *stored.ROUTES,  # before chat, which adds to its paths: Litestar can't do the reverse
     *chat.ROUTES,
     *conversations.ROUTES,
+    *transfer.ROUTES,
     *webhooks.ROUTES,
     *participants.ROUTES,
     *said.ROUTES,

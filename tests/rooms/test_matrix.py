@@ -208,6 +208,21 @@ UPLOAD: Body = {
     "data": {"purpose": "user_data"},
 }
 DOCUMENT = {"text": "Rye is dark."}
+EXPORTED = {
+    "format": "agency-gateway/conversation",
+    "format_version": 1,
+    "conversation": {
+        "id": "conv_" + "0" * 32,
+        "title": "Exported",
+        "owner": {"type": "user", "identifier": "ann"},
+        "drive": "auto",
+        "provider_id": None,
+        "model_id": None,
+        "version": 1,
+        "created_at": "2026-01-01T00:00:00Z",
+        "updated_at": "2026-01-01T00:00:00Z",
+    },
+}
 HOOK = {
     "url": "http://127.0.0.1:9/hook",
     "events": ["message.created"],
@@ -293,6 +308,8 @@ ACTS: dict[str, Act] = {
     f"PATCH {ROOM}": Act(LEAD, {"title": "New"}),
     f"DELETE {ROOM}": Act(RIGHT, final=True),
     f"POST {ROOM}/restore": Act(RIGHT),
+    f"GET {ROOM}/export": Act(READ),
+    "POST /api/conversations/import": Act(ANYBODY, EXPORTED),
     f"PUT {ROOM}/status": Act(READ, {"status": "writing"}),
     f"POST {ROOM}/participants": Act(LEAD, {"kind": "user", "identifier": "dora"}),
     f"PATCH {ROOM}/participants": Act(
