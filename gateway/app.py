@@ -24,7 +24,7 @@ from gateway.process import telemetry
 from gateway.process.drain import on_signals
 from gateway.process.watchdog import open_watchdog
 from gateway.resources import Resources, open_resources
-from gateway.routes import health, keys
+from gateway.routes import admin, health, keys
 from gateway.routes.agencies import agencies, inbox, messages, sessions, turns
 from gateway.routes.channels import channels
 from gateway.routes.conversations import branches, conversations, participants, transfer, webhooks
@@ -55,6 +55,7 @@ ROUTES: list[ControllerRouterHandler] = [
     *conversations.ROUTES,
     *transfer.ROUTES,
     *webhooks.ROUTES,
+    *admin.ROUTES,
     *participants.ROUTES,
     *said.ROUTES,
     *branches.ROUTES,
@@ -74,6 +75,7 @@ ORPHAN_S = 0.5
 """Seconds between a worker's looks at its parent."""
 
 INJECTED = (
+    "admin",
     "announcer",
     "callers",
     "catalog",

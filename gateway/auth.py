@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from cachetools import LRUCache
 from piccolo.columns import Array, Bytea, Text, Timestamptz
+from piccolo.columns.readable import Readable
 from piccolo.table import Table
 
 from gateway.errors import Forbidden, InvalidRequest, NotFound, Unauthenticated
@@ -36,11 +37,15 @@ class ApiKey(Table, tablename="api_key"):
     """A key: looked up by its public id, compared by the SHA-256 of its whole text."""
 
     id = Text(primary_key=True)
-    secret_hash = Bytea()
+    secret_hash = Bytea(secret=True)
     user = Text()
     scopes = Array(base_column=Text())
     created_at = Timestamptz()
     revoked_at = Timestamptz(null=True, default=None)
+
+    @classmethod
+    def get_readable(cls) -> Readable:
+        return Readable(template="%s of %s", columns=[cls.id, cls.user])
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from piccolo.conf.apps import AppConfig
 
+from gateway.admin.accounts import AdminSession, AdminUser
 from gateway.agency.tables import Agency, Agent, Message, PlainCall, Step, Turn
 from gateway.auth import ApiKey
 from gateway.conversation.tables import (
@@ -26,6 +27,8 @@ APP_CONFIG = AppConfig(
     app_name="gateway",
     migrations_folder_path=str(MIGRATIONS),
     table_classes=[
+        AdminSession,
+        AdminUser,
         Agency,
         Agent,
         ApiKey,

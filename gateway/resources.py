@@ -5,12 +5,15 @@ Only this file picks an implementation.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from piccolo.table import Table
+
+from gateway.admin.site import AdminSite
 from gateway.agency.engine.engine import Engine
 from gateway.agency.engine.recovery import open_engine
 from gateway.agency.model import Model
@@ -74,6 +77,7 @@ class Resources:
     watch: Watch
     deliverer: Deliverer
     news: News
+    admin: AdminSite
     standstills: Standstills
 
 
@@ -83,6 +87,7 @@ async def open_resources(settings: Settings, dsn: str) -> AsyncIterator[Resource
     drain = Drain()
     async with (
         open_database(dsn) as database,
+        open_admin(database, dsn) as admin,
         open_model(settings) as model,
         open_plain(_upstream(model), settings.models, database, drain) as plain,
         Remotes(Guard(settings.egress_allow), settings.remote_keys) as remotes,
@@ -138,6 +143,7 @@ async def open_resources(settings: Settings, dsn: str) -> AsyncIterator[Resource
                 watch=watch,
                 deliverer=deliverer,
                 news=news,
+                admin=admin,
                 standstills=Standstills(),
             )
 
@@ -146,6 +152,21 @@ def open_broker(settings: Settings) -> AbstractAsyncContextManager[Broker]:
     if settings.redis_url is None:
         return nullcontext(MemoryBroker())
     return redis.open_redis(settings.redis_url)
+
+
+@asynccontextmanager
+async def open_admin(database: Database, dsn: str) -> AsyncIterator[AdminSite]:
+    site = AdminSite(database, dsn, _tables)
+    try:
+        yield site
+    finally:
+        await site.close()
+
+
+def _tables() -> Sequence[type[Table]]:
+    from gateway.piccolo_app import APP_CONFIG
+
+    return APP_CONFIG.table_classes
 
 
 @asynccontextmanager

@@ -19,7 +19,12 @@ COLUMNS = """
         CASE data_type WHEN 'ARRAY' THEN 'array' ELSE data_type END AS type
     FROM information_schema.columns WHERE table_schema = 'public' AND table_name = $1
 """
-TYPES = {"timestamptz": "timestamp with time zone", "varchar": "character varying"}
+TYPES = {
+    "timestamptz": "timestamp with time zone",
+    "timestamp": "timestamp without time zone",
+    "varchar": "character varying",
+    "serial": "integer",
+}
 
 
 @pytest.fixture
@@ -36,12 +41,13 @@ async def test_a_table_has_the_columns_that_its_class_says(
     monkeypatch.setenv("PICCOLO_CONF", "gateway.piccolo_conf")  # column types depend on the engine
     rows = await connection.fetch(COLUMNS, table._meta.tablename)
     found = {row["column_name"]: (row["type"], row["nullable"]) for row in rows}
-    said = {column._meta.name: _of(column) for column in table._meta.columns}
+    columns = {table._meta.primary_key, *table._meta.columns}
+    said = {column._meta.name: _of(column) for column in columns}
     assert found == said
 
 
 def _of(column: Column) -> tuple[str, bool]:
-    kind = "array" if isinstance(column, Array) else column.column_type.lower()
+    kind = "array" if isinstance(column, Array) else column.column_type.lower().partition("(")[0]
     return TYPES.get(kind, kind), column._meta.null
 
 

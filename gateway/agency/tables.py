@@ -9,12 +9,21 @@ from piccolo.columns import (
     BigInt,
     Boolean,
     Bytea,
+    ForeignKey,
     Integer,
     SmallInt,
     Text,
     Timestamptz,
 )
+from piccolo.columns.readable import Readable
+from piccolo.columns.reference import LazyTableReference
 from piccolo.table import Table
+
+from gateway.auth import ApiKey
+from gateway.conversation.tables import Conversation, Interaction
+
+AGENT = LazyTableReference("Agent", module_path="gateway.agency.tables")
+MESSAGE = LazyTableReference("Message", module_path="gateway.agency.tables")
 
 
 class Agency(Table):
@@ -23,7 +32,7 @@ class Agency(Table):
 
     id = BigInt(primary_key=True)
     name = Text()
-    manager_id = BigInt(null=True, default=None)
+    manager_id: ForeignKey[Table] = ForeignKey(AGENT)
     owner = Text()
     shared = Boolean()
     settings = JSONB()
@@ -32,10 +41,14 @@ class Agency(Table):
     updated_at = Timestamptz()
     deleted_at = Timestamptz(null=True, default=None)
 
+    @classmethod
+    def get_readable(cls) -> Readable:
+        return Readable(template="%s (%s)", columns=[cls.name, cls.id])
+
 
 class Agent(Table):
     id = BigInt(primary_key=True)
-    agency_id = BigInt()
+    agency_id = ForeignKey(Agency, null=False)
     name = Text()
     instructions = Text()
     model = Text(null=True, default=None)
@@ -45,6 +58,10 @@ class Agent(Table):
     created_at = Timestamptz()
     updated_at = Timestamptz()
     deleted_at = Timestamptz(null=True, default=None)
+
+    @classmethod
+    def get_readable(cls) -> Readable:
+        return Readable(template="%s (%s)", columns=[cls.name, cls.id])
 
 
 class Turn(Table):
@@ -59,24 +76,24 @@ class Turn(Table):
     """
 
     id = UUID(primary_key=True)
-    conversation_id = UUID()
+    conversation_id = ForeignKey(Conversation, null=False)
     responder = Text()
     seq = BigInt()
-    input_interaction_id = UUID()
-    reply_interaction_id = UUID()
-    system_message_id = UUID(null=True, default=None)
+    input_interaction_id = ForeignKey(Interaction, null=False)
+    reply_interaction_id = ForeignKey(Interaction, null=False)
+    system_message_id: ForeignKey[Table] = ForeignKey(MESSAGE)
     state = Text()
     attended = Boolean()
     attempt = SmallInt()
     owner_node = Text(null=True, default=None)
     fence = BigInt()
     lease_until = Timestamptz(null=True, default=None)
-    history_hash = Bytea(null=True, default=None)
-    request_hash = Bytea(null=True, default=None)
-    request = JSONB()
+    history_hash = Bytea(null=True, default=None, secret=True)
+    request_hash = Bytea(null=True, default=None, secret=True)
+    request = JSONB(secret=True)
     metadata = JSONB(null=True, default=None)
     principal = Text()
-    key_id = Text(null=True, default=None)
+    key_id = ForeignKey(ApiKey)
     prompt_tokens = Integer()
     completion_tokens = Integer()
     finish_reason = Text(null=True, default=None)
@@ -88,6 +105,10 @@ class Turn(Table):
     completed_at = Timestamptz(null=True, default=None)
     version = BigInt()
 
+    @classmethod
+    def get_readable(cls) -> Readable:
+        return Readable(template="%s, %s (%s)", columns=[cls.responder, cls.state, cls.id])
+
 
 class Step(Table):
     """One model call of one agent, written when it has ended.
@@ -98,8 +119,8 @@ class Step(Table):
     """
 
     id = UUID(primary_key=True)
-    turn_id = UUID()
-    agent_id = BigInt(null=True, default=None)
+    turn_id = ForeignKey(Turn, null=False)
+    agent_id = ForeignKey(Agent)
     attempt = SmallInt()
     model = Text()
     provider = Text(null=True, default=None)
@@ -120,12 +141,12 @@ class Message(Table):
     """
 
     id = UUID(primary_key=True)
-    conversation_id = UUID()
-    turn_id = UUID(null=True, default=None)
-    step_id = UUID(null=True, default=None)
-    interaction_id = UUID(null=True, default=None)
-    linked_message_id = UUID(null=True, default=None)
-    agent_id = BigInt()
+    conversation_id = ForeignKey(Conversation, null=False)
+    turn_id = ForeignKey(Turn)
+    step_id = ForeignKey(Step)
+    interaction_id = ForeignKey(Interaction)
+    linked_message_id: ForeignKey[Table] = ForeignKey("self")
+    agent_id = ForeignKey(Agent, null=False)
     role = Text()
     from_id = BigInt(null=True, default=None)
     to_id = BigInt(null=True, default=None)
@@ -146,7 +167,7 @@ class PlainCall(Table, tablename="plain_call"):
     """
 
     id = UUID(primary_key=True)
-    key_id = Text()
+    key_id = ForeignKey(ApiKey, null=False)
     user = Text()
     end_user = Text(null=True, default=None)
     model = Text()

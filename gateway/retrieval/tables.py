@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from piccolo.columns import JSONB, UUID, Array, BigInt, Bytea, Column, Integer, Text, Timestamptz
+from piccolo.columns import (
+    JSONB,
+    UUID,
+    Array,
+    BigInt,
+    Bytea,
+    Column,
+    ForeignKey,
+    Integer,
+    Text,
+    Timestamptz,
+)
+from piccolo.columns.readable import Readable
 from piccolo.table import Table
 
 
@@ -26,6 +38,10 @@ class Collection(Table):
     created_at = Timestamptz()
     deleted_at = Timestamptz(null=True, default=None)
 
+    @classmethod
+    def get_readable(cls) -> Readable:
+        return Readable(template="%s of %s", columns=[cls.name, cls.owner])
+
 
 class Document(Table):
     """`content` is what was given, byte for byte: an index can be rebuilt from it.
@@ -36,12 +52,12 @@ class Document(Table):
     """
 
     id = UUID(primary_key=True)
-    collection_id = UUID()
+    collection_id = ForeignKey(Collection, null=False)
     source = Text(null=True, default=None)
     metadata = JSONB()
     kind = Text()
-    content = Bytea()
-    content_hash = Bytea()
+    content = Bytea(secret=True)
+    content_hash = Bytea(secret=True)
     state = Text()
     error = Text(null=True, default=None)
     passages = Integer()
@@ -54,11 +70,15 @@ class Document(Table):
     updated_at = Timestamptz()
     deleted_at = Timestamptz(null=True, default=None)
 
+    @classmethod
+    def get_readable(cls) -> Readable:
+        return Readable(template="%s (%s)", columns=[cls.source, cls.id])
+
 
 class Passage(Table):
     """A slice of a document's text. `words` are its stems, and the collection as one more."""
 
-    document_id = UUID(primary_key=True)
+    document_id = ForeignKey(Document, null=False, primary_key=True)
     ordinal = Integer()
     position = Integer()
     text = Text()

@@ -31,7 +31,7 @@ class Secret(Table, tablename="secret"):
     """Random bytes that the processes of one gateway share."""
 
     name = Text(primary_key=True)
-    value = Bytea()
+    value = Bytea(secret=True)
     created_at = Timestamptz()
 
 

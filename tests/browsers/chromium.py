@@ -72,7 +72,7 @@ class Page:
                 async with asyncio.timeout(PATIENCE_S):
                     return await self.results.get()
             finally:
-                await _end(browser)
+                await end(browser)
 
     async def give(self, request: web.Request) -> web.Response:
         return web.Response(text=HTML % self.script, content_type="text/html")
@@ -100,7 +100,7 @@ async def page_server() -> AsyncIterator[Page]:
         await runner.cleanup()
 
 
-async def _end(browser: Process) -> None:
+async def end(browser: Process) -> None:
     browser.terminate()
     try:
         async with asyncio.timeout(10):

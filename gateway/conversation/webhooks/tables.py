@@ -13,7 +13,14 @@ from piccolo.columns import (
     Text,
     Timestamptz,
 )
+from piccolo.columns.readable import Readable
+from piccolo.columns.reference import LazyTableReference
 from piccolo.table import Table
+
+from gateway.auth import ApiKey
+from gateway.conversation.tables import Conversation
+
+AGENCY = LazyTableReference("Agency", module_path="gateway.agency.tables")
 
 
 class Webhook(Table):
@@ -23,14 +30,18 @@ class Webhook(Table):
 
     id = UUID(primary_key=True)
     user = Text()
-    key_id = Text()
+    key_id = ForeignKey(ApiKey, null=False)
     url = Text()
     events = Array(base_column=Text())
-    conversation_id = UUID(null=True, default=None)
-    agency_id = BigInt(null=True, default=None)
-    secret = Bytea()
+    conversation_id = ForeignKey(Conversation)
+    agency_id: ForeignKey[Table] = ForeignKey(AGENCY)
+    secret = Bytea(secret=True)
     created_at = Timestamptz()
     disabled_at = Timestamptz(null=True, default=None)
+
+    @classmethod
+    def get_readable(cls) -> Readable:
+        return Readable(template="%s", columns=[cls.url])
 
 
 class WebhookEvent(Table, tablename="webhook_event"):
@@ -39,7 +50,7 @@ class WebhookEvent(Table, tablename="webhook_event"):
 
     id = BigInt(primary_key=True)
     event = Text()
-    conversation_id = UUID()
+    conversation_id = ForeignKey(Conversation, null=False)
     subject_id = UUID(null=True, default=None)
     name = Text(null=True, default=None)
     created_at = Timestamptz()
