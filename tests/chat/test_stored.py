@@ -42,9 +42,26 @@ async def test_a_completion_is_read_again(gateway: Gateway, upstream: ScriptedUp
             "presence_penalty": None,
             "frequency_penalty": None,
             "response_format": None,
+            "outdated": False,
         }
         assert kept == {**created.model_dump(exclude={"created"}), **asked}
         assert abs(read.created - created.created) <= 1
+
+
+async def test_an_answer_is_outdated_once_its_question_was_edited(
+    gateway: Gateway, upstream: ScriptedUpstream
+) -> None:
+    team = await make_team(gateway)
+    upstream.always("manager", say(0, "Hello!"))
+    said = await ask(gateway, team, "Hi")
+    rooms = (await gateway.http.get("/api/conversations")).json()["data"]
+    room = f"/api/conversations/{rooms[0]['id']}/messages"
+    question = (await gateway.http.get(room)).json()["data"][-1]["id"]
+    edited = await gateway.http.patch(f"{room}/{question}", json={"content": "Good morning"})
+    assert edited.status_code == 200
+    for path in prefixes(team):
+        read = await gateway.client(path=path).chat.completions.retrieve(said.completion_id)
+        assert read.model_dump()["outdated"] is True
 
 
 async def test_completions_are_listed_in_pages(

@@ -6,7 +6,7 @@ from gateway.conversation.raising import RAISE
 from gateway.conversation.turn_states import COMPLETED
 
 _COLUMNS = """t.id, t.conversation_id, t.created_at, t.request, t.metadata, t.prompt_tokens,
-           t.completion_tokens, t.finish_reason, i.content"""
+           t.completion_tokens, t.finish_reason, i.content, i.outdated"""
 # $1 caller, $2 responder or null for all.
 _STORED = f"""
     t.principal = $1 AND ($2::text IS NULL OR t.responder = $2) AND t.state = {COMPLETED}

@@ -31,6 +31,8 @@ class StoredCompletion:
     ask: Ask
     metadata: dict[str, str]
     created_at: datetime
+    outdated: bool
+    """True once the question was edited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,7 @@ def _completion(row: Row) -> StoredCompletion:
         ask=msgspec.json.decode(row["request"], type=Ask),
         metadata={} if row["metadata"] is None else msgspec.json.decode(row["metadata"]),
         created_at=row["created_at"],
+        outdated=row["outdated"],
     )
 
 

@@ -53,9 +53,9 @@ _ENTRY = f"""
             WHERE b.root_id = c.root_id AND b.id <> b.root_id AND b.deleted_at IS NULL)
     ) || (
         SELECT jsonb_build_object(
-            'running', count(*) FILTER (WHERE t.state IN {_OPEN}),
-            'waiting', count(*) FILTER (WHERE t.state = {WAITING}),
-            'failed', count(*) FILTER (WHERE t.state = {FAILED}))
+            {RUNNING}, count(*) FILTER (WHERE t.state IN {_OPEN}),
+            {WAITING}, count(*) FILTER (WHERE t.state = {WAITING}),
+            {FAILED}, count(*) FILTER (WHERE t.state = {FAILED}))
         FROM turn t WHERE t.conversation_id = c.id))
 """
 # Of a conversation `c`, in which `h` is the newest message with the words: that message.

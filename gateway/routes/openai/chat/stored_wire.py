@@ -23,7 +23,8 @@ from gateway.settings import Settings
 
 
 class StoredChatCompletion(ChatCompletion, kw_only=True):
-    """What was answered, and the parameters that it was asked with."""
+    """What was answered, and the parameters that it was asked with. It is `outdated` once the
+    question was edited."""
 
     temperature: float | None
     top_p: float | None
@@ -31,6 +32,7 @@ class StoredChatCompletion(ChatCompletion, kw_only=True):
     frequency_penalty: float | None
     seed: int | None
     response_format: dict[str, object] | None
+    outdated: bool
 
 
 class CompletionList(msgspec.Struct):
@@ -103,6 +105,7 @@ def completion_answer(stored: StoredCompletion, settings: Settings) -> StoredCha
         **msgspec.structs.asdict(answer),
         **msgspec.structs.asdict(asked),
         response_format=stored.ask.response_format,
+        outdated=stored.outdated,
     )
 
 
