@@ -253,3 +253,23 @@ async def test_a_deleted_conversation_comes_back_as_it_was(
         await stream.until(lambda one: one.of("interaction.created"))
     await settled(ann, room["id"])
     assert told(upstream.calls[-1])[-1][1].endswith("Again")
+
+
+async def test_stored_completions_come_back_with_their_conversation(
+    gateway: Gateway, upstream: ScriptedUpstream
+) -> None:
+    ann = await calling(gateway, "ann", "conversations", "chat")
+    team = await make_team(gateway, owner_key=await gateway.key("ann", "agencies"))
+    upstream.always("manager", text('{"to": 0, "context": "Hello."}'))
+    key = ann.http.headers["authorization"].removeprefix("Bearer ")
+    client = gateway.client(team.id, key=key)
+    said = [{"role": "user", "content": "Hi"}]
+    made = await client.chat.completions.create(model="any", messages=said)  # type: ignore[arg-type]
+    (room,) = (await ann.call("GET"))["data"]
+    await ann.call("DELETE", f"/{room['id']}", status=204)
+    assert [one.id async for one in client.chat.completions.list()] == []
+    await ann.call("POST", f"/{room['id']}/restore")
+    assert [one.id async for one in client.chat.completions.list()] == [made.id]
+    # And a retry is none of it: it is a question of its own.
+    again = await client.chat.completions.create(model="any", messages=said)  # type: ignore[arg-type]
+    assert again.id != made.id

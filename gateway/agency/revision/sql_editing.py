@@ -4,6 +4,7 @@ They run in a transaction that begins with LOCK, so that each sees what others h
 Indexes: interaction_order, turn_order, message_of_turn.
 """
 
+from gateway.agency.revision.sql_removal import UNASKED
 from gateway.conversation.raising import RAISE
 from gateway.conversation.rooms.sql_access import standing
 from gateway.conversation.sql import INTERACTION
@@ -39,8 +40,9 @@ EDIT = f"""
         FROM before
     ), t AS (
         UPDATE turn SET history_hash = NULL,
-               request_hash = CASE WHEN $2 NOT IN (input_interaction_id, reply_interaction_id)
-                                   THEN request_hash END
+               request_hash = CASE WHEN $2 IN (input_interaction_id, reply_interaction_id)
+                                     AND request_hash IS NOT NULL
+                                   THEN {UNASKED} ELSE request_hash END
         FROM before WHERE turn.conversation_id = $1 AND turn.seq >= before.ordinal
     ), replies AS (
         SELECT t.reply_interaction_id AS id FROM turn t

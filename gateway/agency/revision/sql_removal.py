@@ -24,6 +24,10 @@ LOCK_AROUND = f"""
     ORDER BY c.id FOR NO KEY UPDATE
 """
 
+# The request hash of a turn that no retry is given any more. It stays a completion of its caller's:
+# what has no such hash was copied.
+UNASKED = "sha256(convert_to('unasked ' || turn.id, 'UTF8'))"
+
 # What a turn is that was cancelled, and its reply; $2 says why.
 _CANCELLED = f"""state = {CANCELLED}, error = $2::jsonb, fence = fence + 1, lease_until = NULL,
                completed_at = now(), updated_at = now()"""
@@ -35,11 +39,12 @@ DELETE = f"""
         {RAISE}, deleted_at = now(), updated_at = now()
         WHERE id = ANY($1::uuid[]) RETURNING id, version
     ), t AS (
-        UPDATE turn SET {_CANCELLED}, request_hash = NULL, version = raised.version
+        UPDATE turn SET {_CANCELLED}, version = raised.version,
+               request_hash = CASE WHEN turn.request_hash IS NOT NULL THEN {UNASKED} END
         FROM raised WHERE turn.conversation_id = raised.id AND turn.state IN {ANY_OPEN}
         RETURNING turn.id, turn.conversation_id, turn.reply_interaction_id
     ), ended AS (
-        UPDATE turn SET request_hash = NULL
+        UPDATE turn SET request_hash = {UNASKED}
         FROM raised WHERE turn.conversation_id = raised.id AND turn.state NOT IN {ANY_OPEN}
           AND turn.request_hash IS NOT NULL
     ), i AS (
