@@ -153,6 +153,44 @@ def copied(column: str, copy: str) -> str:
     return f"overlay(md5({column}::text || {copy}::text) PLACING {kept} FROM 1 FOR 17)::uuid"
 
 
+_SAID = """ordinal, owner_type, owner_identifier, content, file_ids, skill_set_ids, parts,
+            provider_id, model_id, errors, silent, marked_as_excluded_at, created_at, updated_at, deleted_at,
+            completed_at, edited_at, edited_by_type, edited_by_identifier, outdated, version"""
+_TURN = """responder, seq, state, attended, attempt, history_hash, request, principal, key_id,
+            finish_reason, created_at, updated_at, completed_at, version"""
+_HEARD = "agent_id, role, from_id, to_id, text, ordinal, version, created_at"
+
+
+def copies(source: str, copy: str) -> str:
+    """Three parts of a WITH that copy what goes along from one conversation to another: the
+    interactions `said`, the turns `kept`, and what agents have heard and said with them. What an
+    agent heard first as a turn began that stays behind is not copied: it would stand in another
+    order than the first time it was told."""
+    return f"""i AS (
+        INSERT INTO interaction (id, conversation_id, {_SAID})
+        SELECT {copied("id", copy)}, {copy}, {_SAID} FROM said
+    ), t AS (
+        INSERT INTO turn (id, conversation_id, input_interaction_id, reply_interaction_id,
+            system_message_id, {_TURN})
+        SELECT {copied("id", copy)}, {copy}, {copied("input_interaction_id", copy)},
+            {copied("reply_interaction_id", copy)}, {copied("system_message_id", copy)}, {_TURN}
+        FROM kept
+    ), m AS (
+        INSERT INTO message (id, conversation_id, turn_id, step_id, interaction_id,
+            linked_message_id, {_HEARD})
+        SELECT {copied("id", copy)}, {copy}, {copied("turn_id", copy)}, step_id,
+            {copied("interaction_id", copy)}, {copied("linked_message_id", copy)}, {_HEARD}
+        FROM message h WHERE conversation_id = {source}
+          AND (turn_id IN (SELECT id FROM kept)
+               OR id IN (SELECT system_message_id FROM kept)
+               OR (turn_id IS NULL AND interaction_id IN (SELECT id FROM said)
+                   AND NOT EXISTS (
+                       SELECT FROM message o
+                       WHERE o.conversation_id = {source} AND o.agent_id = h.agent_id
+                         AND o.version = h.version AND o.turn_id NOT IN (SELECT id FROM kept))))
+    )"""
+
+
 # $1 source, $2 copy, $3 seq of the last turn that goes along, $4 that turn, $5 the copy's root.
 # Completed turns go along with what belongs to them. No row if the place is gone.
 FORK = f"""
@@ -173,35 +211,7 @@ FORK = f"""
         WHERE i.conversation_id = (SELECT id FROM source) AND i.ordinal <= $3 AND {COMPLETED} = (
             SELECT o.state FROM turn o WHERE o.conversation_id = $1 AND o.seq >= i.ordinal
             ORDER BY o.seq LIMIT 1)
-    ), i AS (
-        INSERT INTO interaction (id, conversation_id, ordinal, owner_type, owner_identifier,
-            content, file_ids, skill_set_ids, parts, provider_id, model_id, errors, silent,
-            marked_as_excluded_at, created_at, updated_at, deleted_at, completed_at, version)
-        SELECT {copied("id", "$2")}, $2, ordinal, owner_type, owner_identifier, content, file_ids,
-            skill_set_ids, parts, provider_id, model_id, errors, silent, marked_as_excluded_at,
-            created_at, updated_at, deleted_at, completed_at, version
-        FROM said
-    ), t AS (
-        INSERT INTO turn (id, conversation_id, responder, seq, input_interaction_id,
-            reply_interaction_id, system_message_id, state, attended, attempt, history_hash,
-            request, metadata, principal, key_id, finish_reason, created_at, updated_at,
-            completed_at, version)
-        SELECT {copied("id", "$2")}, $2, responder, seq, {copied("input_interaction_id", "$2")},
-            {copied("reply_interaction_id", "$2")}, {copied("system_message_id", "$2")}, state,
-            attended, attempt, history_hash, request, NULL, principal, key_id, finish_reason,
-            created_at, updated_at, completed_at, version
-        FROM kept
-    ), m AS (
-        INSERT INTO message (id, conversation_id, turn_id, step_id, interaction_id,
-            linked_message_id, agent_id, role, from_id, to_id, text, ordinal, version, created_at)
-        SELECT {copied("id", "$2")}, $2, {copied("turn_id", "$2")}, step_id,
-            {copied("interaction_id", "$2")}, {copied("linked_message_id", "$2")}, agent_id, role,
-            from_id, to_id, text, ordinal, version, created_at
-        FROM message WHERE conversation_id = (SELECT id FROM source)
-          AND (turn_id IN (SELECT id FROM kept)
-               OR id IN (SELECT system_message_id FROM kept)
-               OR (turn_id IS NULL AND interaction_id IN (SELECT id FROM said)))
-    )
+    ), {copies("(SELECT id FROM source)", "$2")}
     SELECT c.version, (SELECT {copied("system_message_id", "$2")} FROM kept WHERE id = $4)
                       AS system_message_id
     FROM c

@@ -3,7 +3,7 @@
 Indexes: interaction_order, turn_order, message_of_turn, conversation_of_root.
 """
 
-from gateway.agency.intake.sql_accept import copied
+from gateway.agency.intake.sql_accept import copied, copies
 from gateway.conversation.raising import RAISE
 from gateway.conversation.rooms.sql_access import may_read
 from gateway.conversation.rooms.sql_participants import IMPLIED
@@ -41,42 +41,7 @@ BRANCH = f"""
         LEFT JOIN turn t ON t.conversation_id = $1 AND t.seq = i.ordinal
         WHERE i.conversation_id = $1 AND i.ordinal <= $3 AND i.deleted_at IS NULL
           AND i.completed_at IS NOT NULL AND (t.id IS NULL OR t.state = {COMPLETED})
-    ), i AS (
-        INSERT INTO interaction (id, conversation_id, ordinal, owner_type, owner_identifier,
-            content, file_ids, skill_set_ids, parts, provider_id, model_id, errors, silent,
-            marked_as_excluded_at, created_at, updated_at, completed_at, edited_at,
-            edited_by_type, edited_by_identifier, outdated, version)
-        SELECT {copied("id", "$2")}, $2, ordinal, owner_type, owner_identifier, content, file_ids,
-            skill_set_ids, parts, provider_id, model_id, errors, silent, marked_as_excluded_at,
-            created_at, updated_at, completed_at, edited_at, edited_by_type, edited_by_identifier,
-            outdated, version
-        FROM said
-    ), t AS (
-        INSERT INTO turn (id, conversation_id, responder, seq, input_interaction_id,
-            reply_interaction_id, system_message_id, state, attended, attempt, history_hash,
-            request, principal, key_id, finish_reason, created_at, updated_at, completed_at,
-            version)
-        SELECT {copied("id", "$2")}, $2, responder, seq, {copied("input_interaction_id", "$2")},
-            {copied("reply_interaction_id", "$2")}, {copied("system_message_id", "$2")}, state,
-            attended, attempt, history_hash, request, principal, key_id, finish_reason,
-            created_at, updated_at, completed_at, version
-        FROM kept
-    ), m AS (
-        INSERT INTO message (id, conversation_id, turn_id, step_id, interaction_id,
-            linked_message_id, agent_id, role, from_id, to_id, text, ordinal, version, created_at)
-        SELECT {copied("id", "$2")}, $2, {copied("turn_id", "$2")}, step_id,
-            {copied("interaction_id", "$2")}, {copied("linked_message_id", "$2")}, agent_id, role,
-            from_id, to_id, text, ordinal, version, created_at
-        FROM message h WHERE conversation_id = $1
-          AND (turn_id IN (SELECT id FROM kept)
-               OR id IN (SELECT system_message_id FROM kept)
-               OR (turn_id IS NULL AND interaction_id IN (SELECT id FROM said)
-                   -- and was not heard first as a turn began that stays behind
-                   AND NOT EXISTS (
-                       SELECT FROM message o
-                       WHERE o.conversation_id = $1 AND o.agent_id = h.agent_id
-                         AND o.version = h.version AND o.turn_id NOT IN (SELECT id FROM kept))))
-    ), p AS (
+    ), {copies("$1", "$2")}, p AS (
         INSERT INTO participant (conversation_id, kind, identifier, ordinal, status, joined_at,
                                  present_until, version)
         SELECT $2, n.kind, n.identifier, n.ordinal, 'idle', now(),
