@@ -154,8 +154,9 @@ def copied(column: str, copy: str) -> str:
 
 
 _SAID = """ordinal, owner_type, owner_identifier, content, file_ids, skill_set_ids, parts,
-            provider_id, model_id, errors, silent, marked_as_excluded_at, created_at, updated_at, deleted_at,
-            completed_at, edited_at, edited_by_type, edited_by_identifier, outdated, version"""
+            provider_id, model_id, errors, silent, marked_as_excluded_at, created_at, updated_at,
+            deleted_at, completed_at, edited_at, edited_by_type, edited_by_identifier, outdated,
+            version"""
 _TURN = """responder, seq, state, attended, attempt, history_hash, request, principal, key_id,
             finish_reason, created_at, updated_at, completed_at, version"""
 _HEARD = "agent_id, role, from_id, to_id, text, ordinal, version, created_at"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -127,6 +128,7 @@ class Listings:
             states or None,
             *moment_in(cursor, END),
             limit + 1,
+            _letters(words),
         )
         return page(rows, limit, lambda row: _entry.decode(row["body"]), _cursor)
 
@@ -134,6 +136,13 @@ class Listings:
         """Those of these that are in the user's own list, the latest last."""
         rows = await self._database.fetch(sql.SOME, user, wanted)
         return {row["id"]: _entry.decode(row["body"]) for row in rows}
+
+
+def _letters(words: str | None) -> list[str]:
+    """Returns what stands in whatever has these words; nothing if some are enough (`or`)."""
+    wanted = re.sub(r"(?:^|(?<=\s))-(?:\"[^\"]*\"?|\S*)", " ", words or "")
+    found = re.findall(r"\w+", wanted)
+    return [] if "or" in map(str.lower, found) else found
 
 
 def _cursor(row: Row) -> str:

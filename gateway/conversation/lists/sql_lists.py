@@ -1,4 +1,8 @@
-"""The statements of lists of conversations. Index: interaction_words."""
+"""The statements of lists of conversations.
+
+Words are looked for in what the caller may read, the newest message first, without an index of
+them: that would cost each message that anybody says more than it saves those who search.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,8 @@ from gateway.conversation.turn_states import FAILED, QUEUED, RUNNING, WAITING
 
 # $1 user, $2 whether they read everything, $3 words that are looked for or null, $4 and $5 whether
 # in titles and in what was said, $6 an agency or null, $7 and $8 kind and name of a participant or
-# null, $9 states or null, $10 and $11 time and id of the last of the page before, $12 rows.
+# null, $9 states or null, $10 and $11 time and id of the last of the page before, $12 rows, $13
+# what every message with the words contains.
 
 EXCERPT = 200
 """Characters of a message that a list shows."""
@@ -22,7 +27,15 @@ WORDS = "to_tsvector('simple', left(i.content, 100000))"
 # What somebody looks for, as a query: words, "phrases", -without. The last word may be its
 # beginning. Null if there is no word in it.
 _QUERY = """
-    SELECT (nullif(websearch_to_tsquery('simple', $3)::text, '') || ':*')::tsquery
+    SELECT (q || CASE WHEN q LIKE '%''' THEN ':*' ELSE '' END)::tsquery
+    FROM nullif(websearch_to_tsquery('simple', $3)::text, '') q
+"""
+
+# Of an interaction `i`: it is shown, and has the words. To look for their letters first is quick.
+_SOUGHT = f"""
+    i.completed_at IS NOT NULL AND i.deleted_at IS NULL AND NOT i.silent
+    AND lower(i.content) LIKE ALL (ARRAY(SELECT '%' || lower(n) || '%' FROM unnest($13::text[]) n))
+    AND {WORDS} @@ ({_QUERY})
 """
 
 _OPEN = f"({QUEUED}, {RUNNING})"
@@ -130,11 +143,11 @@ def listed(whose: str, order: str, *, searched: bool) -> str:
             WITH readable AS MATERIALIZED (
                 SELECT c.* FROM ({among}) c WHERE $2::bool IS NOT NULL AND {_FILTERS}
             ), hits AS MATERIALIZED (
-                SELECT DISTINCT ON (i.conversation_id) i.* FROM interaction i
-                WHERE $5 AND i.conversation_id = ANY(ARRAY(SELECT id FROM readable))
-                  AND i.completed_at IS NOT NULL AND i.deleted_at IS NULL AND NOT i.silent
-                  AND {WORDS} @@ ({_QUERY})
-                ORDER BY i.conversation_id, i.ordinal DESC
+                SELECT i.* FROM readable r CROSS JOIN LATERAL (
+                    SELECT * FROM interaction i
+                    WHERE $5 AND i.conversation_id = r.id AND {_SOUGHT}
+                    ORDER BY i.ordinal DESC LIMIT 1
+                ) i
             ), c AS (
                 SELECT c.*, {at} AS at FROM readable c LEFT JOIN hits h ON h.conversation_id = c.id
                 WHERE {place} AND (h.id IS NOT NULL
@@ -154,7 +167,7 @@ def listed(whose: str, order: str, *, searched: bool) -> str:
         WITH c AS (
             SELECT c.*, {at} AS at FROM ({among}) c
             WHERE $2::bool IS NOT NULL AND $3::text IS NULL AND $4::bool IS NOT NULL
-              AND $5::bool IS NOT NULL
+              AND $5::bool IS NOT NULL AND $13::text[] IS NOT NULL
             {newest}
         )
         SELECT c.id, c.at, ({_ENTRY} || jsonb_build_object('match', NULL))::text AS body

@@ -43,14 +43,17 @@ AGAIN = f"""
     RETURNING {_DELIVERY}
 """
 
-# What is told of an event `e` in the conversation `c` to the webhook `w`; `h.hears` if its user may
-# hear what agents ask each other.
+# What is told of an event `e` as `told.event` in the conversation `c` to the webhook `w`; `h.hears`
+# if its user may hear what agents ask each other.
 _DATA = f"""
     SELECT {INTERACTION} AS data FROM interaction i
-    WHERE e.event = 'message.created' AND i.id = e.subject_id AND i.deleted_at IS NULL
+    WHERE told.event = 'message.created' AND i.deleted_at IS NULL AND NOT i.silent
+      AND i.id = CASE e.event WHEN 'turn.completed' THEN (
+              SELECT reply_interaction_id FROM turn WHERE id = e.subject_id)
+          ELSE e.subject_id END
     UNION ALL
     SELECT {TURN} || CASE WHEN h.hears THEN '{{}}'::jsonb ELSE '{{"awaits": null}}' END
-    FROM turn t WHERE e.event LIKE 'turn.%' AND t.id = e.subject_id
+    FROM turn t WHERE told.event LIKE 'turn.%' AND t.id = e.subject_id
     UNION ALL
     SELECT jsonb_build_object(
         'title', c.title, 'invited_by', coalesce(p.invited_by, c.owner_identifier),
@@ -64,11 +67,15 @@ _EVERYTHING = "(k.scopes && ARRAY['admin', 'act_as'])"
 # $1 rows. Events that no other process looks at, the oldest first.
 EVENTS = "SELECT id FROM webhook_event ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED"
 
-# $1 events. What is to be told of each as it is now, to each webhook whose user may read it.
+# $1 events. What is to be told of each as it is now, to each webhook whose user may read it. A turn
+# that is completed has made a message, too.
 TOLD = f"""
-    SELECT w.id AS webhook_id, e.event, e.created_at, c.id AS conversation_id, d.data::text
+    SELECT w.id AS webhook_id, told.event, e.created_at, c.id AS conversation_id, d.data::text
     FROM webhook_event e
-    JOIN webhook w ON e.event = ANY(w.events) AND w.disabled_at IS NULL
+    CROSS JOIN LATERAL (VALUES
+        (e.event), (CASE e.event WHEN 'turn.completed' THEN 'message.created' END)
+    ) AS told (event)
+    JOIN webhook w ON told.event = ANY(w.events) AND w.disabled_at IS NULL
          AND (w.conversation_id IS NULL OR w.conversation_id = e.conversation_id)
     JOIN api_key k ON k.id = w.key_id AND k.revoked_at IS NULL
     JOIN conversation c ON c.id = e.conversation_id AND c.deleted_at IS NULL

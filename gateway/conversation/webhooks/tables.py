@@ -1,4 +1,4 @@
-"""The tables of webhooks. Made by `piccolo_migrations/m0018_webhooks.py`."""
+"""The tables of webhooks. Made by `piccolo_migrations/m0017_webhooks.py`."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 from piccolo.engine.finder import engine_finder
 
-ID = "2026-11-27T00:00:00:000019"
+ID = "2026-11-27T00:00:00:000018"
 VERSION = "1.38.0"
 DESCRIPTION = "admin"
 
