@@ -117,8 +117,8 @@ class Participant(Table):
     `ordinal` is its place among them, in which bots answer. `status` is what it does at the moment;
     one that must be renewed ends with `status_until`. A user with an open stream is taken to be
     there until `present_until`, and one who has said to be offline is `away`. A user is invited,
-    by `invited_by`, until `joined_at`. What a bot asks in a turn waits for somebody outside if its
-    `drive` is manual.
+    by `invited_by`, until `joined_at`. A bot whose `drive` is manual is served by somebody
+    outside.
     """
 
     conversation_id = ForeignKey(Conversation, null=False, primary_key=True)

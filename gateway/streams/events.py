@@ -44,8 +44,8 @@ class Interaction(msgspec.Struct, frozen=True):
 
 
 class Participant(msgspec.Struct, frozen=True):
-    """`kind` is user, agent, agency or model; only users have rights. What a bot asks waits for
-    somebody outside if its `drive` is manual. Who has been invited and has
+    """`kind` is user, agent, agency or model; only users have rights. A bot whose `drive` is
+    manual is served by somebody outside. Who has been invited and has
     not joined has no `joined_at`."""
 
     kind: str

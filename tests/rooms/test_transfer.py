@@ -217,6 +217,13 @@ async def test_a_long_one_is_streamed(ann: Caller, database: Database) -> None:
     assert equal(await exported(ann, made["id"])) == equal(document)
 
 
+async def test_another_format_is_refused(ann: Caller) -> None:
+    room = await ann.create()
+    answer = await ann.http.get(f"/api/conversations/{room['id']}/export?format=xml")
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "format"
+
+
 async def test_what_is_being_given_is_not_taken_out(
     ann: Caller, upstream: ScriptedUpstream
 ) -> None:

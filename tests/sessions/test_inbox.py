@@ -113,7 +113,7 @@ async def test_a_cursor_that_is_none(gateway: Gateway, cursor: str) -> None:
     assert answer.json()["error"]["param"] == "cursor"
 
 
-async def test_one_bot_is_driven_by_hand_and_the_others_do_not_wait(
+async def test_one_bot_is_served_from_outside_and_the_others_do_not_wait(
     gateway: Gateway, upstream: ScriptedUpstream
 ) -> None:
     anns, _ = await teams(gateway, upstream)
@@ -132,24 +132,39 @@ async def test_one_bot_is_driven_by_hand_and_the_others_do_not_wait(
             while (found := await inbox(answering))["count"] <= count:
                 await asyncio.sleep(0.02)
     first = found["data"][0]
-    assert first["session"]["call"]["context"] == "Rye?"
-    # One is answered, and its reply stands among those to the same message.
-    upstream.always("manager", say(0, "Dark, @gpt"))
-    done = await answering.answer(first["session"], 1, context="Dark.")
-    assert done["state"] == "resolved"
+    assert first["session"]["call"]["context"] == "Which one?"
+    assert first["asked"]["by"] == 0
+    assert upstream.calls_of("manager") == []
+    # One is answered, and its reply stands among those to the same message. Whom it addresses, is
+    # asked.
+    done = await answering.answer(first["session"], 1, context="Dark, @gpt")
+    assert (done["state"], done["message"]) == ("resolved", "Dark, @gpt")
+    assert await answering.answer(first["session"], 1, context="Dark, @gpt") == done
+    assert (await answering.give(first["session"], 1, context="Other")).status_code == 409
     async with asyncio.timeout(10):
-        while "Dark, @gpt" not in str(heard(await ann.read(room["id"]))):
-            await asyncio.sleep(0.02)
         while len(heard(whole := await ann.read(room["id"]))) < 6:
             await asyncio.sleep(0.02)
-    replies = [who for who, _ in heard(whole)]
-    assert replies[:3] == ["ann", "gpt", str(anns.id)]
+    bot_id = str(anns.id)
+    assert heard(whole)[:3] == [("ann", "Which one?"), ("gpt", "Rye."), (bot_id, "Dark, @gpt")]
+    assert heard(whole)[-1] == ("gpt", "Rye.")
+    turns = (await ann.http.get(f"/api/conversations/{room['id']}/turns")).json()["data"]
+    (served,) = [
+        one["id"]
+        for one in turns
+        if (one["responder"], one["state"]) == (f"agency/{bot_id}", "completed")
+    ]
+    (step,) = (await ann.http.get(f"/api/turns/{served}")).json()["steps"]
+    assert step["model"] == "outside"
     # The other goes on by itself.
-    upstream.always("baker", say(anns["manager"], "Dark."))
+    upstream.always("manager", say(0, "By myself."))
     await ann.call("PATCH", path, json={**bot, "drive": "auto"})
     await settled(ann, room["id"])
     assert (await inbox(answering))["count"] == 0
-    missing = {"kind": "model", "identifier": "nobody", "drive": "manual"}
+    assert (bot_id, "By myself.") in heard(await ann.read(room["id"]))
+    # It knows what was said in its place.
+    assert "Dark, @gpt" in str(upstream.calls_of("manager")[-1].messages)
+    missing = {"kind": "agent", "identifier": "77", "drive": "manual"}
     await ann.refused("PATCH", path, 404, "participant_not_found", json=missing)
-    user = {"kind": "user", "identifier": "ann", "drive": "manual"}
-    await ann.refused("PATCH", path, 400, json=user)
+    for kind, name in (("user", "ann"), ("model", "gpt")):
+        body = {"kind": kind, "identifier": name, "drive": "manual"}
+        await ann.refused("PATCH", path, 400, json=body)

@@ -161,7 +161,7 @@ class Runner:
         fresh: bool,
     ) -> Reply:
         limits, silence = stored.ask.within(agency.limits), stored.ask.silence
-        work = begin(agency, limits, manual=stored.manual, silence=silence)
+        work = begin(agency, limits, manual=stored.manual, silence=silence, served=stored.served)
         for event in past.events:
             work.apply(event)
         plan = Plan(

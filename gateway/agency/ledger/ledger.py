@@ -32,7 +32,7 @@ from gateway.agency.ledger.rows import (
     step_columns,
     stored,
 )
-from gateway.agency.model import Json
+from gateway.agency.model import Json, Usage
 from gateway.agency.speech.prompt import Entry
 from gateway.agency.turn.events import Delivery, Question
 from gateway.conversation.raising import LOCK, announce
@@ -47,6 +47,10 @@ CONTEXT_ROWS = 1000
 budget; this bounds what is read for it: see `docs/decisions/0005`."""
 SESSION_WAIT = 3600.0
 """Seconds that a session waits for an answer."""
+
+
+OUTSIDE = "outside"
+"""In the place of a model and of its provider, where somebody outside has answered."""
 
 
 class Fenced(Exception):
@@ -135,8 +139,9 @@ class Ledger:
         async with self._among_others(lease):
             row = await self._written(lease, statement, *columns)
             followed = await self._is_followed(lease, row)
-        self.observer.step_ended(lease, step)
-        self.observer.turn_ended(lease.turn_id, TurnState.COMPLETED, None)
+        tell = self._database.after_commit
+        tell(partial(self.observer.step_ended, lease, step))
+        tell(partial(self.observer.turn_ended, lease.turn_id, TurnState.COMPLETED, None))
         return Ended(row["version"], followed, row["untitled"])
 
     async def fail(
@@ -293,6 +298,18 @@ class Ledger:
             return []
         announce(self._database, self._announcer, conversation_id, row["version"])
         return [TurnId(turn_id) for turn_id in row["freed"]]
+
+    async def answered_outside(self, turn: StoredTurn, agent: int, text: str) -> Ended:
+        """Write the answer that somebody outside gives in a responder's place. The conversation is
+        locked, and the turn waits."""
+        row = await self._database.fetchrow(sql_write.RESUME, turn.id, self._node, self._lease)
+        if row is None:
+            raise Fenced
+        place = turn.id, turn.conversation_id, row["fence"], turn.version, turn.reply_id
+        step = StepRecord(ids.new(), agent, OUTSIDE, OUTSIDE, turn.version, Usage(), 0.0)
+        return await self.complete(
+            Lease(*place, turn.shown, turn.in_room), step, text, "stop", None
+        )
 
     async def free(self, conversation_id: UUID, responder: str) -> list[TurnId]:
         """A bot is driven by hand no more. Its turns that nobody needs to wait for any more."""

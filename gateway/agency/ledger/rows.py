@@ -95,7 +95,8 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class StoredTurn:
-    """A turn as it stands in the rows. `seq` is the ordinal of its reply."""
+    """A turn as it stands in the rows. `seq` is the ordinal of its reply. It is `served` if
+    somebody outside answers in its responder's place."""
 
     id: TurnId
     conversation_id: UUID
@@ -117,6 +118,7 @@ class StoredTurn:
     error: Mapping[str, Json] | None
     created_at: float
     manual: bool
+    served: bool
     shown: Status | None
     in_room: bool
 
@@ -243,6 +245,7 @@ def stored(row: Row) -> StoredTurn:
         error=None if row["error"] is None else msgspec.json.decode(row["error"]),
         created_at=row["created_at"].timestamp(),
         manual=row["drive"] == MANUAL,
+        served=row["driven"] == MANUAL,
         shown=None if row["shown"] is None else Status(row["shown"]),
         in_room=row["in_room"],
     )

@@ -87,6 +87,14 @@ DRIVE = f"""
     SELECT version, ARRAY(SELECT id FROM freed) AS freed FROM raised
 """
 
+# $1 turn, $2 node, $3 lease. One that waits is ours, to be ended at once.
+RESUME = f"""
+    UPDATE turn SET state = {RUNNING}, fence = fence + 1, owner_node = $2, awaited = NULL,
+           lease_until = now() + make_interval(secs => $3)
+    WHERE id = $1 AND state = {WAITING}
+    RETURNING fence
+"""
+
 # $1 conversation, locked, $2 a responder that is driven by hand no more. What waits goes on by
 # itself: those turns are told.
 FREE = f"""

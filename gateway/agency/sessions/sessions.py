@@ -28,7 +28,7 @@ from gateway.agency.sessions.state import (
     stand,
 )
 from gateway.agency.speech.parts import kept
-from gateway.agency.speech.prompt import LIBRARY, Entry
+from gateway.agency.speech.prompt import END_USER, LIBRARY, Entry
 from gateway.agency.teams.catalog import AgencySpec, Catalog
 from gateway.agency.teams.register import BIGINT
 from gateway.agency.turn.events import Delivery, Event, Question
@@ -233,6 +233,8 @@ class Sessions:
                 raise _missing()
             work = _work(place, turn)
             progress = await self._stand(turn, work)
+            if turn.served and turn.state == TurnState.COMPLETED and given.context == turn.answer:
+                return None  # the last answer, sent again
             match judge(progress, given):
                 case StepRefused() as refused:
                     return refused
@@ -247,6 +249,10 @@ class Sessions:
         return stand(work, past.events, waiting=turn.state == TurnState.WAITING)
 
     async def _write(self, turn: StoredTurn, work: Work, delivery: Delivery) -> None:
+        if delivery.recipient == END_USER:
+            await self._ledger.answered_outside(turn, delivery.sender, delivery.text)
+            self._engine.begin_next(turn.conversation_id)
+            return
         work.apply(Event(turn.version + 1, (delivery,)))
         following = work.awaited()
         row = await self._database.fetchrow(
@@ -279,7 +285,7 @@ def _public(entry: Entry) -> Public:
 
 def _work(place: SessionPlace, turn: StoredTurn) -> Work:
     agency = place.agency.entered_by(place.agent_id) or place.agency
-    return begin(agency, turn.ask.within(agency.limits), manual=True)
+    return begin(agency, turn.ask.within(agency.limits), manual=True, served=turn.served)
 
 
 def _missing() -> NotFound:

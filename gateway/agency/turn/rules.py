@@ -47,6 +47,8 @@ class Work:
     """Who may search the library."""
     manual: bool = False
     """Whether somebody outside answers in the place of the library and of all but `entry`."""
+    served: bool = False
+    """Whether somebody outside answers in the place of `entry` itself, so that nobody is called."""
     silence: bool = False
     """Whether an empty answer says that there is nothing to say, as it does in rooms."""
     plain: bool = False
@@ -62,6 +64,7 @@ class Work:
     """Oldest first."""
     _returned: Counter[int] = field(default_factory=Counter)
     _said: Counter[Delivery] = field(default_factory=Counter)
+    _inputs: list[str] = field(default_factory=list)
     _asked_to_speak: bool = False
     """An empty answer has been sent back: the next one is taken."""
 
@@ -102,6 +105,7 @@ class Work:
                 self._asked_to_speak = True
             return
         if delivery.sender == END_USER:
+            self._inputs.append(delivery.text)
             return
         self._said[delivery] += 1
         self._answer_or_ask(delivery)
@@ -132,6 +136,8 @@ class Work:
 
     def awaited(self) -> Question | None:
         """Returns what somebody outside must answer before the turn can go on."""
+        if self.served:
+            return Question(END_USER, self.entry, "\n\n".join(self._inputs))
         if not self.manual or self.closing is not None or self.ready():
             return None
         return next((q for q in self._questions if q.asked != self.entry), None)
@@ -145,6 +151,8 @@ class Work:
 
     def ready(self, busy: Collection[int] = ()) -> list[int]:
         """The agents to call now. `busy` are being called already."""
+        if self.served:
+            return []
         if self.closing is not None:
             return [self.entry] if self._unread(self.entry) and self.entry not in busy else []
         unread = [agent for agent in self._newest if self._unread(agent) and agent not in busy]
@@ -292,9 +300,23 @@ def _returned(agent: int, reason: str) -> Delivery:
 
 
 def begin(
-    agency: AgencySpec, limits: Limits, *, manual: bool = False, silence: bool = False
+    agency: AgencySpec,
+    limits: Limits,
+    *,
+    manual: bool = False,
+    silence: bool = False,
+    served: bool = False,
 ) -> Work:
     """The work of a fresh turn of an agency."""
     names = {int(agent.id): agent.label for agent in agency.agents}
     readers = frozenset(int(agent.id) for agent in agency.agents if agent.collections)
-    return Work(int(agency.manager_id), names, limits, readers, manual, silence, plain=agency.plain)
+    return Work(
+        int(agency.manager_id),
+        names,
+        limits,
+        readers,
+        manual=manual,
+        silence=silence,
+        served=served and not agency.plain,
+        plain=agency.plain,
+    )

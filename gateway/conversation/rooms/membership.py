@@ -118,7 +118,7 @@ class Membership:
     async def set_drive(
         self, conversation_id: UUID, principal: Principal, bot: Member, drive: str
     ) -> Participant:
-        """Say who answers what a bot asks in its next turns. Raises NotFound, Forbidden."""
+        """Say who answers in a bot's place from now on. Raises NotFound, Forbidden."""
         async with self._led(conversation_id, principal) as place:
             await self._shown(place.id, bot)
             await self._write(sql.SET_DRIVE, place.id, *bot.name, drive)

@@ -103,20 +103,20 @@ async def add_participant(
 
 @patch(
     "/{conversation_id:str}/participants",
-    summary="Say who answers what a bot asks",
+    summary="Say who answers in a bot's place",
     responses=BAD | LED,
 )
 async def patch_participant(
     conversation_id: FromPath[str], data: JSONBody[ParticipantPatch], lobby: TheLobby
 ) -> Participant:
-    """With `drive: manual` whatever this bot asks others or the library, from its next reply on,
-    waits in the inbox for somebody to answer it; the others do not wait for that. With `auto` what
-    waits goes on at once."""
+    """With `drive: manual` an agent or agency is served from outside: whatever it is to answer from
+    then on waits in the inbox for somebody who answers in its place, and the others do not wait for
+    that. With `auto` it answers by itself, what waits included."""
     conversation = ids.read(ids.CONVERSATION, conversation_id)
     bot = Member(data.kind, data.identifier)
     responder = responder_of(bot)
-    if responder is None:
-        raise InvalidRequest("Only a bot is driven.", param="kind")
+    if responder is None or data.kind is ParticipantKind.MODEL:
+        raise InvalidRequest("Only an agent or an agency is served from outside.", param="kind")
     async with lobby.membership.transaction():
         shown = await lobby.membership.set_drive(conversation, lobby.principal, bot, data.drive)
         if data.drive == "auto":

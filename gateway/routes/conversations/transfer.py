@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
-from typing import Annotated, BinaryIO, Final, Literal, cast
+from typing import Annotated, BinaryIO, Final, cast
 
 import msgspec
 from litestar import Request, Response, Router, get, post
@@ -61,8 +61,12 @@ EXAMPLE: Final = {
 }
 
 Format = Annotated[
-    Literal["json", "md"],
-    QueryParameter(name="format", description="All that you may see, or what was said, to read."),
+    str,
+    QueryParameter(
+        name="format",
+        max_length=10,
+        description="`json`, all that you may see, or `md`, what was said, to read.",
+    ),
 ]
 
 
@@ -116,6 +120,8 @@ async def export_conversation(
     """Streamed, however large it is. `json` has messages with their history, files, turns and, for
     who may hear them, the steps and contexts of agents; `md` is Markdown. What was deleted is in
     neither."""
+    if format_ not in KINDS:
+        raise InvalidRequest("`format` is json or md.", param="format")
     conversation = ids.read(ids.CONVERSATION, conversation_id)
     found = await transfer.exports.open(conversation, transfer.principal)
     told = transfer.exports.json if format_ == "json" else transfer.exports.markdown

@@ -79,7 +79,7 @@ class NewParticipant(Struct, forbid_unknown_fields=True):
 
 
 class ParticipantPatch(Struct, forbid_unknown_fields=True):
-    """A bot, and whether somebody outside answers what it asks."""
+    """An agent or an agency, and whether somebody outside answers in its place."""
 
     kind: ParticipantKind
     identifier: Identifier
