@@ -47,12 +47,12 @@ class Work:
     """Who may search the library."""
     manual: bool = False
     """Whether somebody outside answers in the place of the library and of all but `entry`."""
-    served: bool = False
-    """Whether somebody outside answers in the place of `entry` itself, so that nobody is called."""
     silence: bool = False
     """Whether an empty answer says that there is nothing to say, as it does in rooms."""
     plain: bool = False
     """True if a plain model answers. Its answer is taken as it is, and it is told nothing."""
+    served: bool = False
+    """Whether somebody outside answers in the place of `entry` itself, so that nobody is called."""
     steps: int = 0
     searches: int = 0
     """How many have been answered."""
