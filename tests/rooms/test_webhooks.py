@@ -189,6 +189,22 @@ async def test_a_receiver_that_is_gone_is_told_nothing_more(
     assert len(receiver.sent) == 1
 
 
+async def test_what_failed_is_not_sent_again_for_a_key_that_was_revoked(
+    near: Gateway, ann: Caller, receiver: Receiver, database: Database
+) -> None:
+    await hook(ann, receiver, "message.created")
+    room = await ann.create()
+    receiver.answers = [500]
+    await ann.say(room["id"], "Hi")
+    await receiver.until(1)
+    await asyncio.sleep(0.3)
+    key = ann.http.headers["authorization"].split("_")[1]
+    assert (await near.http.delete(f"/api/keys/{key}")).status_code == 200
+    await sooner(database)
+    await asyncio.sleep(1.2)
+    assert len(receiver.sent) == 1
+
+
 async def test_a_slow_receiver_keeps_no_other_waiting(ann: Caller, receiver: Receiver) -> None:
     async with Receiver() as slow:
         slow.answers = [hangs] * 100

@@ -102,7 +102,8 @@ FAN_OUT = """
 """
 
 # $1 deliveries at most, $2 those of one webhook at most, $3 webhooks that take no more now, $4
-# seconds within which the attempt is over, or its process is lost.
+# seconds within which the attempt is over, or its process is lost. Nothing is due any more where the
+# key was revoked, or the receiver is gone.
 CLAIM = """
     WITH due AS (
         SELECT d.id FROM webhook_delivery d
@@ -111,6 +112,8 @@ CLAIM = """
                 SELECT x.id, x.due_at,
                        row_number() OVER (PARTITION BY x.webhook_id ORDER BY x.due_at) AS place
                 FROM webhook_delivery x
+                JOIN webhook w ON w.id = x.webhook_id AND w.disabled_at IS NULL
+                JOIN api_key k ON k.id = w.key_id AND k.revoked_at IS NULL
                 WHERE x.due_at <= now() AND x.webhook_id <> ALL($3::uuid[])
             ) first WHERE place <= $2 ORDER BY due_at LIMIT $1)
         FOR UPDATE OF d SKIP LOCKED
