@@ -102,8 +102,8 @@ FAN_OUT = """
 """
 
 # $1 deliveries at most, $2 those of one webhook at most, $3 webhooks that take no more now, $4
-# seconds within which the attempt is over, or its process is lost. Nothing is due any more where the
-# key was revoked, or the receiver is gone.
+# seconds within which the attempt is over, or its process is lost. Nothing is due any more where
+# the key was revoked, or the receiver is gone.
 CLAIM = """
     WITH due AS (
         SELECT d.id FROM webhook_delivery d
