@@ -15,12 +15,15 @@ ABOVE = {
     "retrieval": {"retrieval"},
     "streams": {"streams"},
     "auth": {"auth"},
+    "admin": {"admin"},
 }
 """The rooms that may write the tables of a room."""
 WRITES = re.compile(r"(?:INSERT INTO|DELETE FROM|(?<!FOR )(?<!KEY )\bUPDATE) (\w+)")
 NO_TABLE = {"SET", "OF"}
 """What follows the word in other places: `ON CONFLICT DO UPDATE SET`, `FOR NO KEY UPDATE OF`."""
-DECLARED = re.compile(r'^class (\w+)\(Table(?:, tablename="(\w+)")?\)', re.MULTILINE)
+DECLARED = re.compile(
+    r'^class (\w+)\((?:Table|BaseUser|SessionsBase)(?:, tablename="(\w+)")?\)', re.MULTILINE
+)
 
 
 def _room(path: Path) -> str:

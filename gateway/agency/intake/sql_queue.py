@@ -143,7 +143,10 @@ _UNHEARD = """
                OR u.owner_type NOT IN ('user', 'bot')
                OR (u.owner_type = 'user' AND u.model_id IS NULL)
     ) ORDER BY u.ordinal)
-    FROM interaction u LEFT JOIN turn o ON o.conversation_id = $1 AND o.seq = u.ordinal
+    FROM interaction u LEFT JOIN LATERAL (  -- of the few that are left, and not of all
+        SELECT id, input_interaction_id FROM turn
+        WHERE conversation_id = $1 AND seq = u.ordinal LIMIT 1
+    ) o ON true
     WHERE e.entry IS NOT NULL AND u.conversation_id = $1 AND u.ordinal < t.seq
       AND (h.at IS NULL OR u.version > h.at OR u.ordinal > h.input)
       AND u.deleted_at IS NULL AND u.errors IS NULL AND NOT u.silent
