@@ -46,7 +46,9 @@ async def test_a_conversation_is_created_with_its_participants(
         "version",
     }
     assert owner["rights"] == ALL_RIGHTS
-    assert [one["rights"] for one in (model, agency, bob, agent)] == [[], [], [], []]
+    assert [one["rights"] for one in (model, agency, agent)] == [[], [], []]
+    # Nothing was said about what he may do: he may speak.
+    assert bob["rights"] == ["add_message"]
     assert all(one["joined_at"] for one in (owner, model, agency, agent))
     assert (bob["joined_at"], bob["left_at"], bob["status"]) == (None, None, "offline")
     assert {one["status"] for one in (owner, model, agency, agent)} == {"idle"}

@@ -178,7 +178,9 @@ async def test_a_right_is_told_to_its_holder_as_a_snapshot(
 ) -> None:
     gateway = await start_gateway(polls=replace(QUICK, rights=0.1))
     ann, bob = await calling(gateway, "ann"), await calling(gateway, "bob")
-    made = await ann.create(("user", "bob"))
+    made = await ann.create()
+    body = {"kind": "user", "identifier": "bob", "rights": []}
+    await ann.call("POST", f"/{made['id']}/participants", status=201, json=body)
     await bob.call("POST", f"/{made['id']}/join")
     async with following(bob.http, made["id"]) as bobs, following(ann.http, made["id"]) as anns:
         await bobs.until(lambda one: one.told)

@@ -71,11 +71,11 @@ Identifier = Annotated[
 
 
 class NewParticipant(Struct, forbid_unknown_fields=True):
-    """Only users hold `rights`."""
+    """Only users hold `rights`: to add messages, if nothing is said about it."""
 
     kind: ParticipantKind
     identifier: Identifier
-    rights: Annotated[list[Right], Meta(max_length=len(Right))] = []
+    rights: Annotated[list[Right], Meta(max_length=len(Right))] | UnsetType = UNSET
 
 
 class ParticipantPatch(Struct, forbid_unknown_fields=True):
@@ -209,7 +209,11 @@ def members(wanted: NewConversation) -> Sequence[Member]:
 
 
 def member(wanted: NewParticipant) -> Member:
-    return Member(wanted.kind, wanted.identifier, tuple(dict.fromkeys(wanted.rights)))
+    if wanted.rights is not UNSET:
+        rights = tuple(dict.fromkeys(wanted.rights))
+    else:
+        rights = (Right.ADD_MESSAGE,) if wanted.kind is ParticipantKind.USER else ()
+    return Member(wanted.kind, wanted.identifier, rights)
 
 
 def invitation(of: Invitation) -> OneInvitation:
