@@ -145,6 +145,21 @@ class ContextPart(msgspec.Struct, kw_only=True):
     created_at: datetime
 
 
+class ExportedConversation(msgspec.Struct, kw_only=True):
+    """`format` and `format_version` say what it is."""
+
+    format: str
+    format_version: int
+    exported_at: datetime
+    conversation: ConversationPart
+    participants: list[ParticipantPart]
+    files: list[FilePart]
+    messages: list[MessagePart]
+    turns: list[TurnPart]
+    steps: list[StepPart]
+    contexts: list[ContextPart]
+
+
 PARTS: Final[dict[str, type[msgspec.Struct]]] = {
     "participants": ParticipantPart,
     "files": FilePart,

@@ -24,7 +24,12 @@ from litestar.response import Stream
 from litestar.types import ControllerRouterHandler
 
 from gateway import ids
-from gateway.agency.transfer.document import FORMAT, FORMAT_VERSION, PARTS
+from gateway.agency.transfer.document import (
+    FORMAT,
+    FORMAT_VERSION,
+    PARTS,
+    ExportedConversation,
+)
 from gateway.agency.transfer.exports import Exports
 from gateway.agency.transfer.imports import Imports
 from gateway.auth import Principal, Scope
@@ -109,7 +114,7 @@ TheTransfer = NamedDependency[Transfer]
     "/{conversation_id:str}/export",
     summary="Export a conversation",
     responses={
-        200: ResponseSpec(str, media_type=JSON, description="The document", generate_examples=False)
+        200: ResponseSpec(ExportedConversation, description="The document", generate_examples=False)
     }
     | BAD
     | MISSING,
