@@ -19,7 +19,7 @@ Name = Annotated[str, Meta(max_length=1000)]
 Role = Literal["system", "user", "assistant"]
 
 
-class Owner(msgspec.Struct):
+class WriterPart(msgspec.Struct):
     type: Literal["user", "bot", "agent", "agency", "model"]
     identifier: Annotated[str, Meta(max_length=256)]
 
@@ -27,7 +27,7 @@ class Owner(msgspec.Struct):
 class ConversationPart(msgspec.Struct, kw_only=True):
     id: str
     title: Annotated[str, Meta(max_length=200)] | None
-    owner: Owner
+    owner: WriterPart
     drive: Literal["auto", "manual"]
     provider_id: Name | None
     model_id: Name | None
@@ -53,11 +53,11 @@ class FilePart(msgspec.Struct, kw_only=True):
     created_at: datetime
 
 
-class Edition(msgspec.Struct, kw_only=True):
+class EditionPart(msgspec.Struct, kw_only=True):
     """What a message said before an edit. `version` is the one that it had then."""
 
     version: Count
-    owner: Owner
+    owner: WriterPart
     content: str
     written_at: datetime
 
@@ -67,7 +67,7 @@ class MessagePart(msgspec.Struct, kw_only=True):
 
     id: str
     ordinal: Annotated[int, Meta(ge=1, lt=2**62)]
-    owner: Owner
+    owner: WriterPart
     content: str
     parts: list[object] | None = None
     file_ids: list[str] = []
@@ -81,9 +81,9 @@ class MessagePart(msgspec.Struct, kw_only=True):
     updated_at: datetime
     completed_at: datetime
     edited_at: datetime | None = None
-    edited_by: Owner | None = None
+    edited_by: WriterPart | None = None
     version: Count
-    history: list[Edition] = []
+    history: list[EditionPart] = []
 
 
 class TurnPart(msgspec.Struct, kw_only=True):
