@@ -78,6 +78,8 @@ class Deliverer:
 
     async def _fan_out(self) -> int:
         """Returns how many events have become deliveries."""
+        if await self._database.fetchrow(sql.ANY_EVENT) is None:
+            return 0  # as mostly: one statement, and no transaction
         async with self._database.transaction():
             events = [row["id"] for row in await self._database.fetch(sql.EVENTS, EVENTS)]
             if events:

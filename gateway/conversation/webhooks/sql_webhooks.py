@@ -64,6 +64,8 @@ _DATA = f"""
 """
 _EVERYTHING = "(k.scopes && ARRAY['admin', 'act_as'])"
 
+ANY_EVENT = "SELECT FROM webhook_event LIMIT 1"
+
 # $1 rows. Events that no other process looks at, the oldest first.
 EVENTS = "SELECT id FROM webhook_event ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED"
 

@@ -126,7 +126,7 @@ async def test_a_first_turn_that_was_taken_up_before_its_process_heard_of_it_is_
     ask: Any = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
     # Its key and its agency are remembered, and a connection is free beside those of its keepers:
     # to open one through the proxy would take longer than the lease.
-    first = [client.chat.completions.create(**ask, user=f"{n}") for n in range(8)]
+    first = [client.chat.completions.create(**ask, user=f"{n}") for n in range(12)]
     await asyncio.gather(*first)
     async with postgres_proxy.fault(Mode.DELAY, seconds=LATE_S):
         ask["messages"][0]["content"] = "Hi again"
